@@ -1,0 +1,58 @@
+"""Resumable training state as one safetensors file, replaced atomically: a kill loses at most one interval."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and everything else as JSON-able values."""
+
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Replace `path` by this checkpoint."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        write_atomically(path, save(tensors, metadata={"state": json.dumps(self.state, sort_keys=True)}))
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint | None":
+        """The checkpoint at `path`, None if there is none; a damaged one is an error."""
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = json.loads(file.metadata()["state"])
+                return cls({name: file.get_tensor(name) for name in file.keys()}, state)  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise FmallocError(f"{path}: damaged checkpoint ({error}); delete it to start this step again") from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's state, flat."""
+    return {
+        f"optimizer.{index}.{key}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Undo `optimizer_tensors`; hyperparameters stay as they were constructed."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        if prefix == "optimizer":
+            index, _, key = rest.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

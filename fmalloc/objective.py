@@ -1,0 +1,85 @@
+"""What training minimises and watches: label-smoothed cross-entropy, and NLL with true and with shuffled sources."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmalloc.batches import IGNORED, Batch, Example, ordered_batches
+from fmalloc.devices import Device
+from fmalloc_shared.errors import FmallocError
+
+SOURCE_GAP = 0.05
+
+
+def logits(model: Any, batch: Batch) -> Tensor:
+    """Next-token logits under teacher forcing, float32, shape (batch, target length, vocabulary)."""
+    output = model(
+        input_ids=batch.source,
+        attention_mask=batch.source_mask,
+        decoder_input_ids=model.prepare_decoder_input_ids_from_labels(batch.target),
+        use_cache=False,
+    )
+    return output.logits.float()  # type: ignore[no-any-return]
+
+
+def smoothed_loss(model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+    """Mean label-smoothed cross-entropy over the batch's target tokens, in nats."""
+    scores = logits(model, batch)
+    return F.cross_entropy(
+        scores.flatten(0, 1), batch.target.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
+
+
+def check_loss(value: float, update: int, what: str) -> None:
+    """Raise FmallocError if the loss is no number any more."""
+    if not math.isfinite(value):
+        raise FmallocError(
+            f"{what}: the loss is {value} at update {update}; lower learning_rate or raise warmup_updates. "
+            "The last checkpoint is kept: change the setting and run again"
+        )
+
+
+class Nll(NamedTuple):
+    """Nats a target token; `shuffled` with each sentence's source exchanged for another's of the batch."""
+
+    true: float
+    shuffled: float
+
+    @property
+    def uses_source(self) -> bool:
+        """False for a model that translates nothing: sources make no difference to it."""
+        return self.shuffled - self.true > SOURCE_GAP
+
+    def __str__(self) -> str:
+        return f"NLL {self.true:.3f} (sources shuffled {self.shuffled:.3f})"
+
+
+@torch.no_grad()
+def nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> Nll:
+    """Negative log-likelihood without dropout; the model's mode is restored."""
+    was_training = model.training
+    model.eval()
+    totals, tokens = [0.0, 0.0], 0
+    for batch in ordered_batches(examples, batch_tokens, pad):
+        moved = batch.to(device.torch)
+        shuffled = Batch(moved.source.roll(1, 0), moved.source_mask.roll(1, 0), moved.target)
+        for index, variant in enumerate((moved, shuffled)):
+            with device.autocast():
+                scores = logits(model, variant)
+            loss = F.cross_entropy(
+                scores.flatten(0, 1), variant.target.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+            totals[index] += float(loss)
+        tokens += batch.target_tokens
+    model.train(was_training)
+    return Nll(totals[0] / max(1, tokens), totals[1] / max(1, tokens))
+
+
+def inverse_square_root(update: int, warmup: int) -> float:
+    """Factor on the learning rate at an update counted from 0: linear warm-up, then proportional to update^-0.5."""
+    step = update + 1
+    return min(step / warmup, math.sqrt(warmup / step))

@@ -1,0 +1,17 @@
+"""Names of domains: checked before they are ever part of a path."""
+
+import re
+
+from fmalloc_shared.errors import FmallocError
+
+GENERAL = "general"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can name a domain; raise FmallocError if not."""
+    if not _NAME.fullmatch(name):
+        raise FmallocError(
+            f"domain name {name!r}: use 1 to 63 characters of a-z, 0-9, '-' and '_', the first a letter or digit"
+        )
+    return name

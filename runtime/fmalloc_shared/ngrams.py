@@ -1,0 +1,79 @@
+"""Hashed n-gram counts of a domain's source text: all that routing needs, no sentence kept.
+
+Counts are additive: learning, freeing and merging domains add or subtract vectors, exactly.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fmalloc_shared.errors import FmallocError
+
+VERSION = 1
+BUCKETS = 2**18
+_CHARACTER_ORDERS = (2, 3, 4)
+
+
+def buckets(sentence: str) -> NDArray[np.uint32]:
+    """Distinct hash buckets, sorted, of the sentence's lower-cased character 2-4-grams and words 1-2."""
+    words = sentence.lower().split()
+    text = f" {' '.join(words)} "
+    grams = {text[i : i + n] for n in _CHARACTER_ORDERS for i in range(len(text) - n + 1)}
+    grams.update(f"\0{word}" for word in words)
+    grams.update(f"\0{first}\0{second}" for first, second in pairwise(words))
+    hashed = {zlib.crc32(gram.encode("utf-8", "surrogatepass")) % BUCKETS for gram in grams}
+    return np.array(sorted(hashed), dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """In how many sentences each bucket occurs; `buckets` ascending, `counts` > 0, both uint32 of shape (k,)."""
+
+    sentences: int
+    buckets: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, sentences: Iterable[str]) -> "NgramCounts":
+        """Count each bucket once a sentence."""
+        dense = np.zeros(BUCKETS, dtype=np.uint32)
+        total = 0
+        for sentence in sentences:
+            dense[buckets(sentence)] += 1
+            total += 1
+        present = np.flatnonzero(dense).astype(np.uint32)
+        return cls(total, present, dense[present])
+
+    def dense(self) -> NDArray[np.float64]:
+        """Counts of all buckets, shape (BUCKETS,)."""
+        counts = np.zeros(BUCKETS, dtype=np.float64)
+        counts[self.buckets] = self.counts
+        return counts
+
+    def to_bytes(self) -> bytes:
+        """The content of a routing.safetensors file."""
+        return bytes(
+            save(
+                {"buckets": self.buckets, "counts": self.counts},
+                metadata={"version": str(VERSION), "sentences": str(self.sentences)},
+            )
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "NgramCounts":
+        """Read a routing.safetensors file; raise FmallocError if it is not one of this version."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("version") != str(VERSION):
+                    raise FmallocError(f"{path}: routing version {metadata.get('version')!r}, expected '{VERSION}'")
+                return cls(int(metadata["sentences"]), file.get_tensor("buckets"), file.get_tensor("counts"))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise FmallocError(f"{path}: not a routing file: {error}") from error
