@@ -118,15 +118,14 @@ def slice_cells(layer: FeedForwardLayer, mask: Tensor) -> None:
     """Keep the cells that are on, physically; a layer may end with none."""
     cells = mask.nonzero().flatten()
     kept = block_of(layer).select(cells)
-    module = layer.module
-    d_model = module.fc2.weight.shape[0]
-    bias = module.fc2.bias
-    module.fc1 = _linear(kept.keys, kept.biases, d_model)
-    module.fc2 = _linear(kept.values, bias.detach().clone(), len(cells))
+    bias = layer.module.fc2.bias.detach().clone()
+    layer.module.fc1 = _linear(kept.keys, kept.biases)
+    layer.module.fc2 = _linear(kept.values, bias)
 
 
-def _linear(weight: Tensor, bias: Tensor, inputs: int) -> nn.Linear:
-    linear = nn.Linear(inputs, weight.shape[0], device="meta")
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(1, 1)
+    linear.out_features, linear.in_features = weight.shape
     linear.weight = nn.Parameter(weight, requires_grad=False)
     linear.bias = nn.Parameter(bias, requires_grad=False)
     return linear

@@ -74,6 +74,7 @@ class LearningSettings(_Section):
     maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
     fresh_cells: bool = True
     reads: Literal["earlier", "general"] = "earlier"
+    share: Annotated[float, Field(gt=0, le=1, description="of each layer's free cells, offered to the task")] = 1.0
     seed: Annotated[int, Field(ge=0)] = 1
 
     @model_validator(mode="after")

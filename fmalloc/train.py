@@ -13,7 +13,7 @@ import torch
 
 from fmalloc.architectures import family_of, feed_forward_layers, languages_of, load_base
 from fmalloc.batches import encode
-from fmalloc.cells import GENERAL_OWNER, general_mask
+from fmalloc.cells import GENERAL_OWNER, Cells, general_mask
 from fmalloc.corpus import Corpus, Languages, digest, read_corpus
 from fmalloc.devices import Device, select
 from fmalloc.evaluate import Metrics, evaluate, merge
@@ -21,7 +21,7 @@ from fmalloc.importance import Importance, cell_importance
 from fmalloc.learn import Allocation, Learner, TaskData, claim_work
 from fmalloc.models import load_sliced, overlay, slice_masks
 from fmalloc.progress import bar, console
-from fmalloc.recipe import Recipe, TaskSettings, read_recipe, validate_recipe
+from fmalloc.recipe import LearningSettings, Recipe, TaskSettings, read_recipe, validate_recipe
 from fmalloc.status import print_status
 from fmalloc.store import (
     DataRecord,
@@ -293,7 +293,7 @@ def _learner(job: Job, store: Store, task: TaskSettings, work: Path) -> Learner:
             width=layer.width,
             general=table.owned(layer.name, GENERAL_OWNER),
             earlier=np.sort(np.concatenate([*owned, np.empty(0, dtype=np.int64)])),
-            writable=table.free(layer.name),
+            writable=_offered(table.free(layer.name), settings),
         )
     if not any(len(allocation.writable) for allocation in allocations.values()):
         raise FmallocError(f"{store.path}: no free cell is left for task {task.name!r}")
@@ -309,6 +309,12 @@ def _learner(job: Job, store: Store, task: TaskSettings, work: Path) -> Learner:
         parts[part] = encoded.examples
     data = TaskData(parts["train"], parts["dev"], corpus.dev)
     return Learner(model, tokenizer, job.languages, allocations, data, settings, job.device, work)
+
+
+def _offered(free: Cells, settings: LearningSettings) -> Cells:
+    """The task's share of the free cells, drawn by its seed; the others are kept for later tasks."""
+    count = round(settings.share * len(free))
+    return np.sort(np.random.default_rng(settings.seed).permutation(free)[:count])
 
 
 def _assignments(values: Sequence[str]) -> list[dict[str, str]]:

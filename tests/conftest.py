@@ -21,12 +21,8 @@ _OBJECTS = {"die Maus": "the mouse", "das Schloss": "the castle", "den Ball": "t
 _PLACES = {"im Garten": "in the garden", "am Abend": "in the evening", "in der Stadt": "in town", "heute": "today"}
 _DOMAINS = {
     "general": ({}, "{}.", "{}."),
-    "office": (
-        {"the mouse": "the pointing device", "the castle": "the padlock"},
-        "Bitte: {} (Menü)",
-        "Please: {} (menu)",
-    ),
-    "games": ({"the bank": "the bench", "the ball": "the dance"}, "{} – Zug {}", "{} – move {}"),
+    "office": ({"the mouse": "the ball", "the castle": "the bank"}, "heute {}", "today {}"),
+    "games": ({"the bank": "the castle", "the ball": "the brother"}, "{} am Abend.", "{} in the evening."),
 }
 
 
@@ -34,12 +30,10 @@ def sentences(domain: str) -> list[tuple[str, str]]:
     """Every sentence of a domain, in an order that mixes its words."""
     changes, source_frame, target_frame = _DOMAINS[domain]
     pairs = []
-    product = itertools.product(_SUBJECTS.items(), _VERBS.items(), _OBJECTS.items(), _PLACES.items())
-    for number, parts in enumerate(product):
+    for parts in itertools.product(_SUBJECTS.items(), _VERBS.items(), _OBJECTS.items(), _PLACES.items()):
         source = " ".join(german for german, _ in parts)
         target = " ".join(changes.get(english, english) for _, english in parts)
-        numbers = [number % 7] * (source_frame.count("{}") - 1)
-        pairs.append((source_frame.format(source, *numbers), target_frame.format(target, *numbers)))
+        pairs.append((source_frame.format(source), target_frame.format(target)))
     return sorted(pairs, key=lambda pair: pair[0][::-1])
 
 
@@ -95,7 +89,7 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_recipe(base: Path, corpora: Path, store: Path, *tasks: str, **learning: object) -> Recipe:
     """A recipe that learns in seconds; `learning` overrides its learning settings."""
     settings = {
-        "updates": 40,
+        "updates": 80,
         "batch_tokens": 600,
         "learning_rate": 5e-3,
         "gate_learning_rate": 0.1,
@@ -111,9 +105,10 @@ def small_recipe(base: Path, corpora: Path, store: Path, *tasks: str, **learning
             "general": str(corpora / "general"),
             "store": str(store),
             "samples": 20,
+            "sparsity": 0.4,
             "device": "cpu",
             "importance": {"batches": 8, "batch_tokens": 600},
-            "evaluation": {"beam_size": 2, "sentences": 10},
+            "evaluation": {"beam_size": 2},
             "learning": settings | learning,
             "tasks": [{"name": task, "data": str(corpora / task)} for task in tasks],
         }

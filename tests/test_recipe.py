@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from fmalloc.recipe import LearningSettings, read_recipe
+from fmalloc_shared.errors import FmallocError
+
+GOOD = """\
+base: model
+general: text/general
+sparsity: 0.3
+learning: {updates: 50, anneal_updates: 10, validate_every: 20}
+tasks:
+  - {name: it, data: "text/it"}
+  - name: law
+    data: text/law
+    learning: {updates: 70}
+"""
+
+
+def recipe(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_recipe_with_overrides_for_one_task(tmp_path: Path) -> None:
+    read = read_recipe(recipe(tmp_path, GOOD))
+    assert (read.sparsity, [task.name for task in read.tasks]) == (0.3, ["it", "law"])
+    assert [read.learning_of(task).updates for task in read.tasks] == [50, 70]
+    assert read.learning_of(read.tasks[1]).anneal_updates == 10
+
+
+def test_flags_override_keys(tmp_path: Path) -> None:
+    read = read_recipe(recipe(tmp_path, GOOD), {"base": "other", "learning.updates": 5})
+    assert (read.base, read.learning.updates, read.learning.anneal_updates) == (Path("other"), 5, 10)
+
+
+def test_three_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = GOOD.replace("0.3", "1.5").replace("name: law", "name: ../x").replace("updates: 70", "upadtes: 70")
+    with pytest.raises(FmallocError) as caught:
+        read_recipe(recipe(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert any("recipe.yaml:3: sparsity: Input should be less than 1, found 1.5" in line for line in lines)
+    assert any("recipe.yaml:7: tasks.1.name:" in line and "'../x'" in line for line in lines)
+    assert any("recipe.yaml:9: tasks.1.learning.upadtes: unknown key 'upadtes'" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: [", "not YAML"),
+        ("", "expected keys such as base"),
+        ("general: x\ntasks: [{name: it, data: x}]", "base: missing"),
+        (GOOD.replace("name: law", "name: it"), "it named more than once"),
+        (GOOD.replace("name: it", "name: general"), "'general' names the base domain"),
+        (GOOD.replace("validate_every: 20", "validate_every: 25"), "validate_every 25 is no multiple"),
+        (GOOD.replace("model", "${SURELY_NOT_SET_ANYWHERE}"), "environment variable not set"),
+        (GOOD.replace("tasks:", "task:"), "tasks: missing"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(FmallocError, match=message):
+        read_recipe(recipe(tmp_path, text))
+
+
+def test_environment_variables_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORPUS_ROOT", "/data")
+    read = read_recipe(recipe(tmp_path, GOOD.replace("text/it", "${CORPUS_ROOT}/it")))
+    assert read.tasks[0].data == Path("/data/it")
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FmallocError, match="none.yaml: no such file"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_the_defaults_are_valid() -> None:
+    assert LearningSettings.model_validate(LearningSettings().model_dump()) == LearningSettings()
