@@ -1,6 +1,8 @@
 """Resumable training state as one safetensors file, replaced atomically: a kill loses at most one interval."""
 
 import json
+import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,22 @@ from safetensors.torch import save
 
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+
+
+class Interval:
+    """When to write the next checkpoint: every minute, or every FMALLOC_CHECKPOINT_SECONDS."""
+
+    def __init__(self) -> None:
+        self.seconds = float(os.environ.get("FMALLOC_CHECKPOINT_SECONDS", "60"))
+        self.last = time.monotonic()
+
+    def passed(self) -> bool:
+        """Whether it is time; if so, the interval begins anew."""
+        now = time.monotonic()
+        if now - self.last < self.seconds:
+            return False
+        self.last = now
+        return True
 
 
 @dataclass(frozen=True)

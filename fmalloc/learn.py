@@ -1,7 +1,6 @@
 """Learn one task: claim free cells under annealed gates, select under the hard mask, harden into memories."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from fmalloc.architectures import feed_forward_layers
 from fmalloc.batches import Batch, Example, TrainingBatches
 from fmalloc.cells import Cells, Mask
-from fmalloc.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from fmalloc.checkpoint import Checkpoint, Interval, optimizer_tensors, restore_optimizer
 from fmalloc.corpus import Languages, Pair
 from fmalloc.devices import Device
 from fmalloc.evaluate import evaluate
@@ -26,7 +25,6 @@ from fmalloc.recipe import LearningSettings
 from fmalloc.store import CurvePoint, Memory
 from fmalloc_shared.files import write_atomically
 
-_CHECKPOINT_SECONDS = 60
 _FRESH_BATCHES = 8
 _CLAIMED_LITTLE = 0.01
 
@@ -203,7 +201,7 @@ class Learner:
     def run(self, name: str) -> None:
         """Learn until the updates or the patience end; `best` holds the selected state."""
         self.resume()
-        state, settings, saved = self.progress, self.settings, time.monotonic()
+        state, settings, interval = self.progress, self.settings, Interval()
         if not state.curve:
             self._validate()
         with bar(f"learning {name}", settings.updates, state.update) as advance:
@@ -212,9 +210,8 @@ class Learner:
                 advance(note=f"loss {loss:.3f}")
                 if state.update % settings.validate_every == 0 or state.update == settings.updates:
                     self._validate()
-                if state.done or time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                if interval.passed() or state.done:
                     self.save()
-                    saved = time.monotonic()
         self._load(self.best)
         self._report(name)
 

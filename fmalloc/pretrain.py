@@ -1,9 +1,9 @@
 """fmalloc-pretrain: a base translation model from scratch, in transformers' layout of Marian models."""
 
+import io
 import json
 import math
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from fmalloc.architectures import quiet
 from fmalloc.batches import TrainingBatches, encode
-from fmalloc.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from fmalloc.checkpoint import Checkpoint, Interval, optimizer_tensors, restore_optimizer
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
 from fmalloc.devices import Device, select
 from fmalloc.objective import check_loss, inverse_square_root, nll, smoothed_loss
@@ -23,8 +23,6 @@ from fmalloc.progress import bar, console
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
-
-_CHECKPOINT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,15 @@ class Schedule:
     seed: int
 
 
-def train_tokenizer(pairs: tuple[Pair, ...], languages: Languages, vocabulary: int, directory: Path) -> Any:
-    """A MarianTokenizer with one SentencePiece model for both sides, saved below `directory`."""
+def train_tokenizer(pairs: tuple[Pair, ...], languages: Languages, vocabulary: int, directory: Path) -> None:
+    """Save to `directory` a MarianTokenizer with one SentencePiece model for both sides."""
     from transformers import MarianTokenizer
 
     directory.mkdir(parents=True, exist_ok=True)
+    trained = io.BytesIO()  # with a file name instead, the model would hold the path
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(side for pair in pairs for side in pair),
-        model_prefix=str(directory / "source"),
+        model_writer=trained,
         vocab_size=vocabulary,
         hard_vocab_limit=False,
         character_coverage=0.9999,
@@ -71,10 +70,9 @@ def train_tokenizer(pairs: tuple[Pair, ...], languages: Languages, vocabulary: i
         num_threads=1,
         minloglevel=2,
     )
-    (directory / "source.vocab").unlink()
-    (directory / "source.model").replace(directory / "source.spm")
-    shutil.copyfile(directory / "source.spm", directory / "target.spm")
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(directory / "source.spm"))
+    for side in ("source", "target"):
+        (directory / f"{side}.spm").write_bytes(trained.getvalue())
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
     vocabulary_ids = {pieces.IdToPiece(i): i for i in range(pieces.GetPieceSize())}
     vocabulary_ids["<pad>"] = len(vocabulary_ids)
     (directory / "vocab.json").write_text(json.dumps(vocabulary_ids, ensure_ascii=False), encoding="utf-8")
@@ -86,7 +84,6 @@ def train_tokenizer(pairs: tuple[Pair, ...], languages: Languages, vocabulary: i
         target_lang=languages.target,
     )
     tokenizer.save_pretrained(directory)
-    return tokenizer
 
 
 def new_model(tokenizer: Any, shape: Shape, seed: int) -> Any:
@@ -170,16 +167,15 @@ class Pretraining:
         """Optimise until `updates`, validating on the way; `best` holds the weights of lowest dev NLL."""
         schedule = self.schedule
         batches = TrainingBatches(train, schedule.batch_tokens, self.pad, schedule.seed)
-        saved = time.monotonic()
+        interval = Interval()
         with bar("pretraining", schedule.updates, self.update) as advance:
             while self.update < schedule.updates:
                 loss = self._step(batches)
                 advance(note=f"loss {loss:.3f}")
                 if self.update % schedule.validate_every == 0 or self.update == schedule.updates:
                     self._validate(dev)
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS or self.update == schedule.updates:
+                if interval.passed() or self.update == schedule.updates:
                     self.save()
-                    saved = time.monotonic()
 
     def _step(self, batches: TrainingBatches) -> float:
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.update)
@@ -225,7 +221,7 @@ def pretrain(
     from transformers import MarianMTModel
 
     corpus = read_corpus(train, languages)
-    work = output.with_name(f".{output.name}.work")
+    work = _work_folder(output)
     settings = {
         "data": digest(corpus.train),
         "shape": str(shape),
@@ -260,9 +256,9 @@ def pretrain(
 def _tokenizer(pairs: tuple[Pair, ...], languages: Languages, shape: Shape, directory: Path) -> Any:
     from transformers import MarianTokenizer
 
-    if (directory / "tokenizer_config.json").is_file():
-        return MarianTokenizer.from_pretrained(directory)
-    return train_tokenizer(pairs, languages, shape.vocabulary, directory)
+    if not (directory / "tokenizer_config.json").is_file():
+        train_tokenizer(pairs, languages, shape.vocabulary, directory)
+    return MarianTokenizer.from_pretrained(directory)
 
 
 def _claim(work: Path, settings: dict[str, str]) -> None:
@@ -278,6 +274,18 @@ def _claim(work: Path, settings: dict[str, str]) -> None:
                 "use the same ones to go on, or delete it to begin anew"
             )
     file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _work_folder(output: Path) -> Path:
+    return output.with_name(f".{output.name}.work")
+
+
+def _already_there(output: Path) -> None:
+    """Done, if a run was killed between its last rename and its clean-up; an error otherwise."""
+    if not _work_folder(output).exists():
+        raise FmallocError(f"{output}: exists already; choose another --output or delete it")
+    shutil.rmtree(_work_folder(output))
+    console.print(f"{output} was finished already")
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -325,8 +333,9 @@ def main(**options: Any) -> None:
     \b
         fmalloc-pretrain --train corpora/general --output base-de-en
     """
-    if (options["output"]).exists():
-        raise FmallocError(f"{options['output']}: exists already; choose another --output or delete it")
+    if options["output"].exists():
+        _already_there(options["output"])
+        return
     if options["d_model"] % options["heads"]:
         raise FmallocError(f"--d-model {options['d_model']} is no multiple of --heads {options['heads']}")
     shape = Shape(

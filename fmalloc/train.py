@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 
 from fmalloc.architectures import family_of, feed_forward_layers, languages_of, load_base
 from fmalloc.batches import encode
@@ -363,7 +362,6 @@ def main(recipe: Path | None, tasks: tuple[str, ...], dry_run: bool, updates: in
         fmalloc-train recipe.yaml
         fmalloc-train --base opus-mt-de-en --general news.tsv --task it=corpora/it --task law=corpora/law
     """
-    torch.set_num_interop_threads(1)
     overrides: dict[str, Any] = {
         key: options[option]
         for option, key in (("base", "base"), ("general", "general"), ("output", "store"), ("device", "device"))

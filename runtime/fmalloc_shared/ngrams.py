@@ -58,22 +58,23 @@ class NgramCounts:
         return counts
 
     def to_bytes(self) -> bytes:
-        """The content of a routing.safetensors file."""
-        return bytes(
-            save(
-                {"buckets": self.buckets, "counts": self.counts},
-                metadata={"version": str(VERSION), "sentences": str(self.sentences)},
-            )
-        )
+        """The content of a routing.safetensors file.
+
+        The metadata has one key only: safetensors writes several in an order that differs from run to run.
+        """
+        total = np.array([self.sentences], dtype=np.uint64)
+        tensors = {"buckets": self.buckets, "counts": self.counts, "sentences": total}
+        return bytes(save(tensors, metadata={"version": str(VERSION)}))
 
     @classmethod
     def read(cls, path: Path) -> "NgramCounts":
         """Read a routing.safetensors file; raise FmallocError if it is not one of this version."""
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("version") != str(VERSION):
-                    raise FmallocError(f"{path}: routing version {metadata.get('version')!r}, expected '{VERSION}'")
-                return cls(int(metadata["sentences"]), file.get_tensor("buckets"), file.get_tensor("counts"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+                version = (file.metadata() or {}).get("version")
+                if version != str(VERSION):
+                    raise FmallocError(f"{path}: routing version {version!r}, expected '{VERSION}'")
+                sentences = int(file.get_tensor("sentences")[0])
+                return cls(sentences, file.get_tensor("buckets"), file.get_tensor("counts"))
+        except (OSError, SafetensorError, IndexError, ValueError) as error:
             raise FmallocError(f"{path}: not a routing file: {error}") from error

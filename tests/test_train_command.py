@@ -1,0 +1,174 @@
+"""fmalloc-train as its users run it: resumed after kill -9, stopped by bad input, stopped by a full disk."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from conftest import small_recipe
+
+from fmalloc.__main__ import main as fmalloc
+from fmalloc.store import Store
+from fmalloc.train import main
+from fmalloc_shared.files import sha256_files
+
+
+def write_recipe(path: Path, base: Path, corpora: Path, store: Path, *tasks: str, **learning: object) -> Path:
+    content = small_recipe(base, corpora, store, *tasks, **learning).model_dump(mode="json", exclude_none=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(recipe: Path) -> list[str]:
+    return [sys.executable, "-m", "fmalloc.train", str(recipe)]
+
+
+def environment() -> dict[str, str]:
+    roots = [str(Path(__file__).parents[1] / root) for root in (".", "runtime")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1"}
+
+
+def learned_bytes(store: Path) -> dict[str, str]:
+    """Digests of all that a store promises to keep."""
+    return {name: digest for name, digest in sha256_files(store).items() if not name.startswith(".")}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    recipe = write_recipe(folder / "recipe.yaml", base, corpora, folder / "store", "office", "games", updates=60)
+    done = subprocess.run(command(recipe), env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return learned_bytes(folder / "store")
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
+    base: Path, corpora: Path, tmp_path: Path, uninterrupted: dict[str, str]
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", base, corpora, tmp_path / "store", "office", "games", updates=60)
+    env = {**environment(), "FMALLOC_CHECKPOINT_SECONDS": "0.2"}
+    moments, kills = random.Random(4), 0
+    for attempt in range(40):
+        process = subprocess.Popen(command(recipe), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            process.wait(timeout=3.5 + moments.random() * (2 + attempt))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        _, errors = process.communicate()
+        if Store.exists(tmp_path / "store"):
+            Store.open(tmp_path / "store").verify()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+    assert process.returncode == 0
+    assert kills >= 2
+    assert learned_bytes(tmp_path / "store") == uninterrupted
+
+
+def test_running_again_redoes_nothing(base: Path, corpora: Path, store: Store) -> None:
+    recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", "games")
+    before, started = learned_bytes(store.path), time.monotonic()
+    result = CliRunner().invoke(main, [str(recipe)])
+    assert result.exit_code == 0, result.output
+    assert "office: learned already" in result.stderr
+    assert time.monotonic() - started < 5
+    assert learned_bytes(store.path) == before
+
+
+def failing(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_flags_instead_of_a_recipe(base: Path, corpora: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main,
+        [
+            *("--base", str(base), "--general", str(corpora / "general" / "train.tsv")),
+            *("--task", f"office={corpora / 'office'}", "--output", str(tmp_path / "store"), "--dry-run"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert "task office: to be learned" in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_bad_input_is_named_and_leaves_no_store(base: Path, corpora: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    good = ["--base", str(base), "--general", str(corpora / "general"), "--output", str(store)]
+    office = f"office={corpora / 'office'}"
+    assert "give a RECIPE" in failing().output
+    assert "expected NAME=PATH" in failing(*good, "--task", "office").output
+    assert "domain name '../x'" in failing(*good, "--task", "../x=y").output
+    assert "no parallel text" in failing(*good, "--task", f"it={tmp_path / 'none'}").output
+    assert "general: missing" in failing("--base", str(base), "--task", office).output
+    assert "config.json: no such file" in failing(*good, "--base", str(tmp_path), "--task", office).output
+    bad = tmp_path / "bad.tsv"
+    bad.write_bytes(b"ja\tyes\nnein\n")
+    assert "bad.tsv:2: one-sided line" in failing(*good, "--task", f"it={bad}").output
+    assert not store.exists()
+
+
+def test_an_unsupported_family_lists_the_supported_ones(base: Path, corpora: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(base, tmp_path / "t5")
+    (other / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    arguments = ["--base", str(other), "--general", str(corpora / "general"), "--task", f"office={corpora / 'office'}"]
+    output = failing(*arguments, "--output", str(tmp_path / "store")).output
+    assert "model family 't5' is not supported" in output
+    assert "marian (MarianMT, OPUS-MT)" in output
+
+
+def test_a_damaged_store_is_refused(base: Path, corpora: Path, store: Store) -> None:
+    recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", "games")
+    weights = store.path / "tasks/games/memory.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "memory.safetensors: sha256 is" in failing(str(recipe)).output
+
+
+def test_a_write_that_fails_midway_leaves_the_store_valid(base: Path, corpora: Path, store: Store) -> None:
+    """The limit on the size of a file stands in for a full disk: a write fails after its first bytes."""
+    late = shutil.copytree(corpora / "games", store.path.parent / "late")
+    corpora_too = shutil.copytree(corpora, store.path.parent / "corpora")
+    late.rename(corpora_too / "late")
+    recipe = write_recipe(store.path.parent / "r.yaml", base, corpora_too, store.path, "late", updates=20)
+    before = learned_bytes(store.path)
+    done = subprocess.run(
+        command(recipe),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert learned_bytes(store.path) == before
+    Store.open(store.path).verify()
+    done = subprocess.run(command(recipe), env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [task.name for task in Store.open(store.path).tasks()] == ["office", "games", "late"]
+
+
+def test_status_shows_tasks_cells_and_matrix(store: Store) -> None:
+    result = CliRunner().invoke(fmalloc, ["status", str(store.path), "--verify"])
+    assert result.exit_code == 0, result.output
+    for expected in ("every file is as it was written", "office", "games", "encoder.0", "free", "after games"):
+        assert expected in result.output
+    (store.path / "store.json").unlink()
+    result = CliRunner().invoke(fmalloc, ["status", str(store.path)])
+    assert result.exit_code == 2
+    assert "no such file; is" in result.output
