@@ -1,0 +1,200 @@
+"""The real run: two domains learned, compiled and routed to on real text, beside fine-tuning each alone.
+
+Every stage is kept below `.work/real`, so a killed run goes on where it stopped. Writes results/real.json.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.machine import Goal, versions, write_results
+from benchmarks.speed import compare, emit_unsliced
+from fmalloc.architectures import load_base
+from fmalloc.corpus import Pair, read_corpus
+from fmalloc.devices import select
+from fmalloc.evaluate import evaluate, forgetting, score
+from fmalloc.pretrain import Schedule, Shape, pretrain
+from fmalloc.progress import console
+from fmalloc.recipe import Recipe, read_recipe
+from fmalloc.status import print_status
+from fmalloc.store import Store
+from fmalloc.train import Job, run
+from fmalloc_export.__main__ import main as export_command
+from fmalloc_runtime.engine import CTranslate2Engine
+from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.router import AUTO
+from fmalloc_runtime.translator import EngineSettings
+from fmalloc_shared.files import sha256_files
+from fmalloc_shared.names import GENERAL
+
+_DOCUMENT = 10
+
+
+def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
+    """Learn the first task, export it, learn the rest, export it again: were its files the same?"""
+    first = recipe.tasks[0].name
+    if not bundles.exists():
+        store = run(recipe.model_copy(update={"tasks": recipe.tasks[:1]}))
+        export(store, bundles / "before", "float32", [first])
+    task = sha256_files(recipe.store / "tasks" / first)
+    store = run(recipe)
+    export(store, bundles / "after", "float32", [first])
+    same = {
+        "task": sha256_files(recipe.store / "tasks" / first) == task,
+        "bundle": sha256_files(bundles / "before") == sha256_files(bundles / "after"),
+    }
+    return store, same
+
+
+def export(store: Store, bundles: Path, quantization: str, tasks: Sequence[str] = ()) -> None:
+    """fmalloc-export of some tasks, or of all."""
+    chosen = [option for task in tasks for option in ("--task", task)] or ["--all"]
+    arguments = ["--store", str(store.path), "--output_dir", str(bundles), "--quantization", quantization]
+    export_command.main([*chosen, *arguments], standalone_mode=False)
+
+
+def fine_tune(job: Job, work: Path) -> dict[str, Any]:
+    """Each task alone: every parameter of a copy of the base, with the task's own budget; lowest dev NLL selects."""
+    scores = {}
+    for task in job.recipe.tasks:
+        settings, output = job.recipe.learning_of(task), work / f"single-{task.name}"
+        if not output.exists():
+            schedule = Schedule(
+                updates=settings.updates,
+                batch_tokens=settings.batch_tokens,
+                learning_rate=1e-3,
+                warmup_updates=settings.warmup_updates,
+                validate_every=settings.validate_every,
+                maximum_length=settings.maximum_length,
+                label_smoothing=settings.label_smoothing,
+                seed=settings.seed,
+            )
+            shape = Shape(0, 0, 0, 0, 0, 0)
+            pretrain(task.data, output, job.languages, shape, schedule, device=job.device, start=job.recipe.base)
+        model, tokenizer = load_base(output)
+        row = {}
+        for domain, corpus in job.corpora.items():
+            pairs = corpus.test[: job.recipe.evaluation.sentences]
+            beam = job.recipe.evaluation.beam_size
+            row[domain] = evaluate(model, tokenizer, pairs, job.languages, beam_size=beam).score.model_dump()
+        scores[task.name] = row
+    return scores
+
+
+def route(job: Job, bundles: Path) -> dict[str, Any]:
+    """Translate all test sets as documents of ten lines: routed, with the domain told, and all as general."""
+    served = Registry(bundles, EngineSettings(device="cpu")).load()
+    outputs: dict[str, list[str]] = {"routed": [], "oracle": [], "general": []}
+    references: list[str] = []
+    right = documents = 0
+    for domain, corpus in job.corpora.items():
+        pairs = corpus.test[: job.recipe.evaluation.sentences]
+        for start in range(0, len(pairs), _DOCUMENT):
+            document = pairs[start : start + _DOCUMENT]
+            sources = [pair.source for pair in document]
+            for label, asked in (("routed", AUTO), ("oracle", domain), ("general", GENERAL)):
+                translations, chosen = served.translate(sources, asked)
+                outputs[label] += translations
+                right += label == "routed" and chosen.domain == domain
+            documents += 1
+            references += [pair.target for pair in document]
+    scores = {label: score(texts, references).score.model_dump() for label, texts in outputs.items()}
+    return {"documents": documents, "lines_a_document": _DOCUMENT, "accuracy": right / documents, "scores": scores}
+
+
+def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict[str, Any]:
+    """The unsliced base and every bundle, float32 and int8, one thread, batch 1 and 32, beam 4."""
+    engines, sizes = {}, {}
+    for quantization in ("float32", "int8"):
+        unsliced = work / f"unsliced-{quantization}"
+        shutil.rmtree(unsliced, ignore_errors=True)
+        emit_unsliced(store.base, unsliced, quantization)
+        models = {"unsliced": unsliced}
+        models |= {path.name.split("@")[0]: path / "model" for path in sorted((work / quantization).glob("*@*"))}
+        for name, model in models.items():
+            label = f"{name} {quantization}"
+            engines[label] = CTranslate2Engine(model, "cpu", intra_threads=1)
+            sizes[label] = sum(file.stat().st_size for file in model.iterdir())
+    _, tokenizer = load_base(store.base)
+    sources = [[*tokenizer.tokenize(pair.source), tokenizer.eos_token] for pair in pairs]
+    report: dict[str, Any] = {"model_bytes": sizes, "sentences": len(sources)}
+    for batch in (1, 32):
+        report[f"batch {batch}"] = compare(engines, sources, batch=batch, repeats=repeats).report("unsliced float32")
+    return report
+
+
+def goals(store: Store, same: dict[str, bool], single: Any, routing: Any, timing: Any) -> list[Goal]:
+    """What this run should show."""
+    names = [task.name for task in store.tasks()]
+    forgotten = forgetting([task.scores for task in store.tasks()], names)
+    kept = store.description.general_scores.domains[GENERAL].bleu / store.description.base_scores.domains[GENERAL].bleu
+    gap = routing["scores"]["oracle"]["bleu"] - routing["scores"]["routed"]["bleu"]
+    rows: list[Goal] = [
+        {"name": "forgetting ratio", "value": forgotten, "goal": "exactly 0", "met": forgotten == 0},
+        {"name": "first task's files unchanged", "value": same["task"], "goal": "true", "met": same["task"]},
+        {"name": "first task's bundle unchanged", "value": same["bundle"], "goal": "true", "met": same["bundle"]},
+        {"name": "general BLEU kept by pruning", "value": kept, "goal": ">= 0.95", "met": kept >= 0.95},
+        {"name": "routed BLEU below oracle BLEU", "value": gap, "goal": "<= 0.1", "met": gap <= 0.1},
+    ]
+    for name in names:
+        before = store.description.base_scores.domains[name].bleu
+        learned, alone = store.task(name).scores.domains[name].bleu, single[name][name]["bleu"]
+        share = (learned - before) / (alone - before) if alone != before else 1.0
+        label = f"{name}: share of single fine-tuning's BLEU gain"
+        rows.append({"name": label, "value": share, "goal": ">= 0.9", "met": share >= 0.9})
+        relative = timing["batch 1"][f"{name} float32"]["time_relative"]
+        label = f"{name}: time relative to the unsliced base, float32, batch 1"
+        rows.append({"name": label, "value": relative, "goal": "< 1", "met": relative < 1})
+    return rows
+
+
+@click.command()
+@click.option("--base", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--corpora", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--recipe", type=click.Path(path_type=Path), default=Path("examples/real/recipe.yaml"))
+@click.option("--work", type=click.Path(path_type=Path), default=Path(".work/real"))
+@click.option("--base-note", default="", help="What the base is, for the results.")
+@click.option("--repeats", default=7)
+def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, repeats: int) -> None:
+    """Learn, compile, route and measure on real text."""
+    os.environ.update(BASE=str(base), CORPORA=str(corpora))
+    settings = read_recipe(recipe, {"store": str(work / "store")})
+    job = Job.of(settings)
+    store, same = learn(settings, work / "bundles")
+    single = fine_tune(job, work)
+    for quantization in ("float32", "int8"):
+        export(store, work / quantization, quantization)
+    routing = {quantization: route(job, work / quantization) for quantization in ("float32", "int8")}
+    domain = read_corpus(settings.tasks[0].data, job.languages)
+    timing = speed(store, work, domain.test[:64], repeats)
+    print_status(store)
+    description = store.description
+    payload = {
+        "base": {"note": base_note, "scores": description.base_scores.model_dump()},
+        "recipe": settings.model_dump(mode="json", exclude={"base", "general", "store", "tasks"}),
+        "tasks": [{"name": task.name, "learning": task.learning} for task in settings.tasks],
+        "general": description.general_scores.model_dump(),
+        "importance": description.importance.model_dump(),
+        "matrix": {task.name: task.scores.model_dump() for task in store.tasks()},
+        "curves": {task.name: [point.model_dump() for point in task.curve] for task in store.tasks()},
+        "cells": {"width": {layer.name: layer.width for layer in description.layers}}
+        | {task.name: store.cells().count(task.order) for task in store.tasks()}
+        | {GENERAL: store.cells().count(0), "free": store.cells().free_count()},
+        "single": single,
+        "routing": routing,
+        "speed": timing,
+        "versions": versions("torch", "transformers", "ctranslate2", "sacrebleu", "numpy"),
+        "threads": torch.get_num_threads(),
+        "device": str(select(settings.device).torch),
+    }
+    path = write_results("real", payload, goals(store, same, single, routing["float32"], timing))
+    console.print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
