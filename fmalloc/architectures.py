@@ -90,6 +90,9 @@ def load_base(directory: Path) -> tuple[Any, Any]:
         pad_token_id=config.pad_token_id,
         bad_words_ids=[[config.pad_token_id]] if family.model_type == "marian" else None,
     )
+    for module in model.modules():
+        if hasattr(module, "layerdrop"):
+            module.layerdrop = 0.0  # a layer left out of a training pass has no cells to rank or to learn
     return model.eval().requires_grad_(False), tokenizer
 
 

@@ -56,10 +56,19 @@ def set_languages(tokenizer: Any, languages: Languages) -> None:
     """Tell a many-language tokenizer (M2M100, NLLB) what it reads and writes."""
     if hasattr(tokenizer, "src_lang"):
         for code in languages:
-            token = tokenizer.get_lang_token(code) if hasattr(tokenizer, "get_lang_token") else code
-            if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
-                raise FmallocError(f"language {code!r}: this model's tokenizer does not know it")
+            language_id(tokenizer, code)
         tokenizer.src_lang, tokenizer.tgt_lang = languages
+
+
+def language_id(tokenizer: Any, code: str) -> int:
+    """The id of a language's token in a many-language tokenizer; raise FmallocError if it has none."""
+    tokens = getattr(tokenizer, "lang_code_to_token", {code: code})  # M2M100 writes de as __de__, NLLB as it is
+    found = tokenizer.convert_tokens_to_ids(tokens[code]) if code in tokens else tokenizer.unk_token_id
+    if found in (None, tokenizer.unk_token_id):
+        raise FmallocError(
+            f"language {code!r}: this model's tokenizer does not know it (codes are like de or deu_Latn)"
+        )
+    return int(found)
 
 
 def encode(tokenizer: Any, pairs: Sequence[Pair], languages: Languages, *, maximum_length: int) -> Encoded:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import sacrebleu
 import torch
 
-from fmalloc.batches import batch_indices, set_languages
+from fmalloc.batches import batch_indices, language_id, set_languages
 from fmalloc.corpus import Languages, Pair
 from fmalloc.store import Score, Scores
 
@@ -35,7 +35,7 @@ def translate(
     set_languages(tokenizer, languages)
     encoded = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     tokens: list[list[int]] = [[] for _ in sources]
-    start = _forced_start(tokenizer, languages)
+    start = language_id(tokenizer, languages.target) if hasattr(tokenizer, "src_lang") else None
     for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
         batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
         output = model.generate(
@@ -54,14 +54,6 @@ def translate(
             on_progress(len(group))
     texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)] if tokens else []
     return Translations(tokens, texts)
-
-
-def _forced_start(tokenizer: Any, languages: Languages) -> int | None:
-    if not hasattr(tokenizer, "src_lang"):
-        return None
-    target = languages.target
-    token = tokenizer.get_lang_token(target) if hasattr(tokenizer, "get_lang_token") else target
-    return int(tokenizer.convert_tokens_to_ids(token))
 
 
 def _trimmed(ids: list[int], config: Any) -> list[int]:
