@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV ?= .venv
+CORPORA ?= ../shared/corpora
+BASE ?= ../shared/base-de-en
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check real bench-routing clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+# Brought up to date whenever what it was made from changes; marked ready only once it is complete.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
+	$(BIN)/python examples/demo.py
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
+	$(BIN)/python -m benchmarks.real --corpora $(CORPORA) --base $(BASE)
+
+bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
+	$(BIN)/python -m benchmarks.routing --corpora $(CORPORA)
+
+clean: ## remove everything made here but the environment
+	rm -rf .work build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

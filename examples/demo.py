@@ -1,0 +1,193 @@
+"""The whole way in a few minutes: learn three domains, compile them, serve them. Run it with `make demo`.
+
+A base model is pretrained on everyday sentences; then come software manuals, chess and the workshop, in which the same
+German words mean something else. Ends with what it proves; exits with 1 if any of that does not hold.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import sacrebleu
+from rich.console import Console
+from rich.table import Table
+from serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
+from speed import emit_unsliced, speed_ratio
+
+from fmalloc.corpus import Languages, Pair, read_corpus
+from fmalloc.evaluate import forgetting
+from fmalloc.status import cells_table, matrix_table
+from fmalloc.store import Store
+from fmalloc_runtime.bundle import LiveIndex
+from fmalloc_shared.files import sha256_files
+
+TOY = Path(__file__).resolve().parent / "toy"
+COMMANDS = Path(sys.executable).parent
+GENERAL, FIRST, SECOND = "general", "it", "chess"
+DOMAINS = (GENERAL, FIRST, SECOND, "workshop")
+SENTENCES = 50
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that has to hold at the end."""
+
+    name: str
+    found: str
+    goal: str
+    met: bool
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    """A command of this installation."""
+    return [str(COMMANDS / name), *map(str, arguments)]
+
+
+def run(name: str, *arguments: object) -> None:
+    """Run one of our commands in the working directory, as a user would."""
+    console.print(f"[bold]$ {name} {' '.join(map(str, arguments))}[/]")
+    subprocess.run(command(name, *arguments), check=True)
+
+
+def pretrain() -> None:
+    """A small base model, from scratch."""
+    shape = "--vocab-size 1000 --d-model 96 --encoder-layers 2 --decoder-layers 2 --heads 4 --ffn 512"
+    schedule = "--updates 400 --batch-tokens 1500 --learning-rate 3e-3 --warmup-updates 150 --validate-every 100"
+    paths = "--train corpus/general --output base --device cpu"
+    run("fmalloc-pretrain", *f"{paths} {shape} {schedule}".split())
+
+
+def learn_and_be_killed() -> None:
+    """Learn until the second task is in the store; then the process is killed, as a power cut would."""
+    recipe = TOY / "recipe.yaml"
+    console.print(f"[bold]$ fmalloc-train {recipe.name}[/]   (and kill -9 after {SECOND})")
+    with subprocess.Popen(command("fmalloc-train", recipe), stdout=subprocess.DEVNULL) as learning:
+        while learning.poll() is None and not Path("store/tasks", SECOND).is_dir():
+            time.sleep(0.1)
+        if learning.poll() is not None:
+            raise RuntimeError(f"fmalloc-train ended with {learning.returncode} before it could be killed")
+        learning.kill()
+
+
+def learn_the_rest() -> Store:
+    """The same command again goes on where the killed one was."""
+    recipe = TOY / "recipe.yaml"
+    console.print(f"[bold]$ fmalloc-train {recipe.name}[/]   (again)")
+    subprocess.run(command("fmalloc-train", recipe), check=True, stdout=subprocess.DEVNULL)
+    return Store.open(Path("store"))
+
+
+def bundle(directory: str, domain: str) -> Path:
+    """The bundle that serves the domain."""
+    return Path(directory, LiveIndex.of(Path(directory)).domains[domain])
+
+
+def digest(directory: Path) -> str:
+    """SHA-256 over the names and digests of all files below a directory."""
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sha256_files(directory).items())
+    return sha256(listing.encode()).hexdigest()
+
+
+def check_unchanged(before: dict[str, str], after: dict[str, str]) -> list[Claim]:
+    """Compare directories' digests before and after later learning."""
+    for name in before:
+        console.print(f"{name}\n  before {before[name]}\n  after  {after[name]}")
+    same = {name: before[name] == after[name] for name in before}
+    return [
+        Claim(f"{name}, before and after later learning", "equal" if equal else "different", "equal", equal)
+        for name, equal in same.items()
+    ]
+
+
+def check_memory(store: Store) -> Claim:
+    """Show the matrix and the cells; nothing may be forgotten."""
+    console.print(matrix_table(store), cells_table(store))
+    tasks = store.tasks()
+    lost = forgetting([task.scores for task in tasks], [task.name for task in tasks])
+    return Claim("forgetting", f"{lost:.2%}", "exactly 0", lost == 0)
+
+
+def check_serving(client: Client, tests: dict[str, list[Pair]]) -> list[Claim]:
+    """Route and translate all domains' test sets over HTTP."""
+    texts = {domain: [pair.source for pair in pairs] for domain, pairs in tests.items()}
+    by_sentence = routing_accuracy(client, {domain: lines[:SENTENCES] for domain, lines in texts.items()}, 1)
+    by_document = routing_accuracy(client, texts, LINES_A_DOCUMENT)
+    table = Table("text", "general model", "domain's model", "routed", "sentences", "documents")
+    table.title = "BLEU as served, and what the router finds"
+    for domain, pairs in tests.items():
+        references = [pair.target for group in documents(pairs) for pair in group]
+        scores = (
+            sacrebleu.corpus_bleu(translations(client, texts[domain], asked), [references]).score
+            for asked in (GENERAL, domain, "auto")
+        )
+        shares = (f"{accuracy[domain]:.1%}" for accuracy in (by_sentence, by_document))
+        table.add_row(domain, *(f"{score:.2f}" for score in scores), *shares)
+    console.print(table)
+    sentences, found = (sum(accuracy.values()) / len(accuracy) for accuracy in (by_sentence, by_document))
+    return [
+        Claim("routing, single sentences", f"{sentences:.1%}", "-", True),
+        Claim(f"routing, documents of {LINES_A_DOCUMENT} lines", f"{found:.1%}", "at least 90 %", found >= 0.9),
+    ]
+
+
+def show_one_word(client: Client) -> None:
+    """The same words, asked of every domain."""
+    for source in ("Das Blatt ist neu.", "Der Turm ist alt.", "Die Mutter ist alt."):
+        answers = (f"{domain}: {client.translate([source], domain).translations[0]}" for domain in DOMAINS)
+        console.print(f"[bold]{source}[/]  {'  '.join(answers)}")
+
+
+def measure_speed(store: Store, lines: list[str]) -> Claim:
+    """One domain, sliced and unsliced."""
+    ratio = speed_ratio(bundle("bundles", FIRST), emit_unsliced(store, FIRST, Path("unsliced")), lines)
+    found = f"{ratio.median:.2f} x as fast ({ratio.lowest:.2f} to {ratio.highest:.2f})"
+    return Claim("sliced against unsliced model", found, "-", True)
+
+
+def demonstrate() -> list[Claim]:
+    """All steps, in the current directory."""
+    subprocess.run([sys.executable, TOY / "make_corpus.py", "corpus"], check=True)
+    pretrain()
+    learn_and_be_killed()
+    run("fmalloc-export", "--task", FIRST, "--output_dir", "early")
+    task = Path("store/tasks", FIRST)
+    before = {f"memory of {FIRST}": digest(task), f"bundle of {FIRST}": digest(bundle("early", FIRST))}
+    store = learn_the_rest()
+    run("fmalloc-export", "--all")
+    after = {f"memory of {FIRST}": digest(task), f"bundle of {FIRST}": digest(bundle("bundles", FIRST))}
+    tests = {name: list(read_corpus(Path("corpus", name), Languages("de", "en")).test) for name in DOMAINS}
+    claims = [check_memory(store), *check_unchanged(before, after)]
+    with served(COMMANDS / "fmalloc-serve", Path("bundles")) as client:
+        show_one_word(client)
+        claims += check_serving(client, tests)
+    return [*claims, measure_speed(store, [pair.source for pair in tests[FIRST]])]
+
+
+def main() -> int:
+    """Run in an emptied working directory and print what holds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path(".work/demo"), help="emptied first (default: %(default)s)"
+    )
+    work_dir = parser.parse_args().work_dir
+    shutil.rmtree(work_dir, ignore_errors=True)
+    work_dir.mkdir(parents=True)
+    os.chdir(work_dir)
+    start = time.monotonic()
+    claims = demonstrate()
+    table = Table("what", "found", "has to be", "", title=f"Done in {time.monotonic() - start:.0f} s")
+    for claim in claims:
+        table.add_row(claim.name, claim.found, claim.goal, "" if claim.goal == "-" else "yes" if claim.met else "NO")
+    console.print(table)
+    return 0 if all(claim.met for claim in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
