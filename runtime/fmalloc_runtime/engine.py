@@ -1,0 +1,129 @@
+"""What turns source tokens into target tokens: the one interface that the rest of the runtime knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fmalloc_runtime.errors import EngineError
+from fmalloc_shared.errors import FmallocError
+
+# Padded tokens that one call of the model may hold: bounds memory whatever the number of sentences.
+_BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class TranslationOptions:
+    """How to search. The defaults agree with transformers' beam search with `early_stopping=True`.
+
+    `max_length` bounds the output in tokens, end token included (None: as long as the model can).
+    `length_penalty` is the exponent of the length that a hypothesis' log-probability is divided by.
+    """
+
+    beam_size: int = 4
+    max_length: int | None = None
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1:
+            raise FmallocError(f"beam size {self.beam_size}: expected 1 or more")
+        if self.max_length is not None and self.max_length < 1:
+            raise FmallocError(f"maximum length {self.max_length}: expected 1 or more tokens")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """An output of the model, without target prefix and end token.
+
+    `score` is its log-probability in nats over its length to the power of the length penalty; it ranks
+    hypotheses of one source and says nothing about quality.
+    """
+
+    tokens: tuple[str, ...]
+    score: float
+
+
+class Engine(Protocol):
+    """Translates tokens; safe to call from several threads at once."""
+
+    def translate(
+        self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
+    ) -> list[Hypothesis]:
+        """The best hypothesis of each source. Sources carry their own prefix and end token; none is cut."""
+        ...
+
+
+class CTranslate2Engine:
+    """The default engine, on CPU or CUDA.
+
+    `device`: `auto` takes CUDA where CTranslate2 finds it.
+    `compute_type`: `default` keeps the weights' own type.
+    `intra_threads`: CPU threads a translation (0: the engine's choice).
+    `inter_threads`: translations at once.
+    `maximum_length`: tokens that the model has positions for; no output grows longer.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        device: str = "auto",
+        compute_type: str = "default",
+        intra_threads: int = 0,
+        inter_threads: int = 1,
+        *,
+        maximum_length: int = 512,
+    ) -> None:
+        ctranslate2 = _import_ctranslate2()
+        if device == "auto":
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        self.device = device
+        self._model = model
+        self._maximum_length = maximum_length
+        try:
+            self._translator: Any = ctranslate2.Translator(
+                str(model),
+                device=device,
+                compute_type=compute_type,
+                intra_threads=intra_threads,
+                inter_threads=inter_threads,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise FmallocError(f"{model}: CTranslate2 cannot load it on {device}: {error}") from error
+
+    def translate(
+        self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
+    ) -> list[Hypothesis]:
+        """The best hypothesis of each source; see Engine."""
+        if not sources:
+            return []
+        prefix = list(target_prefix)
+        room = self._maximum_length - len(prefix)
+        try:
+            results = self._translator.translate_batch(
+                [list(source) for source in sources],
+                target_prefix=[prefix] * len(sources) if prefix else None,
+                max_batch_size=_BATCH_TOKENS,
+                batch_type="tokens",
+                beam_size=options.beam_size,
+                length_penalty=options.length_penalty,
+                max_decoding_length=min(options.max_length or room, room),
+                min_decoding_length=0,
+                max_input_length=0,
+                return_scores=True,
+            )
+        except RuntimeError as error:
+            raise EngineError(f"{self._model}: CTranslate2 failed: {error}") from error
+        return [Hypothesis(tuple(result.hypotheses[0][len(prefix) :]), float(result.scores[0])) for result in results]
+
+
+def ctranslate2_version() -> str:
+    """The installed CTranslate2's version."""
+    return str(_import_ctranslate2().__version__)
+
+
+def _import_ctranslate2() -> Any:
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise FmallocError(f"CTranslate2 cannot be imported ({error}): pip install 'ctranslate2>=4.8.2'") from error
+    return ctranslate2

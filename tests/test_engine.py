@@ -1,0 +1,129 @@
+"""The CTranslate2 engine, and the translator over it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from runtime_fixtures import CPU, MAXIMUM_LENGTH, SENTENCES, bundle_of, bundles, own_bundles, write_bundle
+
+from fmalloc_runtime.bundle import Bundle, EngineInfo, GoldenRecord
+from fmalloc_runtime.engine import CTranslate2Engine, TranslationOptions
+from fmalloc_runtime.errors import EngineError, InputTooLongError
+from fmalloc_runtime.tokenizer import Tokenizer
+from fmalloc_runtime.translator import EngineSettings, Translator
+from fmalloc_shared.errors import FmallocError
+
+__all__ = ["bundles", "own_bundles"]
+LINES = [line for lines in SENTENCES.values() for line in lines]
+
+
+@pytest.fixture(scope="module")
+def translator(bundles: Path) -> Translator:
+    return Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU)
+
+
+def test_a_batch_translates_as_its_sentences_alone(translator: Translator) -> None:
+    for beam_size in (1, 4):
+        options = TranslationOptions(beam_size)
+        batch = translator.translate(LINES, options)
+        alone = [translator.translate([line], options)[0] for line in LINES]
+        assert [item.text for item in batch] == [item.text for item in alone]
+        for one, other in zip(batch, alone, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+    assert len({item.text for item in batch}) > len(LINES) / 2
+
+
+def test_beam_search_finds_likelier_hypotheses(translator: Translator) -> None:
+    sources = [translator.tokenizer.encode(line) for line in LINES]
+    search = [translator.engine.translate(sources, (), TranslationOptions(beam, length_penalty=0.0)) for beam in (1, 8)]
+    greedy, wide = (sum(hypothesis.score for hypothesis in found) for found in search)
+    assert wide > greedy
+
+
+def test_output_ends_at_max_length_and_holds_no_special_token(translator: Translator) -> None:
+    sources = [translator.tokenizer.encode(line) for line in LINES]
+    lengths = {len(item.tokens) for item in translator.engine.translate(sources, (), TranslationOptions(max_length=5))}
+    assert max(lengths) == 5
+    free = translator.engine.translate(sources, (), TranslationOptions())
+    assert 5 < max(len(item.tokens) for item in free) <= MAXIMUM_LENGTH
+    assert all("</s>" not in item.tokens for item in free)
+
+
+def test_the_target_prefix_steers_and_is_not_part_of_the_result(translator: Translator) -> None:
+    sources = [translator.tokenizer.encode(line) for line in LINES]
+    plain = translator.engine.translate(sources, (), TranslationOptions())
+    steered = translator.engine.translate(sources, ("▁Die",), TranslationOptions())
+    assert [item.tokens for item in plain] != [item.tokens for item in steered]
+    assert max(len(item.tokens) for item in steered) <= MAXIMUM_LENGTH - 1
+
+
+def test_blank_texts_translate_to_themselves(translator: Translator) -> None:
+    translated = translator.translate(["", "  ", "\t\n", LINES[0]])
+    assert [item.text for item in translated[:3]] == ["", "  ", "\t\n"]
+    assert [item.score for item in translated[:3]] == [None, None, None]
+    assert translated[3] == translator.translate([LINES[0]])[0]
+    assert translator.translate([]) == []
+
+
+def test_nothing_is_cut_silently(translator: Translator) -> None:
+    room = MAXIMUM_LENGTH - 1
+    fits = next(text for n in range(1, 99) if len(translator.tokenizer.encode(text := "e" * n)) == room + 1)
+    assert translator.translate([fits])[0].text
+    with pytest.raises(InputTooLongError, match=rf"\d+ tokens in one line, it can take {MAXIMUM_LENGTH}") as error:
+        translator.translate([LINES[0], "", LINES[0] * 9])
+    assert error.value.index == 2
+
+
+def test_many_threads_share_a_translator(translator: Translator) -> None:
+    expected = [item.text for item in translator.translate(LINES)]
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: translator.translate(LINES), range(16)):
+            assert [item.text for item in found] == expected
+
+
+def test_golden_translations_are_replayed(own_bundles: Path) -> None:
+    true = Bundle.open(bundle_of(own_bundles, "it")).golden()
+    Translator.load(Bundle.open(bundle_of(own_bundles, "it")), CPU).replay_golden()
+    wrong = (true[0], GoldenRecord(source=true[1].source, translation="something else"), true[2])
+    bundle = Bundle.open(write_bundle(own_bundles, "it", seed=1, golden=wrong))
+    with pytest.raises(FmallocError, match=r"golden\.jsonl record 2: .* expected 'something else'"):
+        Translator.load(bundle, CPU).replay_golden()
+
+
+@pytest.mark.parametrize(
+    ("engine", "complaint"),
+    [
+        (EngineInfo(name="ctranslate2", minimum_version="99.1", quantization="float32"), "needs CTranslate2 99.1"),
+        (EngineInfo(name="abacus", minimum_version="1", quantization="float32"), "engine 'abacus' is not known"),
+    ],
+)
+def test_engines_that_are_not_here_are_named(own_bundles: Path, engine: EngineInfo, complaint: str) -> None:
+    bundle = Bundle.open(write_bundle(own_bundles, "it", golden=(), engine=engine))
+    with pytest.raises(FmallocError, match=complaint):
+        Translator.load(bundle, CPU)
+
+
+def test_models_that_cannot_be_loaded_are_named(tmp_path: Path, bundles: Path) -> None:
+    with pytest.raises(FmallocError, match=r"nowhere: CTranslate2 cannot load it on cpu"):
+        CTranslate2Engine(tmp_path / "nowhere", "cpu")
+    with pytest.raises(FmallocError, match="cannot load it on"):
+        CTranslate2Engine(bundle_of(bundles, "it") / "model", "toaster")
+
+
+def test_int8_is_chosen_at_load_time(bundles: Path) -> None:
+    settings = EngineSettings(device="cpu", compute_type="int8", intra_threads=1)
+    translator = Translator.load(Bundle.open(bundle_of(bundles, "it")), settings)
+    assert all(item.text for item in translator.translate(LINES))
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(FmallocError, match="beam size 0: expected 1 or more"):
+        TranslationOptions(beam_size=0)
+    with pytest.raises(FmallocError, match="maximum length 0: expected 1 or more"):
+        TranslationOptions(max_length=0)
+
+
+def test_the_engine_refuses_what_it_has_no_positions_for(translator: Translator) -> None:
+    tokens = Tokenizer.load(translator.bundle.tokenizer).encode("e" * 200)
+    with pytest.raises(EngineError, match=r"model: CTranslate2 failed: No position encodings"):
+        translator.engine.translate([tokens], (), TranslationOptions())

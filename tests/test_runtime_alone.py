@@ -1,0 +1,56 @@
+"""The runtime in a process where learning libraries cannot be imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles
+
+from fmalloc_runtime.bundle import Bundle
+from fmalloc_runtime.translator import Translator
+
+__all__ = ["bundles"]
+ROOT = Path(__file__).parent.parent
+
+PROGRAM = """
+import importlib, pkgutil, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "fmalloc", "fmalloc_export", "sacrebleu"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+import fmalloc_runtime
+from pathlib import Path
+
+for module in pkgutil.iter_modules(fmalloc_runtime.__path__):
+    importlib.import_module(f"fmalloc_runtime.{module.name}")
+    print("imported", module.name)
+assert "ctranslate2" not in sys.modules, "the engine is imported before it is needed"
+
+from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.translator import EngineSettings
+
+snapshot = Registry(Path(sys.argv[1]), EngineSettings(device="cpu", intra_threads=1)).snapshot()
+(text,), route = snapshot.translate([sys.argv[2]])
+print(route.domain, text)
+for name in ("torch", "transformers"):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        continue
+    raise SystemExit(f"{name} was not blocked: this test proves nothing")
+"""
+
+
+def test_every_module_imports_and_translates_without_torch(bundles: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "runtime")}
+    command = [sys.executable, "-c", PROGRAM, str(bundles), SENTENCES["it"][0]]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU).translate([SENTENCES["it"][0]])[0].text
+    assert done.stdout.splitlines()[-1] == f"it {expected}"
+    modules = {path.stem for path in (ROOT / "runtime" / "fmalloc_runtime").glob("*.py")} - {"__init__"}
+    assert modules == {line.removeprefix("imported ") for line in done.stdout.splitlines()[:-1]}
