@@ -35,6 +35,7 @@ def translate(
     set_languages(tokenizer, languages)
     encoded = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     tokens: list[list[int]] = [[] for _ in sources]
+    limit = min(MAXIMUM_NEW_TOKENS, model.config.max_position_embeddings - 2)
     start = language_id(tokenizer, languages.target) if hasattr(tokenizer, "src_lang") else None
     for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
         batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
@@ -45,7 +46,8 @@ def translate(
             do_sample=False,
             early_stopping=True if beam_size > 1 else None,
             length_penalty=1.0 if beam_size > 1 else None,
-            max_new_tokens=MAXIMUM_NEW_TOKENS,
+            max_new_tokens=limit,
+            renormalize_logits=True,  # without the padding piece, which no other engine scores
             forced_bos_token_id=start,
         )
         for index, ids in zip(group, output.tolist(), strict=True):

@@ -20,6 +20,7 @@ from fmalloc_export.compiler import compile_domain
 from fmalloc_export.ctranslate2 import QUANTIZATIONS, emit, loader_of
 from fmalloc_export.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_export.vocabulary import language_token, vocabulary_of
+from fmalloc_runtime.engine import CTranslate2Engine, TranslationOptions
 from fmalloc_shared.errors import FmallocError
 
 
@@ -243,3 +244,17 @@ def test_hashes_tell_quantizations_apart(marian: Store, tmp_path: Path) -> None:
         compile_domain(marian, "it", quantization).emit(tmp_path / quantization, quantization)
         digests.add(hashlib.sha256((tmp_path / quantization / "model.bin").read_bytes()).hexdigest())
     assert len(digests) == len(QUANTIZATIONS)
+
+
+def test_a_bound_on_the_output_does_not_count_the_language_token(store: Store, tmp_path: Path) -> None:
+    compiled = compile_domain(store, "general", "float32")
+    compiled.emit(tmp_path / "model", "float32")
+    tokenizer = compiled.emit_tokenizer(store, tmp_path / "tokenizer")
+    engine = CTranslate2Engine(tmp_path / "model", "cpu", intra_threads=1, maximum_length=compiled.maximum_length)
+    sources = [tokenizer.encode(pair.source) for pair in store.samples("general")]
+    free, bounded = (
+        engine.translate(sources, tokenizer.target_prefix, TranslationOptions(beam_size=1, max_length=length))
+        for length in (None, 3)
+    )
+    assert [hypothesis.tokens for hypothesis in bounded] == [hypothesis.tokens[:3] for hypothesis in free]
+    assert any(len(hypothesis.tokens) > 3 for hypothesis in free)

@@ -46,7 +46,7 @@ _device = click.option(
 def translate(file: BinaryIO, bundles: Path, domain: str, beam_size: int, threads: int, device: str) -> None:
     """Translate FILE or standard input, one sentence a line, UTF-8.
 
-    The domain and why it was chosen go to standard error. With a named domain, lines are translated as they come;
+    The domain and why it was chosen go to standard error. Lines for a named domain are translated 256 at a time;
     with auto, the whole input is read first.
 
     \b

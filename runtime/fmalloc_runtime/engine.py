@@ -97,7 +97,7 @@ class CTranslate2Engine:
         if not sources:
             return []
         prefix = list(target_prefix)
-        room = self._maximum_length - len(prefix)
+        longest = (options.max_length or self._maximum_length) + len(prefix)  # the engine counts the prefix too
         try:
             results = self._translator.translate_batch(
                 [list(source) for source in sources],
@@ -106,7 +106,7 @@ class CTranslate2Engine:
                 batch_type="tokens",
                 beam_size=options.beam_size,
                 length_penalty=options.length_penalty,
-                max_decoding_length=min(options.max_length or room, room),
+                max_decoding_length=min(longest, self._maximum_length),
                 min_decoding_length=0,
                 max_input_length=0,
                 return_scores=True,
