@@ -18,12 +18,14 @@ from fmalloc.architectures import load_base
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.devices import select
 from fmalloc.evaluate import evaluate, forgetting, score
-from fmalloc.pretrain import Schedule, Shape, pretrain
+from fmalloc.job import Job
+from fmalloc.pretrain import Schedule, pretrain
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
+from fmalloc.scratch import Shape
 from fmalloc.status import print_status
 from fmalloc.store import Store
-from fmalloc.train import Job, run
+from fmalloc.train import run
 from fmalloc_export.__main__ import main as export_command
 from fmalloc_runtime.engine import CTranslate2Engine
 from fmalloc_runtime.registry import Registry

@@ -8,7 +8,7 @@ import torch
 
 from fmalloc.batches import batch_indices, language_id, set_languages
 from fmalloc.corpus import Languages, Pair
-from fmalloc.store import Score, Scores
+from fmalloc.records import Score, Scores
 
 MAXIMUM_NEW_TOKENS = 256
 _BATCH_TOKENS = 2048

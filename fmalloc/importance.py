@@ -14,7 +14,7 @@ from fmalloc.devices import Device
 from fmalloc.feedforward import MaskedFeedForward, replace
 from fmalloc.objective import logits
 from fmalloc.progress import bar, console
-from fmalloc.store import ImportanceRecord
+from fmalloc.records import ImportanceRecord
 from fmalloc_shared.errors import FmallocError
 
 _STABLE = 0.9

@@ -8,7 +8,8 @@ import torch
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.cells import Mask
 from fmalloc.feedforward import Block, MaskedFeedForward, replace, slice_cells, write_cells
-from fmalloc.store import Memory, Store
+from fmalloc.memory import Memory
+from fmalloc.store import Store
 from fmalloc_shared.names import GENERAL
 
 

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fmalloc.cells import GENERAL_OWNER
-from fmalloc.store import Scores, Store
+from fmalloc.records import Scores
+from fmalloc.store import Store
 from fmalloc_shared.names import GENERAL
 
 

@@ -1,22 +1,19 @@
 """The memory store: an immutable base and general mask, and append-only tasks. numpy and safetensors only."""
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import filelock
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from fmalloc.cells import Cells, CellTable, Mask
 from fmalloc.corpus import Pair
+from fmalloc.memory import Memory, read_importance, read_tensors
+from fmalloc.records import StoreRecord, TaskRecord, read_record, read_samples, to_json
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import (
     sha256,
@@ -29,185 +26,8 @@ from fmalloc_shared.files import (
 from fmalloc_shared.names import GENERAL, check_name
 from fmalloc_shared.ngrams import NgramCounts
 
-VERSION = 1
 _GENERAL_FILES = ("general.safetensors", "routing.safetensors", "samples.jsonl")
 _ROOT_ENTRIES = {"store.json", "base", "tasks", ".work", ".lock", *_GENERAL_FILES}
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Score(_Record):
-    """Corpus BLEU and chrF, 0 to 100."""
-
-    bleu: float
-    chrf: float
-
-
-class Scores(_Record):
-    """Scores by domain, with sacreBLEU's signatures."""
-
-    domains: dict[str, Score]
-    signatures: dict[str, str]
-
-
-class LanguagePair(_Record):
-    """Language codes as the base's tokenizer knows them."""
-
-    source: str
-    target: str
-
-
-class Layer(_Record):
-    """A feed-forward layer and its number of cells."""
-
-    name: str
-    width: int
-
-
-class ImportanceRecord(_Record):
-    """How cell importance was measured."""
-
-    batches: int
-    batch_tokens: int
-    seed: int
-    rank_correlation: float
-    dead_cells: dict[str, int]
-
-
-class StoreRecord(_Record):
-    """store.json, see docs/formats.md."""
-
-    version: Literal[1] = 1
-    family: str
-    languages: LanguagePair
-    layers: list[Layer]
-    sparsity: float
-    importance: ImportanceRecord
-    base_scores: Scores
-    general_scores: Scores
-    files: dict[str, str]
-
-
-class DataRecord(_Record):
-    """The pairs of one part of a corpus, as used."""
-
-    pairs: int
-    sha256: str
-
-
-class CurvePoint(_Record):
-    """One validation during learning, under the hard mask."""
-
-    update: int
-    bleu: float
-    chrf: float
-    nll: float
-    nll_shuffled: float
-    claimed: int
-
-
-class TaskRecord(_Record):
-    """task.json, see docs/formats.md."""
-
-    version: Literal[1] = 1
-    name: str
-    order: int
-    reads: list[str]
-    settings: dict[str, Any]
-    data: dict[str, DataRecord]
-    scores: Scores
-    dev: Score
-    curve: list[CurvePoint]
-    files: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a task holds of one layer.
-
-    mask: (width,), the hard mask. cells: (k,) ids of owned cells, ascending. fc1_weight: (k, d_model), fc1_bias: (k,),
-    fc2_weight: (d_model, k), float32, the owned cells' weights.
-    """
-
-    mask: Mask
-    cells: Cells
-    fc1_weight: NDArray[np.float32]
-    fc1_bias: NDArray[np.float32]
-    fc2_weight: NDArray[np.float32]
-
-
-_RecordType = TypeVar("_RecordType", bound=_Record)
-
-
-def _read_record(path: Path, kind: type[_RecordType]) -> _RecordType:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FmallocError(f"{path}: no such file; is {path.parent} a memory store?") from error
-    except ValueError as error:
-        raise FmallocError(f"{path}: not JSON: {error}") from error
-    if isinstance(content, dict) and content.get("version") != VERSION:
-        raise FmallocError(f"{path}: version {content.get('version')!r}, this program reads version {VERSION}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise FmallocError(f"{path}: {problems}") from error
-
-
-def to_json(record: BaseModel) -> bytes:
-    """A record as UTF-8 JSON with sorted keys."""
-    return (json.dumps(record.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise FmallocError(f"{path}: cannot be read: {error}") from error
-
-
-def read_samples(path: Path) -> tuple[Pair, ...]:
-    """The pairs of a samples.jsonl file."""
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            content = json.loads(line)
-            pairs.append(Pair(content["source"], content["target"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise FmallocError(f'{path}:{number}: expected {{"source": …, "target": …}}: {line[:80]!r}') from error
-    return tuple(pairs)
-
-
-def samples_bytes(pairs: tuple[Pair, ...]) -> bytes:
-    """The content of a samples.jsonl file."""
-    lines = (json.dumps(pair._asdict(), sort_keys=True, ensure_ascii=False) for pair in pairs)
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def memory_bytes(memories: Mapping[str, Memory]) -> bytes:
-    """The content of a memory.safetensors file."""
-    tensors = {
-        f"{layer}.{field}": np.ascontiguousarray(getattr(memory, field))
-        for layer, memory in memories.items()
-        for field in Memory.__dataclass_fields__
-    }
-    return bytes(save(tensors, metadata={"version": str(VERSION)}))
-
-
-def general_bytes(importance: Mapping[str, NDArray[np.float64]], masks: Mapping[str, Mask]) -> bytes:
-    """The content of a general.safetensors file."""
-    tensors: dict[str, NDArray[Any]] = {f"{layer}.importance": values for layer, values in importance.items()}
-    tensors |= {f"{layer}.mask": mask for layer, mask in masks.items()}
-    return bytes(save(tensors, metadata={"version": str(VERSION)}))
-
-
-def read_importance(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Importance by layer from a general.safetensors file."""
-    ending = ".importance"
-    return {n.removesuffix(ending): tensor for n, tensor in _read_tensors(path).items() if n.endswith(ending)}
 
 
 class Store:
@@ -219,7 +39,7 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> "Store":
         """Read store.json; raise FmallocError if `path` is no store of this version."""
-        return cls(path, _read_record(path / "store.json", StoreRecord))
+        return cls(path, read_record(path / "store.json", StoreRecord))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -274,7 +94,7 @@ class Store:
         return tuple(sorted(records, key=lambda record: record.order))
 
     def _read_task(self, name: str) -> TaskRecord:
-        record = _read_record(self._task_path(name) / "task.json", TaskRecord)
+        record = read_record(self._task_path(name) / "task.json", TaskRecord)
         if record.name != name:
             raise FmallocError(f"{self._task_path(name) / 'task.json'}: name is {record.name!r}, expected {name!r}")
         return record
@@ -303,7 +123,7 @@ class Store:
     def mask(self, name: str) -> dict[str, Mask]:
         """The hard mask of a task, or of general, by layer, shape (width,)."""
         if name == GENERAL:
-            tensors = _read_tensors(self.path / "general.safetensors")
+            tensors = read_tensors(self.path / "general.safetensors")
             return {layer: tensors[f"{layer}.mask"] for layer in self.layers}
         return {layer: memory.mask for layer, memory in self.memory(name).items()}
 
@@ -311,7 +131,7 @@ class Store:
         """What a task holds, by layer."""
         self.task(name)
         path = self._task_path(name) / "memory.safetensors"
-        tensors = _read_tensors(path)
+        tensors = read_tensors(path)
         expected = {f"{layer}.{field}" for layer in self.layers for field in Memory.__dataclass_fields__}
         if set(tensors) != expected:
             raise FmallocError(f"{path}: tensors differ from those expected: {sorted(set(tensors) ^ expected)[:5]}")
@@ -355,7 +175,7 @@ class Store:
 
 
 def _owned_cells(staged: Path, layers: tuple[str, ...]) -> dict[str, Cells]:
-    tensors = _read_tensors(staged / "memory.safetensors")
+    tensors = read_tensors(staged / "memory.safetensors")
     return {layer: tensors[f"{layer}.cells"] for layer in layers}
 
 

@@ -22,7 +22,9 @@ from transformers import (
 )
 
 from fmalloc.corpus import Pair
-from fmalloc.store import Memory, Store, general_bytes, memory_bytes, samples_bytes
+from fmalloc.memory import Memory, general_bytes, memory_bytes
+from fmalloc.records import samples_bytes
+from fmalloc.store import Store
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts
 

@@ -7,7 +7,7 @@ from conftest import LANGUAGES
 from fmalloc.architectures import load_base
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluate import Metrics, average, evaluate, forgetting, merge, score, translate
-from fmalloc.store import Score, Scores
+from fmalloc.records import Score, Scores
 
 
 def test_translations_do_not_depend_on_order_or_company(base: Path, corpora: Path) -> None:

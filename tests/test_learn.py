@@ -9,10 +9,10 @@ import pytest
 import torch
 from conftest import LANGUAGES, small_recipe, write_domain
 
+from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import TrainingBatches, encode
 from fmalloc.corpus import read_corpus
-from fmalloc.learn import Allocation, fresh_blocks, initial_gates
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.store import Store

@@ -84,6 +84,15 @@ def test_runtime_commands_explain_themselves(binaries: Path, command: str, tmp_p
     assert "Usage: " in run(binaries / command, "--help", cwd=tmp_path)
 
 
+@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("pretrain", "train"), ("export", "export")])
+def test_the_other_commands_say_what_to_install(binaries: Path, command: str, extra: str, tmp_path: Path) -> None:
+    done = subprocess.run([binaries / f"fmalloc-{command}"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert f"is not installed: pip install 'fmalloc[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_translates_from_a_bundle(binaries: Path, bundles: Path, tmp_path: Path) -> None:
     (golden_file,) = bundles.glob("it@*/golden.jsonl")
     golden = [json.loads(line) for line in golden_file.read_text(encoding="utf-8").splitlines()]

@@ -1,6 +1,8 @@
 """A click command whose errors are messages: exit code 2 for what the user can mend, 130 for Ctrl-C."""
 
 import errno
+import sys
+from importlib import import_module
 from typing import Any
 
 import click
@@ -31,3 +33,13 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted: what was finished is kept; run the same command again to go on", err=True)
             raise click.exceptions.Exit(130) from None
+
+
+def launch(module: str, *, extra: str) -> None:
+    """Run `main` of a module; where a library is missing, name the extra that brings it and exit with 2."""
+    try:
+        main = import_module(module).main
+    except ModuleNotFoundError as error:
+        click.echo(f"Error: {error.name} is not installed: pip install 'fmalloc[{extra}]'", err=True)
+        sys.exit(2)
+    main()

@@ -1,0 +1,76 @@
+"""A recipe with its inputs read, and one row of the matrix."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmalloc.architectures import family_of, languages_of
+from fmalloc.corpus import Corpus, Languages, digest, read_corpus
+from fmalloc.devices import Device, select
+from fmalloc.evaluate import Metrics, evaluate, merge
+from fmalloc.progress import bar
+from fmalloc.recipe import Recipe, TaskSettings
+from fmalloc.records import DataRecord, Score, Scores
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with its corpora read: nothing long starts before every input was seen to be good."""
+
+    recipe: Recipe
+    languages: Languages
+    corpora: Mapping[str, Corpus]
+    device: Device
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Job":
+        """Read and check all inputs."""
+        family_of(recipe.base)
+        named = recipe.languages
+        languages = Languages(named.source, named.target) if named else languages_of(recipe.base)
+        if languages is None:
+            raise FmallocError(f"{recipe.base}: its tokenizer names no language pair; set languages: source and target")
+        sources = {GENERAL: recipe.general} | {task.name: task.data for task in recipe.tasks}
+        corpora = {name: read_corpus(path, languages) for name, path in sources.items()}
+        return cls(recipe, languages, corpora, select(recipe.device, recipe.precision))
+
+    def settings_of(self, task: TaskSettings) -> dict[str, Any]:
+        """All that decides how a task is learned, JSON-able."""
+        settings = self.recipe.learning_of(task).model_dump()
+        return settings | {"evaluation": self.recipe.evaluation.model_dump(), "samples": self.recipe.samples}
+
+    def data_of(self, name: str) -> dict[str, DataRecord]:
+        """Size and digest of each part of a corpus."""
+        corpus = self.corpora[name]
+        parts = {"train": corpus.train, "dev": corpus.dev, "test": corpus.test}
+        return {part: DataRecord(pairs=len(pairs), sha256=digest(pairs)) for part, pairs in parts.items()}
+
+
+class Scorer:
+    """One row of the matrix, scored domain by domain; what was scored before a kill is kept."""
+
+    def __init__(self, job: Job, work: Path, row: str) -> None:
+        self.job, self.path, self.row = job, work / f"scores-{row}.json", row
+
+    def score(self, load: Callable[[str], tuple[Any, Any]]) -> Scores:
+        """Evaluate the model that `load` gives for each domain on that domain's test set."""
+        done: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+        limit, beam = self.job.recipe.evaluation.sentences, self.job.recipe.evaluation.beam_size
+        for domain, corpus in self.job.corpora.items():
+            if domain in done:
+                continue
+            model, tokenizer = load(domain)
+            model.to(self.job.device.torch)
+            pairs = corpus.test[:limit]
+            with bar(f"scoring {self.row} on {domain}", len(pairs)) as advance:
+                metrics = evaluate(model, tokenizer, pairs, self.job.languages, beam_size=beam, on_progress=advance)
+            done[domain] = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
+            write_atomically(self.path, json.dumps(done).encode())
+        return merge(
+            {name: Metrics(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.job.corpora}
+        )
