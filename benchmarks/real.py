@@ -22,7 +22,6 @@ from fmalloc.job import Job
 from fmalloc.pretrain import Schedule, pretrain
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
-from fmalloc.scratch import Shape
 from fmalloc.status import print_status
 from fmalloc.store import Store
 from fmalloc.train import run
@@ -76,8 +75,7 @@ def fine_tune(job: Job, work: Path) -> dict[str, Any]:
                 label_smoothing=settings.label_smoothing,
                 seed=settings.seed,
             )
-            shape = Shape(0, 0, 0, 0, 0, 0)
-            pretrain(task.data, output, job.languages, shape, schedule, device=job.device, start=job.recipe.base)
+            pretrain(task.data, output, job.languages, job.recipe.base, schedule, job.device)
         model, tokenizer = load_base(output)
         row = {}
         for domain, corpus in job.corpora.items():

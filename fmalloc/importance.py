@@ -49,12 +49,11 @@ def cell_importance(
     for layer in feed_forward_layers(model):
         module = masked[layer.name]
         replace(layer, module)
-        module.mask.requires_grad_()
         module.fc2.register_forward_pre_hook(_note_fired(fired, layer.name))
     model.to(device.torch).train()
     halves = [{name: np.zeros(len(m.mask)) for name, m in masked.items()} for _ in range(2)]
     source = TrainingBatches(examples, batch_tokens, tokenizer.pad_token_id, seed)
-    leaves = [module.mask for module in masked.values()]
+    leaves = [module.mask.requires_grad_() for module in masked.values()]
     with bar("importance", batches) as advance:
         for index in range(batches):
             torch.manual_seed(seed * 1_000_003 + index)

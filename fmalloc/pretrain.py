@@ -11,7 +11,7 @@ import click
 import torch
 from torch import nn
 
-from fmalloc.architectures import quiet
+from fmalloc.architectures import family_of, quiet
 from fmalloc.batches import TrainingBatches, encode
 from fmalloc.checkpoint import Checkpoint, Interval, optimizer_tensors, restore_optimizer
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
@@ -115,27 +115,23 @@ def pretrain(
     train: Path,
     output: Path,
     languages: Languages,
-    shape: Shape,
+    begin: Shape | Path,
     schedule: Schedule,
-    *,
     device: Device,
-    start: Path | None = None,
 ) -> None:
-    """Train a base on `train` and write it to `output`; state lies in `.<output>.work` beside it until done."""
-    from transformers import MarianMTModel
+    """Train a model of a shape from scratch, or on from the Marian model in a folder, and write it to `output`.
 
+    State lies in `.<output>.work` beside it until done.
+    """
     corpus = read_corpus(train, languages)
     work = _work_folder(output)
     settings = {
         "data": digest(corpus.train),
-        "shape": str(shape),
+        "begin": str(begin),
         "schedule": str(replace(schedule, updates=0)),
-        "start": str(start),
     }
     _claim(work, settings)
-    with quiet():
-        tokenizer = _tokenizer(corpus.train, languages, shape, start or work / "tokenizer")
-        model = MarianMTModel.from_pretrained(start) if start else new_model(tokenizer, shape, schedule.seed)
+    model, tokenizer = _beginning(begin, corpus.train, languages, schedule.seed, work / "tokenizer")
     parts = []
     for part, pairs in (("train", corpus.train), ("dev", corpus.dev)):
         encoded = encode(tokenizer, pairs, languages, maximum_length=schedule.maximum_length)
@@ -157,12 +153,21 @@ def pretrain(
     console.print(f"saved {output} (best dev NLL {run.best_nll:.3f})")
 
 
-def _tokenizer(pairs: tuple[Pair, ...], languages: Languages, shape: Shape, directory: Path) -> Any:
-    from transformers import MarianTokenizer
+def _beginning(
+    begin: Shape | Path, pairs: tuple[Pair, ...], languages: Languages, seed: int, directory: Path
+) -> tuple[Any, Any]:
+    """The model and the tokenizer to begin with; a new tokenizer is kept in `directory`."""
+    from transformers import MarianMTModel, MarianTokenizer
 
-    if not (directory / "tokenizer_config.json").is_file():
-        train_tokenizer(pairs, languages, shape.vocabulary, directory)
-    return MarianTokenizer.from_pretrained(directory)
+    if isinstance(begin, Path) and (family := family_of(begin)).model_type != "marian":
+        raise FmallocError(f"{begin}: a {family.model_type} model; only Marian models can be trained on")
+    with quiet():
+        if isinstance(begin, Path):
+            return MarianMTModel.from_pretrained(begin, dtype=torch.float32), MarianTokenizer.from_pretrained(begin)
+        if not (directory / "tokenizer_config.json").is_file():
+            train_tokenizer(pairs, languages, begin.vocabulary, directory)
+        tokenizer = MarianTokenizer.from_pretrained(directory)
+        return new_model(tokenizer, begin, seed), tokenizer
 
 
 def _claim(work: Path, settings: dict[str, str]) -> None:
@@ -250,10 +255,9 @@ def main(**options: Any) -> None:
         options["train"],
         options["output"],
         Languages(options["source"], options["target"]),
-        shape,
+        options["start"] or shape,
         schedule,
-        device=select(options["device"], options["precision"]),
-        start=options["start"],
+        select(options["device"], options["precision"]),
     )
 
 

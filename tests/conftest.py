@@ -82,7 +82,7 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             label_smoothing=0.1,
             seed=1,
         ),
-        device=select("cpu"),
+        select("cpu"),
     )
     return output
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import LANGUAGES, small_recipe, write_domain
 
 from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
@@ -17,6 +18,7 @@ from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.store import Store
 from fmalloc.train import run
+from fmalloc_export.__main__ import main as export
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 
@@ -25,7 +27,7 @@ from fmalloc_shared.files import sha256_files
     ("seed", "weight_decay", "reads", "fresh"),
     [(1, 0.0, "earlier", True), (2, 0.1, "earlier", False), (3, 0.1, "general", True)],
 )
-def test_earlier_tasks_stay_byte_identical(
+def test_earlier_tasks_and_their_bundles_stay_byte_identical(
     base: Path, corpora: Path, tmp_path: Path, seed: int, weight_decay: float, reads: str, fresh: bool
 ) -> None:
     folder = shutil.copytree(corpora, tmp_path / "corpora")
@@ -35,6 +37,7 @@ def test_earlier_tasks_stay_byte_identical(
     tasks = ["office", "games", "third"]
     seen: dict[str, dict[str, str]] = {}
     weights: dict[str, dict[str, torch.Tensor]] = {}
+    bundles: dict[str, dict[str, str]] = {}
     for count in range(1, len(tasks) + 1):
         store = run(small_recipe(base, folder, path, *tasks[:count], **options))
         for task, files in seen.items():
@@ -46,6 +49,11 @@ def test_earlier_tasks_stay_byte_identical(
         weights[learned] = load_sliced(store, learned)[0].state_dict()
         if reads == "general":
             assert store.task(learned).reads == []
+        for task in tasks[: min(count, 2)]:
+            output = tmp_path / f"{task}-after-{learned}"
+            arguments = ["--store", str(path), "--task", task, "--output_dir", str(output)]
+            assert CliRunner().invoke(export, arguments).exit_code == 0
+            assert sha256_files(output) == bundles.setdefault(task, sha256_files(output))
     store.verify()
     assert all(len(m.cells) for m in [store.memory("office")["decoder.1"]])
 

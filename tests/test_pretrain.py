@@ -78,6 +78,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path:
     [
         (["--d-model", "15"], "--d-model 15 is no multiple of --heads 2"),
         (["--train", "nowhere"], "nowhere: no parallel text"),
+        (["--from", str(Path(__file__).parent)], "config.json: no such file"),
         (["--learning-rate", "1e30"], "pretraining: the loss is nan at update"),
     ],
 )
