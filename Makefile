@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest

@@ -26,7 +26,7 @@ from fmalloc.status import print_status
 from fmalloc.store import Store
 from fmalloc.train import run
 from fmalloc_export.__main__ import main as export_command
-from fmalloc_runtime.engine import CTranslate2Engine
+from fmalloc_runtime.bundle import LiveIndex
 from fmalloc_runtime.registry import Registry
 from fmalloc_runtime.router import AUTO
 from fmalloc_runtime.translator import EngineSettings
@@ -34,6 +34,7 @@ from fmalloc_shared.files import sha256_files
 from fmalloc_shared.names import GENERAL
 
 _DOCUMENT = 10
+_OUTPUT_TOKENS = 20
 
 
 def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
@@ -108,23 +109,21 @@ def route(job: Job, bundles: Path) -> dict[str, Any]:
 
 
 def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict[str, Any]:
-    """The unsliced base and every bundle, float32 and int8, one thread, batch 1 and 32, beam 4."""
-    engines, sizes = {}, {}
+    """The unsliced base and every bundle, float32 and int8, batch 1 and 32."""
+    models: dict[str, Path] = {}
     for quantization in ("float32", "int8"):
         unsliced = work / f"unsliced-{quantization}"
         shutil.rmtree(unsliced, ignore_errors=True)
-        emit_unsliced(store.base, unsliced, quantization)
-        models = {"unsliced": unsliced}
-        models |= {path.name.split("@")[0]: path / "model" for path in sorted((work / quantization).glob("*@*"))}
-        for name, model in models.items():
-            label = f"{name} {quantization}"
-            engines[label] = CTranslate2Engine(model, "cpu", intra_threads=1)
-            sizes[label] = sum(file.stat().st_size for file in model.iterdir())
+        models[f"unsliced {quantization}"] = emit_unsliced(store, GENERAL, unsliced, quantization)
+        for domain, bundle in LiveIndex.of(work / quantization).domains.items():
+            models[f"{domain} {quantization}"] = work / quantization / bundle / "model"
     _, tokenizer = load_base(store.base)
     sources = [[*tokenizer.tokenize(pair.source), tokenizer.eos_token] for pair in pairs]
-    report: dict[str, Any] = {"model_bytes": sizes, "sentences": len(sources)}
+    sizes = {name: sum(file.stat().st_size for file in model.iterdir()) for name, model in models.items()}
+    report: dict[str, Any] = {"model_bytes": sizes, "sentences": len(sources), "output_tokens": _OUTPUT_TOKENS}
     for batch in (1, 32):
-        report[f"batch {batch}"] = compare(engines, sources, batch=batch, repeats=repeats).report("unsliced float32")
+        timing = compare(models, sources, batch=batch, repeats=repeats, output_tokens=_OUTPUT_TOKENS)
+        report[f"batch {batch}"] = timing.report("unsliced float32")
     return report
 
 

@@ -1,4 +1,7 @@
-"""Speed of translation models in one process: interleaved repeats, tokenisation and loading excluded."""
+"""Speed of CTranslate2 models beside each other, in one process and in turn; tokenisation and loading excluded.
+
+Every model writes the same number of tokens, so that a model is not faster because its translations are shorter.
+"""
 
 import statistics
 import time
@@ -6,65 +9,68 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 
-from fmalloc.architectures import feed_forward_layers, load_base
-from fmalloc_export import ctranslate2
+from fmalloc.models import load_dense
+from fmalloc.store import Store
+from fmalloc_export import pipeline
 from fmalloc_export.build import domain_model
+from fmalloc_export.ctranslate2 import emit
 from fmalloc_export.vocabulary import vocabulary_of
-from fmalloc_runtime.engine import Engine, TranslationOptions
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of every repeat over all sources, in the order in which they were run, by model."""
+    """Seconds of every repeat over all `sentences`, in the order in which they were run, by model."""
 
     seconds: Mapping[str, Sequence[float]]
     sentences: int
 
-    def milliseconds(self, name: str) -> float:
-        """Median milliseconds a sentence."""
-        return 1000 * statistics.median(self.seconds[name]) / self.sentences
-
-    def ratio(self, name: str, baseline: str) -> float:
-        """Median over the repeats of the time relative to the baseline's in the same repeat."""
+    def ratios(self, name: str, baseline: str) -> list[float]:
+        """Time relative to the baseline's in the same repeat, ascending."""
         pairs = zip(self.seconds[name], self.seconds[baseline], strict=True)
-        return statistics.median(ours / theirs for ours, theirs in pairs)
+        return sorted(ours / theirs for ours, theirs in pairs)
 
-    def report(self, baseline: str) -> dict[str, object]:
-        """Medians, ratios to the baseline with their extremes, and the raw samples."""
-        rows: dict[str, object] = {}
-        for name, seconds in self.seconds.items():
-            ratios = [ours / theirs for ours, theirs in zip(seconds, self.seconds[baseline], strict=True)]
-            rows[name] = {
-                "ms_per_sentence": self.milliseconds(name),
-                "time_relative": self.ratio(name, baseline),
-                "time_relative_range": [min(ratios), max(ratios)],
+    def report(self, baseline: str) -> dict[str, dict[str, object]]:
+        """By model: median milliseconds a sentence, median ratio to the baseline with its extremes, raw samples."""
+        return {
+            name: {
+                "ms_per_sentence": 1000 * statistics.median(seconds) / self.sentences,
+                "time_relative": statistics.median(ratios := self.ratios(name, baseline)),
+                "time_relative_range": [ratios[0], ratios[-1]],
                 "seconds": list(seconds),
             }
-        return rows
+            for name, seconds in self.seconds.items()
+        }
 
 
 def compare(
-    engines: Mapping[str, Engine], sources: Sequence[Sequence[str]], *, batch: int, repeats: int, beam_size: int = 4
+    models: Mapping[str, Path], sources: Sequence[Sequence[str]], *, batch: int, repeats: int, output_tokens: int
 ) -> Timing:
-    """Translate all sources with every engine in turn, `repeats` times over, after one warm-up each."""
-    options = TranslationOptions(beam_size=beam_size)
-    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    """Translate all sources with every model in turn, `repeats` times after a warm-up: one thread, beam 4."""
+    engines = {name: ctranslate2.Translator(str(path), device="cpu", intra_threads=1) for name, path in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in range(repeats + 1):
         for name, engine in engines.items():
             started = time.perf_counter()
-            for start in range(0, len(sources), batch):
-                engine.translate(sources[start : start + batch], (), options)
+            engine.translate_batch(
+                [list(source) for source in sources],
+                max_batch_size=batch,
+                beam_size=4,
+                min_decoding_length=output_tokens,
+                max_decoding_length=output_tokens,
+            )
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return Timing(seconds, len(sources))
 
 
-def emit_unsliced(base: Path, directory: Path, quantization: str) -> None:
-    """The base as a general converter would emit it: every cell of every layer."""
-    model, tokenizer = load_base(base)
-    ones = {layer.name: np.ones(layer.width, dtype=np.bool_) for layer in feed_forward_layers(model)}
+def emit_unsliced(store: Store, domain: str, directory: Path, quantization: str = "float32") -> Path:
+    """Write the domain's CTranslate2 model with all cells of every layer switched on."""
+    base, tokenizer = load_dense(store, domain)
+    everything = {layer.name: np.ones(layer.width, dtype=np.bool_) for layer in store.description.layers}
+    model, _ = pipeline.run(domain_model(domain, base, everything), pipeline.passes(quantization))
     directory.mkdir(parents=True)
-    whole = domain_model("general", model, ones)
-    ctranslate2.emit(model, tokenizer, vocabulary_of(model, tokenizer), whole, directory, quantization)
+    emit(base, tokenizer, vocabulary_of(base, tokenizer), model, directory, quantization)
+    return directory

@@ -7,6 +7,7 @@ German words mean something else. Ends with what it proves; exits with 1 if any 
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -17,14 +18,15 @@ from pathlib import Path
 import sacrebleu
 from rich.console import Console
 from rich.table import Table
-from serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
-from speed import emit_unsliced, speed_ratio
 
+from benchmarks.speed import compare, emit_unsliced
+from examples.serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
 from fmalloc.corpus import Languages, Pair, read_corpus
 from fmalloc.evaluate import forgetting
 from fmalloc.status import cells_table, matrix_table
 from fmalloc.store import Store
 from fmalloc_runtime.bundle import LiveIndex
+from fmalloc_runtime.tokenizer import Tokenizer
 from fmalloc_shared.files import sha256_files
 
 TOY = Path(__file__).resolve().parent / "toy"
@@ -154,8 +156,11 @@ def show_examples(client: Client) -> None:
 
 def measure_speed(store: Store, lines: list[str]) -> Claim:
     """One domain, sliced and unsliced."""
-    ratio = speed_ratio(bundle("bundles", FIRST), emit_unsliced(store, FIRST, Path("unsliced")), lines)
-    found = f"{ratio.median:.2f} x as fast ({ratio.lowest:.2f} to {ratio.highest:.2f})"
+    sliced = bundle("bundles", FIRST)
+    models = {"sliced": sliced / "model", "unsliced": emit_unsliced(store, FIRST, Path("unsliced"))}
+    sources = [Tokenizer.load(sliced / "tokenizer").encode(line) for line in lines]
+    ratios = compare(models, sources, batch=8, repeats=9, output_tokens=12).ratios("unsliced", "sliced")
+    found = f"{statistics.median(ratios):.2f} x as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
     return Claim("sliced against unsliced model", found, "-", True)
 
 
