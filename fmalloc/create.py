@@ -37,8 +37,8 @@ def open_store(job: Job) -> Store:
     made = {"sparsity": description.sparsity, "languages": tuple(description.languages.model_dump().values())}
     wanted = {"sparsity": recipe.sparsity, "languages": tuple(job.languages)}
     problems = [f"{key} {made[key]!r}, not {wanted[key]!r}" for key in made if made[key] != wanted[key]]
-    if given.get("config.json") != stored.get("config.json"):
-        problems.append(f"another base than {recipe.base}")
+    if changed := sorted(name for name in given if given[name] != stored[name]):
+        problems.append(f"another base than {recipe.base} ({', '.join(changed)} differ)")
     if problems:
         raise FmallocError(f"{recipe.store}: was made with {'; '.join(problems)}; choose another store")
     return store
@@ -48,9 +48,8 @@ def create_store(job: Job) -> Store:
     """Copy the base, measure importance, prune, score the base and the general model, commit."""
     recipe = job.recipe
     work = recipe.store / ".work" / "create"
-    claim_work(
-        work, {"recipe": recipe.model_dump(mode="json", exclude={"tasks", "learning"}), "corpora": _digests(job)}
-    )
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning"})
+    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(job)})
     prepared = work / "prepared"
     (prepared / "base").mkdir(parents=True, exist_ok=True)
     _copy_base(recipe.base, prepared / "base")

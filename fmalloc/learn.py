@@ -1,6 +1,7 @@
 """Learn one task: claim free cells under annealed gates, select under the hard mask, harden into memories."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,11 +260,11 @@ def _harden(module: GatedFeedForward, allocation: Allocation) -> Memory:
 
 
 def claim_work(work: Path, settings: Mapping[str, Any]) -> None:
-    """Make the task's work folder; state left by a run with other settings or data is dropped, not mixed in."""
+    """Make a work folder; what a run with other settings or data left there is dropped, not mixed in."""
     file = work / "settings.json"
     text = json.dumps(settings, indent=1, sort_keys=True)
-    if file.is_file() and file.read_text(encoding="utf-8") != text:
-        console.print("settings or data changed since the last run: this task starts anew")
-        (work / "checkpoint.safetensors").unlink(missing_ok=True)
+    if work.exists() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
+        console.print(f"{work.name}: settings or data changed since the last run, this step starts anew")
+        shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text.encode())

@@ -10,10 +10,13 @@ import torch
 from click.testing import CliRunner
 from conftest import LANGUAGES, small_recipe, write_domain
 
+from fmalloc import job
 from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import TrainingBatches, encode
 from fmalloc.corpus import read_corpus
+from fmalloc.evaluate import evaluate
+from fmalloc.learn import claim_work
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.store import Store
@@ -147,3 +150,31 @@ def test_another_base_or_sparsity_is_refused(store: Store, base: Path, corpora: 
     (other / "config.json").write_text((other / "config.json").read_text() + " ")
     with pytest.raises(FmallocError, match="another base than"):
         run(recipe.model_copy(update={"base": other}))
+
+
+def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
+    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was scored before a kill is kept for the same settings only."""
+    run(small_recipe(base, corpora, tmp_path / "store", "office", updates=20))
+    scored: list[int] = []
+
+    def killed_at_the_second(*arguments: Any, **options: Any) -> Any:
+        scored.append(1)
+        if len(scored) > 1:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "evaluate", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
+    store = run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
+    assert set(store.task("games").scores.domains) == {"general", "office", "games"}
+    work = tmp_path / "work"
+    claim_work(work, {"seed": 1})
+    (work / "scores-games.json").write_text("{}")
+    claim_work(work, {"seed": 1})
+    assert (work / "scores-games.json").exists()
+    claim_work(work, {"seed": 2})
+    assert not (work / "scores-games.json").exists()
