@@ -27,11 +27,12 @@ from fmalloc_shared.names import GENERAL
 def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
     """Learn, score and commit one task; a task that exists as the recipe says is left as it is."""
     settings, data = job.settings_of(task), job.data_of(task.name)
+    work = store.path / ".work" / task.name
     if existing := {record.name: record for record in store.tasks()}.get(task.name):
         _check_same(store, existing, settings, data)
+        shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed between commit and clean-up
         console.print(f"{task.name}: learned already")
         return existing
-    work = store.path / ".work" / task.name
     claim_work(work, {"settings": settings, "data": {part: record.sha256 for part, record in data.items()}})
     earlier = store.tasks()
     learner = _learner(job, store, task, work)
