@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 import torch
+from killing import environment
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -207,9 +207,7 @@ def tree_bytes(directory: Path) -> dict[str, bytes]:
 
 def subprocess_environment() -> dict[str, str]:
     """The environment for `python -m fmalloc_export`, one thread a process."""
-    root = Path(__file__).resolve().parent.parent
-    roots = os.pathsep.join(str(root / folder) for folder in (".", "export", "runtime"))
-    return {**os.environ, "PYTHONPATH": roots, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return environment(PYTHONWARNINGS="ignore")
 
 
 def _switched(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,6 +1,3 @@
-import random
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +5,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import LANGUAGES
-from test_train_command import environment
+from killing import run_and_kill, seconds_of
 
 from fmalloc.architectures import load_base
 from fmalloc.batches import encode
@@ -50,26 +47,15 @@ def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path:
     def command(output: Path) -> list[str]:
         return [sys.executable, "-m", "fmalloc.pretrain", *arguments(corpora, output)]
 
-    env = {**environment(), "FMALLOC_CHECKPOINT_SECONDS": "0.1"}
-    done = subprocess.run(command(tmp_path / "straight"), env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    whole = sha256_files(tmp_path / "straight")
-    moments, kills = random.Random(2), 0
-    for attempt in range(30):
-        process = subprocess.Popen(command(tmp_path / "killed"), env=env, stderr=subprocess.PIPE)
-        try:
-            process.wait(timeout=2.5 + moments.random() * (1 + attempt))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate()
-        finished = (tmp_path / "killed").exists() and not (tmp_path / ".killed.work").exists()
-        if process.returncode == 0 or finished:
-            break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
-        assert not (tmp_path / "killed").exists() or sha256_files(tmp_path / "killed") == whole
-    assert kills >= 1
-    assert sha256_files(tmp_path / "killed") == whole
+    seconds = seconds_of(command(tmp_path / "straight"))
+    killed, whole = tmp_path / "killed", sha256_files(tmp_path / "straight")
+
+    def check() -> bool:
+        assert not killed.exists() or sha256_files(killed) == whole
+        return killed.exists() and not (tmp_path / ".killed.work").exists()
+
+    assert run_and_kill(command(killed), seconds, seed=2, checkpoint_seconds="0.1", after=check) >= 1
+    assert sha256_files(killed) == whole
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

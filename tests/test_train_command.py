@@ -1,20 +1,17 @@
 """fmalloc-train as its users run it: resumed after kill -9, stopped by bad input, stopped by a full disk."""
 
 import json
-import os
-import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 from click.testing import CliRunner, Result
 from conftest import small_recipe
+from killing import environment, run_and_kill, seconds_of
 
 from fmalloc.__main__ import main as fmalloc
 from fmalloc.store import Store
@@ -32,47 +29,28 @@ def command(recipe: Path) -> list[str]:
     return [sys.executable, "-m", "fmalloc.train", str(recipe)]
 
 
-def environment() -> dict[str, str]:
-    roots = [str(Path(__file__).parents[1] / root) for root in (".", "runtime")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1"}
-
-
 def learned_bytes(store: Path) -> dict[str, str]:
     """Digests of all that a store promises to keep."""
     return {name: digest for name, digest in sha256_files(store).items() if not name.startswith(".")}
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    recipe = write_recipe(folder / "recipe.yaml", base, corpora, folder / "store", "office", "games", updates=60)
-    done = subprocess.run(command(recipe), env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return learned_bytes(folder / "store")
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(base: Path, corpora: Path, tmp_path: Path) -> None:
+    def learning(folder: Path) -> list[str]:
+        folder.mkdir()
+        recipe = folder / "recipe.yaml"
+        return command(write_recipe(recipe, base, corpora, folder / "store", "office", "games", updates=60))
 
+    seconds = seconds_of(learning(tmp_path / "straight"))
+    store = tmp_path / "killed" / "store"
 
-def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
-    base: Path, corpora: Path, tmp_path: Path, uninterrupted: dict[str, str]
-) -> None:
-    recipe = write_recipe(tmp_path / "recipe.yaml", base, corpora, tmp_path / "store", "office", "games", updates=60)
-    env = {**environment(), "FMALLOC_CHECKPOINT_SECONDS": "0.2"}
-    moments, kills = random.Random(4), 0
-    for attempt in range(40):
-        process = subprocess.Popen(command(recipe), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            process.wait(timeout=3.5 + moments.random() * (2 + attempt))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate()
-        if Store.exists(tmp_path / "store"):
-            Store.open(tmp_path / "store").verify()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
-    assert process.returncode == 0
-    assert kills >= 2
-    assert learned_bytes(tmp_path / "store") == uninterrupted
+    def verify() -> bool:
+        if Store.exists(store):
+            Store.open(store).verify()
+        return False
+
+    kills = run_and_kill(learning(store.parent), seconds, seed=4, checkpoint_seconds="0.2", after=verify)
+    assert kills >= 1
+    assert learned_bytes(store) == learned_bytes(tmp_path / "straight" / "store")
 
 
 def test_running_again_redoes_nothing(base: Path, corpora: Path, store: Store) -> None:

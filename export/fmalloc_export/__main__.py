@@ -104,7 +104,7 @@ def _print_plan(store: Store, names: Sequence[str], quantization: str, output_di
 def _print_results(results: Sequence[Exported]) -> None:
     for result in results:
         click.echo(f"{result.manifest.domain} cells  {_widths(result.widths_before, dict(result.manifest.widths))}")
-    table = Table("domain", "cells", "parameters", "MB", "parity", "max Δ log p", "BLEU before", "after")
+    table = Table("domain", "cells", "million numbers", "MB", "parity", "max Δ log p", "BLEU", "after")
     for result in results:
         manifest = result.manifest
         parity, quality = manifest.parity, manifest.quality
@@ -112,8 +112,8 @@ def _print_results(results: Sequence[Exported]) -> None:
         worst = min(parity.identical.model_dump().values())
         table.add_row(
             manifest.domain,
-            f"{sum(result.widths_before.values()):,} → {sum(manifest.widths.values()):,}",
-            f"{result.parameters[0]:,} → {result.parameters[1]:,}",
+            f"{sum(result.widths_before.values())} → {sum(manifest.widths.values())}",
+            f"{result.parameters[0] / 1e6:.2f} → {result.parameters[1] / 1e6:.2f}",
             f"{result.model_bytes / 1e6:.2f}",
             f"{worst}/{sentences}",
             f"{result.largest_difference:.1e}",
