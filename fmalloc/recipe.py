@@ -37,6 +37,9 @@ TaskName = Annotated[str, AfterValidator(_task_name)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 
 
+_UPDATES = 20000
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,9 +60,9 @@ class ImportanceSettings(_Section):
 
 
 class LearningSettings(_Section):
-    """How one task is learned."""
+    """How one task is learned; warm-up and temperature cycles that are not given fit the number of updates."""
 
-    updates: Annotated[int, Field(ge=1, description="most updates")] = 20000
+    updates: Annotated[int, Field(ge=1, description="most updates")] = _UPDATES
     batch_tokens: Annotated[int, Field(ge=1)] = 4096
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     gate_learning_rate: Annotated[float, Field(gt=0, description="gates travel further than weights")] = 1e-2
@@ -76,6 +79,17 @@ class LearningSettings(_Section):
     reads: Literal["earlier", "general"] = "earlier"
     share: Annotated[float, Field(gt=0, le=1, description="of each layer's free cells, offered to the task")] = 1.0
     seed: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_to_updates(cls, given: Any) -> Any:
+        """The method's 4000 and 1000 for long runs; a fifth of the updates for short ones."""
+        updates = given.get("updates", _UPDATES) if isinstance(given, dict) else None
+        if not isinstance(updates, int) or updates < 1:
+            return given
+        cycle = given.get("anneal_updates", given.get("validate_every", min(1000, max(20, updates // 5))))
+        fitting = {"warmup_updates": min(4000, max(1, updates // 5)), "anneal_updates": cycle, "validate_every": cycle}
+        return fitting | given
 
     @model_validator(mode="after")
     def _validate_on_hard_end(self) -> "LearningSettings":

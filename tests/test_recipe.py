@@ -78,3 +78,24 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 
 def test_the_defaults_are_valid() -> None:
     assert LearningSettings.model_validate(LearningSettings().model_dump()) == LearningSettings()
+
+
+@pytest.mark.parametrize(
+    ("given", "warmup", "cycle", "validate_every"),
+    [
+        ({}, 4000, 1000, 1000),
+        ({"updates": 100}, 20, 20, 20),
+        ({"updates": 1500, "anneal_updates": 250}, 300, 250, 250),
+        ({"updates": 1500, "validate_every": 500}, 300, 500, 500),
+        ({"updates": 1500, "warmup_updates": 7, "anneal_updates": 100, "validate_every": 200}, 7, 100, 200),
+    ],
+)
+def test_what_is_not_given_fits_the_updates(
+    given: dict[str, int], warmup: int, cycle: int, validate_every: int
+) -> None:
+    settings = LearningSettings.model_validate(given)
+    assert (settings.warmup_updates, settings.anneal_updates, settings.validate_every) == (
+        warmup,
+        cycle,
+        validate_every,
+    )
