@@ -30,6 +30,7 @@ from fmalloc_shared.files import write_atomically
 
 _FRESH_BATCHES = 8
 _CLAIMED_LITTLE = 0.01
+_NLL_FELL = 0.05
 
 
 @dataclass(frozen=True)
@@ -228,14 +229,21 @@ class Learner:
         claimed = sum(len(cells) for cells in self._claimed().values())
         console.print(f"{name}: claims {claimed} of {offered} free cells")
         if claimed < _CLAIMED_LITTLE * offered:
-            console.print(
-                f"[yellow]{name} claimed almost nothing[/]: raise gate_learning_rate or updates, "
-                "or its text is what the general model knows already"
-            )
+            first, last = self.progress.curve[0], self.progress.curve[-1]
+            console.print(f"[yellow]{name} claimed almost nothing[/]: {_advice(first, last)}")
 
     def memories(self) -> dict[str, Memory]:
         """The selected state, hardened: mask, and weights of the cells that the task now owns."""
         return {name: _harden(module, self.allocations[name]) for name, module in self.gated.items()}
+
+
+def _advice(first: CurvePoint, last: CurvePoint) -> str:
+    if last.nll < first.nll - _NLL_FELL:
+        return (
+            f"its dev NLL fell from {first.nll:.2f} to {last.nll:.2f}, but no state had a better dev BLEU than the "
+            "general model; give it more updates"
+        )
+    return "raise gate_learning_rate or updates, or its text is what the general model knows already"
 
 
 def _rank(point: CurvePoint) -> tuple[float, float]:

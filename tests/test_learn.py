@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from conftest import LANGUAGES, small_recipe, write_domain
 
-from fmalloc import job
+from fmalloc import job, learn
 from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import TrainingBatches, encode
@@ -19,6 +19,7 @@ from fmalloc.evaluate import evaluate
 from fmalloc.learn import claim_work
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
+from fmalloc.records import CurvePoint
 from fmalloc.store import Store
 from fmalloc.train import run
 from fmalloc_export.__main__ import main as export
@@ -178,3 +179,21 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
     assert (work / "scores-games.json").exists()
     claim_work(work, {"seed": 2})
     assert not (work / "scores-games.json").exists()
+
+
+def test_a_task_that_claims_almost_nothing_is_told_so(
+    base: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = {"gate_learning_rate": 1e-9, "learning_rate": 1e-9}
+    store = run(small_recipe(base, corpora, tmp_path / "store", "office", updates=20, **still))
+    assert sum(len(memory.cells) for memory in store.memory("office").values()) == 0
+    printed = capsys.readouterr().err
+    assert "office claimed almost nothing" in printed
+    assert "raise gate_learning_rate or updates" in printed
+
+
+def test_the_advice_tells_a_falling_nll_from_one_that_stays() -> None:
+    point = CurvePoint(update=0, bleu=6.0, chrf=20.0, nll=2.9, nll_shuffled=3.3, claimed=0)
+    better = point.model_copy(update={"update": 300, "bleu": 2.0, "nll": 2.1})
+    assert "fell from 2.90 to 2.10, but no state had a better dev BLEU" in learn._advice(point, better)
+    assert "raise gate_learning_rate" in learn._advice(point, point)
