@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
+BASE_NOTE ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -31,7 +32,7 @@ check: $(READY) ## lint, format, types and import rules
 	$(BIN)/lint-imports
 
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
-	$(BIN)/python -m benchmarks.real --corpora $(CORPORA) --base $(BASE)
+	$(BIN)/python -m benchmarks.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
 
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
 	$(BIN)/python -m benchmarks.routing --corpora $(CORPORA)
