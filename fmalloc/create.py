@@ -1,12 +1,13 @@
 """A new memory store: base, importance, general mask, first scores; or an existing one, checked against the recipe."""
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fmalloc.architectures import family_of, load_base
+from fmalloc.architectures import family_of, load_base, quiet
 from fmalloc.batches import encode
 from fmalloc.cells import general_mask
 from fmalloc.corpus import Corpus
@@ -95,7 +96,10 @@ def _copy_base(source: Path, destination: Path) -> None:
     if not any(path.suffix == ".safetensors" for path in files):
         from transformers import AutoModelForSeq2SeqLM
 
-        AutoModelForSeq2SeqLM.from_pretrained(source, local_files_only=True).save_pretrained(destination)
+        with tempfile.TemporaryDirectory(dir=destination.parents[1]) as converted, quiet():
+            AutoModelForSeq2SeqLM.from_pretrained(source, local_files_only=True).save_pretrained(converted)
+            for weights in Path(converted).glob("*.safetensors*"):
+                weights.replace(destination / weights.name)
 
 
 def _importance(job: Job, work: Path, base: Path) -> Importance:

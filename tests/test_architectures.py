@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 import torch
 from conftest import small_recipe
 from export_fixtures import write_m2m100, write_nllb
+from safetensors.torch import load_file
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
 from fmalloc.architectures import family_of, feed_forward_layers, languages_of, load_base
@@ -91,3 +93,15 @@ def test_many_language_bases_learn_with_language_tokens(
     with pytest.raises(FmallocError, match="language 'xx'"):
         wrong = recipe.model_copy(update={"languages": LanguageSettings(source="xx", target=codes[1])})
         run(wrong.model_copy(update={"store": tmp_path / "other"}))
+
+
+def test_weights_as_older_checkpoints_have_them_are_converted(base: Path, corpora: Path, tmp_path: Path) -> None:
+    older = shutil.copytree(base, tmp_path / "older")
+    torch.save(load_file(older / "model.safetensors"), older / "pytorch_model.bin")
+    (older / "model.safetensors").unlink()
+    recipe = small_recipe(older, corpora, tmp_path / "store", "office", updates=20)
+    store = run(recipe)
+    assert {path.suffix for path in store.base.iterdir()} == {".json", ".safetensors", ".spm"}
+    for name, tensor in load_base(base)[0].state_dict().items():
+        assert torch.equal(load_base(store.base)[0].state_dict()[name], tensor)
+    assert [task.name for task in run(recipe).tasks()] == ["office"]
