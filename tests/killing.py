@@ -24,24 +24,27 @@ def seconds_of(command: Sequence[str]) -> float:
 
 
 def run_and_kill(
-    command: Sequence[str], seconds: float, seed: int, *, checkpoint_seconds: str, after: Callable[[], bool]
-) -> int:
-    """Kill the command within the `seconds` that it needs, again and again, until it ends; return the number of kills.
+    command: Sequence[str], seconds: float, seed: int, *, checkpoint: Path, after: Callable[[], bool]
+) -> None:
+    """Kill the command once its `checkpoint` exists, then at random moments of the `seconds` it needs, until it ends.
 
     `after` checks what a killed process left, and says whether that was all it had to do.
     """
-    moments, kills = random.Random(seed), 0
-    env = environment(FMALLOC_CHECKPOINT_SECONDS=checkpoint_seconds)
+    moments, env = random.Random(seed), environment(FMALLOC_CHECKPOINT_SECONDS="0.1")
     for attempt in range(40):
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if attempt == 0:
+            while process.poll() is None and not checkpoint.exists():
+                time.sleep(0.005)
+            assert process.poll() is None, "it ended before it could be killed"
+            process.send_signal(signal.SIGKILL)
         try:
             process.wait(timeout=seconds * moments.uniform(0.3, 0.9) * (1 + attempt / 10))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            kills += 1
         _, errors = process.communicate()
         finished = after()
         if process.returncode == 0 or finished:
-            return kills
+            return
         assert process.returncode == -signal.SIGKILL, errors.decode()
     raise AssertionError("killed 40 times and still not through")

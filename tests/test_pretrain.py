@@ -54,7 +54,8 @@ def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path:
         assert not killed.exists() or sha256_files(killed) == whole
         return killed.exists() and not (tmp_path / ".killed.work").exists()
 
-    assert run_and_kill(command(killed), seconds, seed=2, checkpoint_seconds="0.1", after=check) >= 1
+    checkpoint = tmp_path / ".killed.work" / "checkpoint.safetensors"
+    run_and_kill(command(killed), seconds, seed=2, checkpoint=checkpoint, after=check)
     assert sha256_files(killed) == whole
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
