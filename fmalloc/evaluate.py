@@ -103,11 +103,6 @@ def forgetting(rows: Sequence[Scores], tasks: Sequence[str]) -> float:
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
-def average(row: Scores, tasks: Sequence[str]) -> float:
-    """Mean BLEU of a row over the tasks."""
-    return sum(row.domains[task].bleu for task in tasks) / len(tasks)
-
-
 def merge(metrics: Mapping[str, Metrics]) -> Scores:
     """One row of the matrix."""
     signatures = next(iter(metrics.values())).signatures if metrics else {}

@@ -6,7 +6,7 @@ from conftest import LANGUAGES
 
 from fmalloc.architectures import load_base
 from fmalloc.corpus import read_corpus
-from fmalloc.evaluate import Metrics, average, evaluate, forgetting, merge, score, translate
+from fmalloc.evaluate import Metrics, evaluate, forgetting, merge, score, translate
 from fmalloc.records import Score, Scores
 
 
@@ -38,11 +38,10 @@ def row(**bleu: float) -> Scores:
     return Scores(domains={name: Score(bleu=value, chrf=0.0) for name, value in bleu.items()}, signatures={})
 
 
-def test_forgetting_and_average() -> None:
+def test_forgetting() -> None:
     rows = [row(a=40.0, b=10.0, c=5.0), row(a=30.0, b=50.0, c=6.0), row(a=20.0, b=40.0, c=60.0)]
     assert forgetting(rows, ["a", "b", "c"]) == pytest.approx((0.5 + 0.2) / 2)
     assert forgetting(rows[:1], ["a"]) == 0
-    assert average(rows[-1], ["a", "b", "c"]) == pytest.approx(40)
 
 
 def test_a_row_keeps_the_signatures() -> None:
