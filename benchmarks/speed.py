@@ -70,7 +70,9 @@ def emit_unsliced(store: Store, domain: str, directory: Path, quantization: str 
     """Write the domain's CTranslate2 model with all cells of every layer switched on."""
     base, tokenizer = load_dense(store, domain)
     everything = {layer.name: np.ones(layer.width, dtype=np.bool_) for layer in store.description.layers}
-    model, _ = pipeline.run(domain_model(domain, base, everything), pipeline.passes(quantization))
+    vocabulary = vocabulary_of(base, tokenizer)
+    dense = domain_model(domain, base, everything, len(vocabulary.target))
+    model, _ = pipeline.run(dense, pipeline.passes(quantization))
     directory.mkdir(parents=True)
-    emit(base, tokenizer, vocabulary_of(base, tokenizer), model, directory, quantization)
+    emit(base, tokenizer, vocabulary, model, directory, quantization)
     return directory

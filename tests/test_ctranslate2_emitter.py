@@ -156,11 +156,11 @@ def test_vocabularies_are_complete_and_without_repetition(store: Store) -> None:
     model, tokenizer = load_dense(store, "general")
     vocabulary = vocabulary_of(model, tokenizer)
     marian = store.description.family == "marian"
-    assert len(vocabulary.tokens) == model.config.vocab_size - marian
-    assert len(set(vocabulary.tokens)) == len(vocabulary.tokens)
-    assert ("<pad>" in vocabulary.tokens) != marian
+    assert len(vocabulary.target) == model.config.vocab_size - marian
+    assert len(set(vocabulary.target)) == len(vocabulary.target)
+    assert ("<pad>" in vocabulary.target) != marian
     assert {"</s>", "<unk>"} <= set(vocabulary.special)
-    for index, token in enumerate(vocabulary.tokens):
+    for index, token in enumerate(vocabulary.target):
         if not token.startswith("madeupword"):
             assert tokenizer.convert_tokens_to_ids(token) == index
 

@@ -24,9 +24,22 @@ def layer(name: str = "encoder.0", width: int = 3, size: int = 2) -> FeedForward
     )
 
 
+def of(*layers: FeedForward) -> DomainModel:
+    return DomainModel("it", "marian", "relu", layers, np.arange(9))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [([], "at least one"), ([2, 1], "not strictly ascending"), ([1, 1], "not strictly"), ([-1, 3], "of 0 and above")],
+)
+def test_target_tokens_are_ascending_ids(tokens: list[int], problem: str) -> None:
+    with pytest.raises(FmallocError, match=problem):
+        replace(of(layer()), target_tokens=np.array(tokens, dtype=np.int64)).verify()
+
+
 def test_a_well_formed_model_verifies() -> None:
-    DomainModel("it", "marian", (layer(), layer("decoder.0", 5))).verify()
-    DomainModel("it", "marian", (layer(width=0),)).verify()
+    of(layer(), layer("decoder.0", 5)).verify()
+    of(layer(width=0)).verify()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +59,7 @@ def test_a_well_formed_model_verifies() -> None:
     ],
 )
 def test_a_malformed_layer_is_refused(change: dict[str, np.ndarray], message: str) -> None:
-    model = DomainModel("it", "marian", (replace(layer(), **change),))
+    model = of(replace(layer(), **change))
     with pytest.raises(FmallocError, match=f"domain 'it': encoder.0: .*{message}"):
         model.verify()
 
@@ -55,22 +68,23 @@ def test_all_problems_are_reported_at_once() -> None:
     first = replace(layer(), fc1_bias=np.zeros(4, dtype=np.float32))
     second = replace(layer(size=3), cells=np.array([5, 3, 1]))
     with pytest.raises(FmallocError) as error:
-        DomainModel("it", "marian", (first, second)).verify()
+        of(first, second).verify()
     for problem in ("fc1_bias is", "not strictly ascending", "layer names repeat", "differ in model size"):
         assert problem in str(error.value)
 
 
 def test_a_model_without_layers_is_refused() -> None:
     with pytest.raises(FmallocError, match="no feed-forward layers"):
-        DomainModel("it", "marian", ()).verify()
+        of().verify()
 
 
 def test_a_domain_of_a_store_holds_base_and_owned_cells(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     base, _ = load_dense(store, "general")
     dense, _ = load_dense(store, "late")
-    model = domain_model("late", dense, store.mask("late"))
-    assert model.family == "marian"
+    model = domain_model("late", dense, store.mask("late"), 50)
+    assert (model.family, model.activation) == ("marian", "swish")
+    np.testing.assert_array_equal(model.target_tokens, np.arange(50))
     assert model.widths == dict.fromkeys(LAYERS, WIDTH)
     for block, stack in zip(model.feed_forward, ("encoder", "encoder", "decoder", "decoder"), strict=True):
         expected = getattr(base.model, stack).layers[int(block.name[-1])]
@@ -94,4 +108,4 @@ def test_masks_of_another_base_are_refused(tmp_path: Path) -> None:
     masks = store.mask("it")
     del masks["decoder.1"]
     with pytest.raises(FmallocError, match="has masks for encoder.0, encoder.1, decoder.0, its base has layers"):
-        domain_model("it", dense, masks)
+        domain_model("it", dense, masks, 50)

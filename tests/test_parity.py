@@ -10,7 +10,7 @@ from fmalloc.models import load_masked, load_sliced
 from fmalloc.store import Store
 from fmalloc_export import parity
 from fmalloc_export.compiler import compile_domain
-from fmalloc_export.parity import Outputs
+from fmalloc_export.problem import Outputs
 from fmalloc_export.sentences import Sentences, sentences_of
 from fmalloc_runtime.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
@@ -34,11 +34,12 @@ def prepare(store: Store, name: str, directory: Path) -> tuple[Any, Tokenizer, S
 def test_masked_sliced_and_emitted_models_agree(store: Store, tmp_path: Path, name: str) -> None:
     """76 sentences for each of 3 bases and 2 domains: with a layer without cells, and with cells of two tasks."""
     compiled, tokenizer, sentences = prepare(store, name, tmp_path)
+    models = parity.Models(load_masked(store, name)[0], load_sliced(store, name)[0], None, tmp_path / "model")
     report = parity.check(
-        load_masked(store, name)[0],
-        load_sliced(store, name)[0],
-        tmp_path / "model",
+        models,
+        compiled.emitter,
         compiled.vocabulary,
+        compiled.after.target_tokens,
         sentences,
         tokenizer.target_prefix,
         compiled.maximum_length,
@@ -58,13 +59,14 @@ def test_a_model_with_one_wrong_cell_is_refused(tmp_path: Path) -> None:
     wrong = replace(compiled, after=replace(compiled.after, feed_forward=tuple(layers)))
     wrong.emit(tmp_path / "wrong", "float32")
     masked, sliced = load_masked(store, "it")[0], load_sliced(store, "it")[0]
-    rest = (compiled.vocabulary, sentences, tokenizer.target_prefix, compiled.maximum_length)
+    vocabulary, kept = compiled.vocabulary, compiled.after.target_tokens
+    rest = (compiled.emitter, vocabulary, kept, sentences, tokenizer.target_prefix, compiled.maximum_length)
     with pytest.raises(FmallocError, match="emitted model: log-probabilities differ from masked PyTorch"):
-        parity.check(masked, sliced, tmp_path / "wrong", *rest)
+        parity.check(parity.Models(masked, sliced, None, tmp_path / "wrong"), *rest)
     # The mask of another task: the sliced model is to blame.
     other = load_sliced(store, "late")[0]
     with pytest.raises(FmallocError, match="sliced PyTorch model: log-probabilities differ"):
-        parity.check(masked, other, tmp_path / "model", *rest)
+        parity.check(parity.Models(masked, other, None, tmp_path / "model"), *rest)
 
 
 def outputs(name: str, tokens: list[tuple[int, ...]], score: float = -1.0) -> Outputs:

@@ -34,7 +34,7 @@ def model(*kept: int, width: int = 12) -> DomainModel:
                 fc2_bias=draw.normal(size=D_MODEL).astype(np.float32),
             )
         )
-    return DomainModel("it", "marian", tuple(layers))
+    return DomainModel("it", "marian", "relu", tuple(layers), np.arange(20))
 
 
 def output(layer: FeedForward, hidden: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fmalloc.corpus import Languages
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.store import Store
-from fmalloc_export import ctranslate2, parity, quality
+from fmalloc_export import parity, quality
 from fmalloc_export.compiler import Compiled, compile_domain
 from fmalloc_export.publish import publish, put_live, staging
 from fmalloc_export.sentences import Sentences, sentences_of
@@ -92,10 +92,10 @@ def _build(
     sentences = sentences_of(sources, tokenizer, compiled.vocabulary, compiled.maximum_length)
     masked = load_masked(store, name)[0]
     report = parity.check(
-        masked,
-        load_sliced(store, name)[0],
-        exact,
+        parity.Models(masked, load_sliced(store, name)[0], None, exact),
+        compiled.emitter,
         compiled.vocabulary,
+        compiled.after.target_tokens,
         sentences,
         tokenizer.target_prefix,
         compiled.maximum_length,
@@ -125,7 +125,7 @@ def _manifest(store: Store, compiled: Compiled, quantization: str, checked: form
         domain=compiled.before.domain,
         languages=format_.Languages(source=pair.source, target=pair.target),
         engine=format_.EngineInfo(
-            name=ctranslate2.NAME, minimum_version=ctranslate2.MINIMUM_VERSION, quantization=quantization
+            name=compiled.emitter.NAME, minimum_version=compiled.emitter.MINIMUM_VERSION, quantization=quantization
         ),
         passes=tuple(format_.PassInfo(name=name, report=report) for name, report in compiled.reports),
         widths=compiled.after.widths,

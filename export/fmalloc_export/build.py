@@ -11,8 +11,10 @@ from fmalloc_export.model import DomainModel, FeedForward
 from fmalloc_shared.errors import FmallocError
 
 
-def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]]) -> DomainModel:
+def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]], target_tokens: int) -> DomainModel:
     """Copy every cell of the dense model (see fmalloc.models.load_dense); `masks` (width,) by layer switch them.
+
+    `target_tokens`: size of the target vocabulary, all of which can be written.
 
     Raises FmallocError if masks and layers do not fit.
     """
@@ -25,6 +27,8 @@ def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]]
     model = DomainModel(
         domain=domain,
         family=dense.config.model_type,
+        activation=dense.config.activation_function,
+        target_tokens=np.arange(target_tokens, dtype=np.int64),
         feed_forward=tuple(
             FeedForward(
                 name=layer.name,

@@ -7,8 +7,9 @@ from typing import Any
 from fmalloc.corpus import Languages
 from fmalloc.models import load_dense
 from fmalloc.store import Store
-from fmalloc_export import ctranslate2, pipeline
+from fmalloc_export import pipeline
 from fmalloc_export.build import domain_model
+from fmalloc_export.emitter import Emitter, emitter_of
 from fmalloc_export.model import DomainModel
 from fmalloc_export.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_export.vocabulary import Vocabulary, vocabulary_of
@@ -19,6 +20,7 @@ from fmalloc_runtime.tokenizer import Tokenizer
 class Compiled:
     """A domain before and after the passes, with the base model and tokenizer that it is emitted with."""
 
+    emitter: Emitter
     base: Any
     tokenizer: Any
     vocabulary: Vocabulary
@@ -40,7 +42,7 @@ class Compiled:
     def emit(self, directory: Path, quantization: str) -> None:
         """Write the engine's files into a new `directory`."""
         directory.mkdir()
-        ctranslate2.emit(self.base, self.tokenizer, self.vocabulary, self.after, directory, quantization)
+        self.emitter.emit(self.base, self.tokenizer, self.vocabulary, self.after, directory, quantization)
 
     def emit_tokenizer(self, store: Store, directory: Path) -> Tokenizer:
         """Write the tokenizer's files into a new `directory`; check them on the domain's samples."""
@@ -53,12 +55,13 @@ class Compiled:
         return written
 
 
-def compile_domain(store: Store, name: str, quantization: str) -> Compiled:
+def compile_domain(store: Store, name: str, quantization: str, engine: str = "ctranslate2") -> Compiled:
     """Read a domain from the store and run the passes for `quantization`."""
     base, tokenizer = load_dense(store, name)
-    before = domain_model(name, base, store.mask(name))
+    vocabulary = vocabulary_of(base, tokenizer)
+    before = domain_model(name, base, store.mask(name), len(vocabulary.target))
     after, reports = pipeline.run(before, pipeline.passes(quantization))
-    return Compiled(base, tokenizer, vocabulary_of(base, tokenizer), before, after, tuple(reports))
+    return Compiled(emitter_of(engine), base, tokenizer, vocabulary, before, after, tuple(reports))
 
 
 def _numbers(model: DomainModel) -> int:

@@ -4,19 +4,24 @@ CTranslate2's table of model loaders is private; it is touched here only, and a 
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
 import numpy as np
 from ctranslate2.converters.transformers import _MODEL_LOADERS
+from numpy.typing import NDArray
 
 from fmalloc_export.model import DomainModel
+from fmalloc_export.problem import Ids, Outputs, Problem
 from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_shared.errors import FmallocError
 
 NAME = "ctranslate2"
 MINIMUM_VERSION = "4.8.2"
 QUANTIZATIONS = ("float32", "int8", "float16", "bfloat16")
+_BATCH_TOKENS = 2048
 
 
 def loader_of(base: Any) -> Any:
@@ -40,8 +45,11 @@ def emit(
     base = copy.deepcopy(base)
     spec = loader.get_model_spec(base)
     loader.set_config(spec.config, base, tokenizer)
-    loader.set_vocabulary(spec, list(vocabulary.tokens))
     _replace_cells(spec, domain)
+    if len(domain.target_tokens) < len(vocabulary.target):
+        _trim_target(spec, domain.target_tokens)
+    spec.register_source_vocabulary(list(vocabulary.source))
+    spec.register_target_vocabulary([vocabulary.target[index] for index in domain.target_tokens])
     try:
         spec.validate()
     except ValueError as error:
@@ -73,3 +81,47 @@ def _replace_cells(spec: Any, domain: DomainModel) -> None:
         first, second = layers[block.name].ffn.linear_0, layers[block.name].ffn.linear_1
         first.weight, first.bias = np.array(block.fc1_weight), np.array(block.fc1_bias)
         second.weight, second.bias = np.array(block.fc2_weight), np.array(block.fc2_bias)
+
+
+def _trim_target(spec: Any, kept: NDArray[np.int64]) -> None:
+    """Keep some rows of the decoder's embeddings and projection; the encoder keeps all of its own."""
+    decoder = spec.decoder
+    decoder.embeddings.weight = np.array(decoder.embeddings.weight)[kept]
+    decoder.projection.weight = np.array(decoder.projection.weight)[kept]
+    if isinstance(decoder.projection.bias, np.ndarray):
+        decoder.projection.bias = decoder.projection.bias[kept]
+
+
+def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:
+    """What the model in `directory` makes of the problem, in float32."""
+    # One thread: the result then depends on no core count, and a busy machine does not spin in OpenMP barriers.
+    translator = ctranslate2.Translator(str(directory), device="cpu", compute_type="float32", intra_threads=1)
+    ids = {token: index for index, token in enumerate(vocabulary.target)}
+    sources = [[vocabulary.source[i] for i in source] for source in problem.sources]
+    prefix = [vocabulary.target[i] for i in problem.prefix]
+
+    def search(beam_size: int) -> list[Ids]:
+        results = translator.translate_batch(
+            sources,
+            target_prefix=[prefix] * len(sources) if prefix else None,
+            max_batch_size=_BATCH_TOKENS,
+            batch_type="tokens",
+            beam_size=beam_size,
+            length_penalty=1.0,
+            max_decoding_length=problem.longest,
+            min_decoding_length=problem.shortest,
+            max_input_length=0,
+        )
+        return [tuple(ids[token] for token in result.hypotheses[0][len(prefix) :]) for result in results]
+
+    def score(pairs: Sequence[tuple[int, Ids]]) -> list[list[float]]:
+        scored = translator.score_batch(
+            [sources[source] for source, _ in pairs],
+            [[*prefix, *(vocabulary.target[i] for i in output)] for _, output in pairs],
+            max_batch_size=_BATCH_TOKENS,
+            batch_type="tokens",
+            max_input_length=0,
+        )
+        return [list(result.log_probs) for result in scored]
+
+    return Outputs("emitted", search(1), search(beam_size), score)

@@ -71,11 +71,17 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class DomainModel:
-    """A domain on its way from store to engine; passes map one to another and never change it in place."""
+    """A domain on its way from store to engine; passes map one to another and never change it in place.
+
+    `activation`: the function f of every layer, by transformers' name. `target_tokens` int64 (t,): ids, in the base's
+    target vocabulary and ascending, of the tokens that the domain can write.
+    """
 
     domain: str
     family: str
+    activation: str
     feed_forward: tuple[FeedForward, ...]
+    target_tokens: NDArray[np.int64]
 
     @property
     def widths(self) -> dict[str, int]:
@@ -89,6 +95,10 @@ class DomainModel:
             problems.append("no feed-forward layers")
         if len(self.widths) != len(self.feed_forward):
             problems.append(f"layer names repeat: {', '.join(layer.name for layer in self.feed_forward)}")
+        if self.target_tokens.dtype != np.int64 or self.target_tokens.ndim != 1 or not len(self.target_tokens):
+            problems.append("target_tokens: expected a list of int64 ids with at least one")
+        elif self.target_tokens[0] < 0 or (np.diff(self.target_tokens) <= 0).any():
+            problems.append("target_tokens are not strictly ascending ids of 0 and above")
         if len({layer.fc2_bias.shape for layer in self.feed_forward}) > 1:
             problems.append("layers differ in model size (d)")
         if problems:

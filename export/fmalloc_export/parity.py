@@ -1,40 +1,44 @@
-"""Masked PyTorch model = sliced PyTorch model = emitted float32 model: the same tokens, the same scores.
+"""Masked PyTorch model = sliced PyTorch model; compiled PyTorch model = emitted float32 model: tokens and scores.
+
+At -O0 the compiled model is the masked one, so that all four are one; after that the passes that change translations
+lie between the two comparisons, and quality.py measures what they cost.
 
 Two searches over the same function can part where two hypotheses tie to the last bits. So a few sentences may differ
 (one in a hundred), but then both outputs are scored by both models, and every score has to agree.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ctranslate2
 import numpy as np
+from numpy.typing import NDArray
 
-from fmalloc_export import reference
-from fmalloc_export.reference import Ids, Problem
+from fmalloc_export.emitter import Emitter
+from fmalloc_export.problem import Ids, Outputs, Problem
+from fmalloc_export.reference import outputs as pytorch
 from fmalloc_export.sentences import Sentences
 from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_runtime.bundle import Identical, Parity
 from fmalloc_shared.errors import FmallocError
 
 TOLERANCE = 1e-4
-_BEAM_SIZE = 4
+BEAM_SIZE = 4
 _NEW_TOKENS = 64
-_BATCH_TOKENS = 2048
-
-Scorer = Callable[[Sequence[tuple[int, Ids]]], list[list[float]]]
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What one model makes of every sentence, and how it scores outputs."""
+class Models:
+    """The stages that are compared: three transformers models and the folder of the emitted float32 model.
 
-    name: str
-    greedy: list[Ids]
-    beam: list[Ids]
-    score: Scorer
+    `compiled` holds the cells that the passes left; it is None where they changed nothing beyond the mask.
+    """
+
+    masked: Any
+    sliced: Any
+    compiled: Any | None
+    emitted: Path
 
 
 @dataclass(frozen=True)
@@ -49,38 +53,55 @@ class Report:
 
 
 def check(
-    masked: Any,
-    sliced: Any,
-    emitted: Path,
+    models: Models,
+    emitter: Emitter,
     vocabulary: Vocabulary,
+    target_tokens: NDArray[np.int64],
     sentences: Sentences,
     target_prefix: Sequence[str],
     maximum_length: int,
 ) -> Report:
-    """Compare two transformers models and the CTranslate2 model in `emitted`; FmallocError if they differ."""
-    ids = {token: index for index, token in enumerate(vocabulary.tokens)}
-    problem = Problem(
-        sources=tuple(tuple(ids.get(t, ids[vocabulary.unknown]) for t in tokens) for tokens in sentences.tokens),
-        prefix=tuple(ids[token] for token in target_prefix),
-        # Scoring an output takes a position more than finding it: its end token stands behind it.
-        maximum_length=min(_NEW_TOKENS, maximum_length - len(target_prefix) - 1),
+    """Compare all stages; FmallocError if they differ. `target_tokens`: what the emitted model can write."""
+    whole = problem_of(
+        sentences, vocabulary, np.arange(len(vocabulary.target), dtype=np.int64), target_prefix, maximum_length
     )
-    expected = _pytorch("masked PyTorch", masked, problem, vocabulary)
-    found = _pytorch("sliced PyTorch", sliced, problem, vocabulary), _ctranslate2(emitted, problem, vocabulary)
-    counts, differences = zip(*(_compare(expected, outputs) for outputs in found), strict=True)
+    trimmed = replace(whole, target_tokens=target_tokens)
+    masked = pytorch("masked PyTorch", models.masked, whole, BEAM_SIZE)
+    sliced, sliced_difference = _compare(masked, pytorch("sliced PyTorch", models.sliced, whole, BEAM_SIZE))
+    compiled = masked
+    if models.compiled is not None:
+        compiled = pytorch("compiled PyTorch", models.compiled, trimmed, BEAM_SIZE)
+    found = emitter.outputs(models.emitted, trimmed, vocabulary, BEAM_SIZE)
+    emitted, emitted_difference = _compare(compiled, found)
     return Report(
         Parity(
             real_sentences=sentences.real,
             random_sentences=sentences.random,
             tolerance=TOLERANCE,
             identical=Identical(
-                sliced_greedy=counts[0][0],
-                sliced_beam=counts[0][1],
-                emitted_greedy=counts[1][0],
-                emitted_beam=counts[1][1],
+                sliced_greedy=sliced[0], sliced_beam=sliced[1], emitted_greedy=emitted[0], emitted_beam=emitted[1]
             ),
         ),
-        largest_difference=max(differences),
+        largest_difference=max(sliced_difference, emitted_difference),
+    )
+
+
+def problem_of(
+    sentences: Sentences,
+    vocabulary: Vocabulary,
+    target_tokens: NDArray[np.int64],
+    target_prefix: Sequence[str],
+    maximum_length: int,
+) -> Problem:
+    """The sentences as ids of the base model."""
+    ids = {token: index for index, token in enumerate(vocabulary.source)}
+    unknown = ids[vocabulary.unknown]
+    return Problem(
+        sources=tuple(tuple(ids.get(token, unknown) for token in tokens) for tokens in sentences.tokens),
+        prefix=tuple(vocabulary.target.index(token) for token in target_prefix),
+        target_tokens=target_tokens,
+        # Scoring an output takes a position more than finding it: its end token stands behind it.
+        maximum_length=min(_NEW_TOKENS, maximum_length - len(target_prefix) - 1),
     )
 
 
@@ -113,46 +134,3 @@ def _largest_difference(expected: Outputs, found: Outputs, pairs: Sequence[tuple
             )
         largest = max(largest, difference)
     return largest
-
-
-def _pytorch(name: str, model: Any, problem: Problem, vocabulary: Vocabulary) -> Outputs:
-    return Outputs(
-        name=name,
-        greedy=reference.search(model, problem, 1),
-        beam=reference.search(model, problem, _BEAM_SIZE),
-        score=lambda pairs: reference.token_scores(model, problem, pairs, len(vocabulary.tokens)),
-    )
-
-
-def _ctranslate2(directory: Path, problem: Problem, vocabulary: Vocabulary) -> Outputs:
-    # One thread: the result then depends on no core count, and a busy machine does not spin in OpenMP barriers.
-    translator = ctranslate2.Translator(str(directory), device="cpu", compute_type="float32", intra_threads=1)
-    ids = {token: index for index, token in enumerate(vocabulary.tokens)}
-    sources = [[vocabulary.tokens[i] for i in source] for source in problem.sources]
-    prefix = [vocabulary.tokens[i] for i in problem.prefix]
-
-    def search(beam_size: int) -> list[Ids]:
-        results = translator.translate_batch(
-            sources,
-            target_prefix=[prefix] * len(sources) if prefix else None,
-            max_batch_size=_BATCH_TOKENS,
-            batch_type="tokens",
-            beam_size=beam_size,
-            length_penalty=1.0,
-            max_decoding_length=problem.longest,
-            min_decoding_length=problem.shortest,
-            max_input_length=0,
-        )
-        return [tuple(ids[token] for token in result.hypotheses[0][len(prefix) :]) for result in results]
-
-    def score(pairs: Sequence[tuple[int, Ids]]) -> list[list[float]]:
-        scored = translator.score_batch(
-            [sources[source] for source, _ in pairs],
-            [[*prefix, *(vocabulary.tokens[i] for i in output)] for _, output in pairs],
-            max_batch_size=_BATCH_TOKENS,
-            batch_type="tokens",
-            max_input_length=0,
-        )
-        return [list(result.log_probs) for result in scored]
-
-    return Outputs("emitted", search(1), search(_BEAM_SIZE), score)

@@ -1,42 +1,35 @@
 """Search and scores of transformers models, with the settings that make them agree with CTranslate2's.
 
-- Marian's pad token, which the engine does not have, is banned and its share of the probability given to the others
-  (`renormalize_logits`).
+- Tokens that the engine does not have (Marian's pad, a trimmed vocabulary) are banned and their share of the
+  probability given to the others (`renormalize_logits`).
 - Length penalty 1 goes with `early_stopping=True`.
 - After a language token the engine takes the end token only where it is the most likely one; transformers knows no
   such rule, so both sides are forbidden an empty output there.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from fmalloc_export.problem import Ids, Outputs, Problem
 
 # Sentences at once. Scoring holds the whole vocabulary at every position, search only at the last.
 _SEARCHED = 64
 _SCORED = 8
 
-Ids = tuple[int, ...]
 
+class _OnlyTargetTokens(LogitsProcessor):  # type: ignore[misc]
+    """Takes all probability from tokens that may not be written."""
 
-@dataclass(frozen=True)
-class Problem:
-    """Sentences to translate, as ids: sources with prefix and end token, the target prefix (one token at most)."""
+    def __init__(self, problem: Problem, size: int) -> None:
+        self._forbidden = _forbidden(problem, size)
 
-    sources: tuple[Ids, ...]
-    prefix: Ids
-    maximum_length: int
-
-    @property
-    def longest(self) -> int:
-        """Bound on prefix and output together, in tokens."""
-        return self.maximum_length + len(self.prefix)
-
-    @property
-    def shortest(self) -> int:
-        """Least number of tokens before the end token, prefix included."""
-        return len(self.prefix) + 1 if self.prefix else 0
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores: (sentences, vocabulary)."""
+        del input_ids
+        return scores.masked_fill(self._forbidden, -torch.inf)
 
 
 @torch.inference_mode()
@@ -56,6 +49,7 @@ def search(model: Any, problem: Problem, beam_size: int) -> list[Ids]:
             max_new_tokens=problem.longest,
             min_new_tokens=problem.shortest or None,
             forced_bos_token_id=problem.prefix[0] if problem.prefix else None,
+            logits_processor=LogitsProcessorList([_OnlyTargetTokens(problem, _size(model))]),
             renormalize_logits=True,
         )
         for index, ids in zip(group, generated.tolist(), strict=True):
@@ -66,24 +60,45 @@ def search(model: Any, problem: Problem, beam_size: int) -> list[Ids]:
 
 
 @torch.inference_mode()
-def token_scores(model: Any, problem: Problem, pairs: Sequence[tuple[int, Ids]], tokens: int) -> list[list[float]]:
-    """Log-probability of each token of an output, end token included, over the first `tokens` of the vocabulary.
+def token_scores(model: Any, problem: Problem, pairs: Sequence[tuple[int, Ids]]) -> list[list[float]]:
+    """Log-probability of each token of an output, end token included, among the tokens that may be written.
 
     `pairs`: the number of a source and an output for it.
     """
     config = model.config
+    forbidden = _forbidden(problem, _size(model))
     scores: list[list[float]] = [[]] * len(pairs)
     for group in _batches([problem.sources[source] for source, _ in pairs], _SCORED):
         sources, mask = _padded([problem.sources[pairs[i][0]] for i in group], config.pad_token_id)
         targets = [(*problem.prefix, *pairs[i][1], config.eos_token_id) for i in group]
         inputs, _ = _padded([(config.decoder_start_token_id, *ids[:-1]) for ids in targets], config.pad_token_id)
         logits = model(input_ids=sources, attention_mask=mask, decoder_input_ids=inputs).logits
-        log_probs = torch.log_softmax(logits[..., :tokens], dim=-1)
+        log_probs = torch.log_softmax(logits.masked_fill(forbidden, -torch.inf), dim=-1)
         for row, index in enumerate(group):
             ids = torch.tensor(targets[row])
             chosen = log_probs[row, : len(ids)].gather(-1, ids[:, None])
             scores[index] = chosen.flatten().tolist()
     return scores
+
+
+def outputs(name: str, model: Any, problem: Problem, beam_size: int) -> Outputs:
+    """What a transformers model makes of the problem."""
+    return Outputs(
+        name=name,
+        greedy=search(model, problem, 1),
+        beam=search(model, problem, beam_size),
+        score=lambda pairs: token_scores(model, problem, pairs),
+    )
+
+
+def _size(model: Any) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+def _forbidden(problem: Problem, size: int) -> torch.Tensor:
+    forbidden = torch.ones(size, dtype=torch.bool)
+    forbidden[torch.from_numpy(problem.target_tokens)] = False
+    return forbidden
 
 
 def _batches(sources: Sequence[Ids], size: int) -> Iterator[list[int]]:

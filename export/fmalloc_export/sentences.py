@@ -41,7 +41,7 @@ def _random(tokenizer: Tokenizer, vocabulary: Vocabulary, maximum_length: int) -
     prefix, suffix = tokenizer.config.source_prefix, tokenizer.config.source_suffix
     longest = min(_LONGEST, maximum_length - len(prefix) - len(suffix))
     special = set(vocabulary.special)
-    pieces = [token for token in vocabulary.tokens if token not in special]
+    pieces = [token for token in vocabulary.source if token not in special]
     draw = np.random.default_rng(_SEED)
     lengths = draw.integers(1, longest, size=_RANDOM, endpoint=True)
     return [(*prefix, *(pieces[i] for i in draw.integers(len(pieces), size=n)), *suffix) for n in lengths]

@@ -61,7 +61,7 @@ def check_tokenizer(found: Tokenizer, expected: Any, vocabulary: Vocabulary, tex
 
     Texts that spell out a special token are passed over: serving never takes text for one, transformers does.
     """
-    ids = {token: index for index, token in enumerate(vocabulary.tokens)}
+    ids = {token: index for index, token in enumerate(vocabulary.source)}
     unknown = ids[vocabulary.unknown]
     for text in texts:
         if any(token in text for token in vocabulary.special):

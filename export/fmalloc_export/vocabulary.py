@@ -11,9 +11,13 @@ M2M_100 = "m2m_100"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`tokens` by id. `special` are those that text never gives; `unknown` stands for pieces without an id."""
+    """Tokens by id; most bases have one list for both sides.
 
-    tokens: tuple[str, ...]
+    `special` are those that text never gives; `unknown` stands for pieces without an id.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
     special: tuple[str, ...]
     unknown: str
     end: str
@@ -47,7 +51,8 @@ def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
             raise FmallocError(f"the tokenizer's {role} {getattr(tokenizer, role)!r} is not among the model's tokens")
     special = unnamed.union(tokenizer.all_special_tokens, getattr(tokenizer, "lang_token_to_id", ()))
     return Vocabulary(
-        tokens=tuple(tokens),
+        source=tuple(tokens),
+        target=tuple(tokens),
         special=tuple(token for token in tokens if token in special),
         unknown=str(tokenizer.unk_token),
         end=str(tokenizer.eos_token),

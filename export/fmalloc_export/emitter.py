@@ -1,0 +1,44 @@
+"""What writes a model for an engine, and the engines that there are."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from fmalloc_export.model import DomainModel
+from fmalloc_export.problem import Outputs, Problem
+from fmalloc_export.vocabulary import Vocabulary
+
+# Imported when asked for: each needs libraries of its own.
+ENGINES: Mapping[str, str] = {"ctranslate2": "fmalloc_export.ctranslate2"}
+
+
+class Emitter(Protocol):
+    """A module that emits for one engine."""
+
+    NAME: str
+    MINIMUM_VERSION: str
+    QUANTIZATIONS: tuple[str, ...]
+
+    def emit(
+        self,
+        base: Any,
+        tokenizer: Any,
+        vocabulary: Vocabulary,
+        domain: DomainModel,
+        directory: Path,
+        quantization: str,
+    ) -> None:
+        """Write the model of `domain` into the existing, empty `directory`.
+
+        `base`, a transformers model that stays as it was, gives everything but the feed-forward cells and the target
+        tokens. Equal inputs give equal bytes. FmallocError if the engine cannot take the model.
+        """
+
+    def outputs(self, directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:
+        """What the float32 model in `directory` makes of the problem, greedy and with beam search."""
+
+
+def emitter_of(engine: str) -> Emitter:
+    """The emitter for an engine of ENGINES."""
+    return cast(Emitter, import_module(ENGINES[engine]))
