@@ -3,12 +3,13 @@ VENV ?= .venv
 CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
 BASE_NOTE ?=
+STORE ?= .work/real/store
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check real bench-routing clean
+.PHONY: help demo test check real bench-routing bench-export clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -36,6 +37,9 @@ real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where t
 
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
 	$(BIN)/python -m benchmarks.routing --corpora $(CORPORA)
+
+bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
+	$(BIN)/python -m benchmarks.export --store $(STORE) --corpora $(CORPORA)
 
 clean: ## remove everything made here but the environment
 	rm -rf .work build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,8 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from fmalloc.batches import set_languages, target_frame
 from fmalloc.corpus import Languages
 from fmalloc_shared.errors import FmallocError
+
+# A logit that leaves no probability in float32, but that float16 and the loss can hold.
+_NEVER = -1000.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,14 @@ class Family:
 
 FAMILIES = {
     family.model_type: family
-    for family in (Family("marian", "MarianMT, OPUS-MT"), Family("m2m_100", "M2M100, NLLB-200 (dense)"))
+    for family in (
+        Family("marian", "MarianMT, OPUS-MT"),
+        Family("m2m_100", "M2M100, NLLB-200 (dense)"),
+        Family("bart", "BART"),
+        Family("mbart", "mBART, mBART-50"),
+        Family("pegasus", "Pegasus"),
+        Family("fsmt", "FSMT, WMT19"),
+    )
 }
 
 
@@ -72,8 +83,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def load_base(directory: Path) -> tuple[Any, Any]:
-    """The model, in float32 and evaluation mode with plain generation settings, and its tokenizer."""
+def load_base(directory: Path, languages: Languages | None = None) -> tuple[Any, Any]:
+    """The model, in float32 and evaluation mode with plain generation settings, and its tokenizer.
+
+    `languages` is what the model shall read and write: an mBART's decoder starts with the target language's token.
+    Raises FmallocError if the model cannot be loaded or does not know a language.
+    """
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
     family = family_of(directory)
@@ -84,16 +99,32 @@ def load_base(directory: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FmallocError(f"{directory}: transformers cannot load this model: {error}") from error
     config = model.config
+    if languages is not None:
+        set_languages(tokenizer, languages)
+        if behind := target_frame(tokenizer).behind:
+            config.decoder_start_token_id = behind[0]
+    if family.model_type == "fsmt":
+        _forbid_padding(model)
+    config.use_cache = False  # FSMT leaves out the causal mask with a cache, also where a whole target is scored
     model.generation_config = GenerationConfig(
         decoder_start_token_id=config.decoder_start_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
         bad_words_ids=[[config.pad_token_id]] if family.model_type == "marian" else None,
+        use_cache=True,
     )
     for module in model.modules():
         if hasattr(module, "layerdrop"):
             module.layerdrop = 0.0  # a layer left out of a training pass has no cells to rank or to learn
     return model.eval().requires_grad_(False), tokenizer
+
+
+def _forbid_padding(model: Any) -> None:
+    """Take the probability from padding: FSMT hides what it wrote as such from itself when a whole target is scored."""
+    projection = model.model.decoder.output_projection
+    bias = torch.zeros(projection.out_features)
+    bias[model.config.pad_token_id] = _NEVER
+    projection.bias = nn.Parameter(bias)
 
 
 def feed_forward_layers(model: Any) -> tuple[FeedForwardLayer, ...]:
@@ -113,8 +144,9 @@ def _layers(model: Any) -> Iterator[FeedForwardLayer]:
 def languages_of(directory: Path) -> Languages | None:
     """The language pair that a bilingual base's tokenizer names, None if it names none."""
     path = directory / "tokenizer_config.json"
-    if family_of(directory).model_type != "marian" or not path.is_file():
+    family = family_of(directory).model_type
+    if family not in ("marian", "fsmt") or not path.is_file():
         return None
     config = json.loads(path.read_text(encoding="utf-8"))
-    source, target = config.get("source_lang"), config.get("target_lang")
-    return Languages(source, target) if source and target else None
+    named = config.get("langs") if family == "fsmt" else (config.get("source_lang"), config.get("target_lang"))
+    return Languages(*named) if named and all(named) else None

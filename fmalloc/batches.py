@@ -53,22 +53,63 @@ class Encoded(NamedTuple):
 
 
 def set_languages(tokenizer: Any, languages: Languages) -> None:
-    """Tell a many-language tokenizer (M2M100, NLLB) what it reads and writes."""
-    if hasattr(tokenizer, "src_lang"):
+    """Tell a many-language tokenizer (M2M100, NLLB, mBART) what it reads and writes."""
+    if is_multilingual(tokenizer):
         for code in languages:
             language_id(tokenizer, code)
         tokenizer.src_lang, tokenizer.tgt_lang = languages
 
 
+def is_multilingual(tokenizer: Any) -> bool:
+    """Whether the tokenizer marks texts with their language; FSMT's, which knows one pair, does not."""
+    return hasattr(tokenizer, "set_src_lang_special_tokens")
+
+
 def language_id(tokenizer: Any, code: str) -> int:
     """The id of a language's token in a many-language tokenizer; raise FmallocError if it has none."""
-    tokens = getattr(tokenizer, "lang_code_to_token", {code: code})  # M2M100 writes de as __de__, NLLB as it is
+    # M2M100 writes de as __de__; NLLB and mBART write their codes as they are.
+    tokens = getattr(tokenizer, "lang_code_to_token", None) or {token: token for token in tokenizer.all_special_tokens}
     found = tokenizer.convert_tokens_to_ids(tokens[code]) if code in tokens else tokenizer.unk_token_id
     if found in (None, tokenizer.unk_token_id):
         raise FmallocError(
-            f"language {code!r}: this model's tokenizer does not know it (codes are like de or deu_Latn)"
+            f"language {code!r}: this model's tokenizer does not know it (codes are like de, deu_Latn or de_DE)"
         )
     return int(found)
+
+
+class Frame(NamedTuple):
+    """Ids that stand around every target: `prefix` before its pieces, the end token, `behind` after the latter.
+
+    Behind the end token MBart names the language; its decoder starts with that token instead of writing it.
+    """
+
+    prefix: tuple[int, ...]
+    behind: tuple[int, ...]
+
+
+def target_frame(tokenizer: Any) -> Frame:
+    """What the tokenizer, with its languages set, puts around a target."""
+    ids = tuple(_targets(tokenizer, [""])[0])
+    end = ids.index(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
+    return Frame(ids[:end], ids[end + 1 :])
+
+
+def target_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of target texts as the decoder writes them: prefix, pieces, end token."""
+    behind = len(target_frame(tokenizer).behind)
+    return [ids[: len(ids) - behind] for ids in _targets(tokenizer, texts)]
+
+
+def _targets(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    if not hasattr(tokenizer, "bpe_ranks"):
+        return list(tokenizer(text_target=list(texts), verbose=False)["input_ids"])
+    # FSMT's tokenizer has no target mode: it would read targets with the source's vocabulary and language.
+    source = tokenizer.encoder, tokenizer.src_lang
+    tokenizer.encoder, tokenizer.src_lang = {t: i for i, t in tokenizer.decoder.items()}, tokenizer.tgt_lang
+    try:
+        return list(tokenizer(list(texts), verbose=False)["input_ids"])
+    finally:
+        tokenizer.encoder, tokenizer.src_lang = source
 
 
 def encode(tokenizer: Any, pairs: Sequence[Pair], languages: Languages, *, maximum_length: int) -> Encoded:
@@ -76,8 +117,9 @@ def encode(tokenizer: Any, pairs: Sequence[Pair], languages: Languages, *, maxim
     if not pairs:
         return Encoded((), 0)
     set_languages(tokenizer, languages)
-    encoded = tokenizer([p.source for p in pairs], text_target=[p.target for p in pairs], verbose=False)
-    examples = [Example(s, t) for s, t in zip(encoded["input_ids"], encoded["labels"], strict=True)]
+    sources = tokenizer([pair.source for pair in pairs], verbose=False)["input_ids"]
+    targets = target_ids(tokenizer, [pair.target for pair in pairs])
+    examples = [Example(s, t) for s, t in zip(sources, targets, strict=True)]
     fitting = tuple(example for example in examples if example.length <= maximum_length)
     return Encoded(fitting, len(examples) - len(fitting))
 

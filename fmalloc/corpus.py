@@ -70,6 +70,12 @@ def read_corpus(path: Path, languages: Languages) -> Corpus:
     return Corpus(train, held_out["dev"], held_out["test"])
 
 
+def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
+    """Every pair of a TSV file or a Moses pair; of a folder, those to train on. Errors as read_corpus."""
+    files = () if path.is_dir() else _find(path, languages)
+    return _read(files) if files else read_corpus(path, languages).train
+
+
 def _find(path: Path, languages: Languages) -> tuple[Path, ...]:
     """The TSV file or the Moses pair that `path` names, with or without its ending; empty if none."""
     if path.is_file():

@@ -62,11 +62,11 @@ def create_store(job: Job) -> Store:
     write_atomically(prepared / "samples.jsonl", samples_bytes(general.dev[: recipe.samples]))
 
     def load_general(_domain: str) -> tuple[Any, Any]:
-        model, tokenizer = load_base(prepared / "base")
+        model, tokenizer = load_base(prepared / "base", job.languages)
         slice_masks(model, masks)
         return model, tokenizer
 
-    base_scores = Scorer(job, work, "base").score(lambda _domain: load_base(prepared / "base"))
+    base_scores = Scorer(job, work, "base").score(lambda _domain: load_base(prepared / "base", job.languages))
     general_scores = Scorer(job, work, GENERAL).score(load_general)
     store = Store.create(
         recipe.store,
@@ -113,13 +113,13 @@ def _importance(job: Job, work: Path, base: Path) -> Importance:
         record = ImportanceRecord.model_validate_json(record_path.read_bytes())
         values = read_importance(values_path)
         return Importance({layer: values[layer] for layer in record.dead_cells}, record)
-    _, tokenizer = load_base(base)
+    _, tokenizer = load_base(base, job.languages)
     train = job.corpora[GENERAL].train
     needed = min(len(train), settings.batches * settings.batch_tokens)
     chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
     pairs = [train[i] for i in chosen]
     encoded = encode(tokenizer, pairs, job.languages, maximum_length=job.recipe.learning.maximum_length)
-    importance = cell_importance(base, encoded.examples, job.device, **settings.model_dump())
+    importance = cell_importance(base, encoded.examples, job.device, languages=job.languages, **settings.model_dump())
     ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
     write_atomically(values_path, general_bytes(importance.values, ones))
     write_atomically(record_path, importance.record.model_dump_json().encode())

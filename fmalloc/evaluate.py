@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import sacrebleu
 import torch
 
-from fmalloc.batches import batch_indices, language_id, set_languages
+from fmalloc.batches import batch_indices, set_languages, target_frame
 from fmalloc.corpus import Languages, Pair
 from fmalloc.records import Score, Scores
 
@@ -15,7 +15,7 @@ _BATCH_TOKENS = 2048
 
 
 class Translations(NamedTuple):
-    """Token ids and text of each translation; the ids without start, language and padding tokens, `</s>` kept."""
+    """Token ids and text of each translation; the ids without start, prefix and padding tokens, `</s>` kept."""
 
     tokens: list[list[int]]
     texts: list[str]
@@ -36,7 +36,7 @@ def translate(
     encoded = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
     tokens: list[list[int]] = [[] for _ in sources]
     limit = min(MAXIMUM_NEW_TOKENS, model.config.max_position_embeddings - 2)
-    start = language_id(tokenizer, languages.target) if hasattr(tokenizer, "src_lang") else None
+    prefix = target_frame(tokenizer).prefix  # a language token (M2M100, NLLB, mBART-50) or <s> (BART), if any
     for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
         batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
         output = model.generate(
@@ -48,10 +48,10 @@ def translate(
             length_penalty=1.0 if beam_size > 1 else None,
             max_new_tokens=limit,
             renormalize_logits=True,  # without the padding piece, which no other engine scores
-            forced_bos_token_id=start,
+            forced_bos_token_id=prefix[0] if prefix else None,
         )
         for index, ids in zip(group, output.tolist(), strict=True):
-            tokens[index] = _trimmed(ids[2:] if start is not None else ids[1:], model.config)
+            tokens[index] = _trimmed(ids[1 + len(prefix) :], model.config)
         if on_progress:
             on_progress(len(group))
     texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)] if tokens else []

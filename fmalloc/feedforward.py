@@ -119,11 +119,12 @@ def slice_cells(layer: FeedForwardLayer, mask: Tensor) -> None:
     cells = mask.nonzero().flatten()
     kept = block_of(layer).select(cells)
     bias = layer.module.fc2.bias.detach().clone()
-    layer.module.fc1 = _linear(kept.keys, kept.biases)
-    layer.module.fc2 = _linear(kept.values, bias)
+    layer.module.fc1 = linear(kept.keys, kept.biases)
+    layer.module.fc2 = linear(kept.values, bias)
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A frozen layer of weight (out, in) and bias (out,); either size may be 0."""
     linear = nn.Linear(1, 1)
     linear.out_features, linear.in_features = weight.shape
     linear.weight = nn.Parameter(weight, requires_grad=False)

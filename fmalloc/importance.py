@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import IGNORED, Batch, Example, TrainingBatches
+from fmalloc.corpus import Languages
 from fmalloc.devices import Device
 from fmalloc.feedforward import MaskedFeedForward, replace
 from fmalloc.objective import logits
@@ -36,14 +37,21 @@ def divergence(model: Any, batch: Batch) -> Tensor:
 
 
 def cell_importance(
-    directory: Any, examples: tuple[Example, ...], device: Device, *, batches: int, batch_tokens: int, seed: int
+    directory: Any,
+    examples: tuple[Example, ...],
+    device: Device,
+    *,
+    batches: int,
+    batch_tokens: int,
+    seed: int,
+    languages: Languages | None = None,
 ) -> Importance:
     """I_i = mean over batches of |dJ/dm_i| / target tokens of the batch, accumulated in float64.
 
     Raises:
         FmallocError: every importance is 0 (a model without dropout has no divergence).
     """
-    model, tokenizer = load_base(directory)
+    model, tokenizer = load_base(directory, languages)
     masked = {layer.name: MaskedFeedForward(layer, torch.ones(layer.width)) for layer in feed_forward_layers(model)}
     fired = {name: torch.zeros(len(module.mask), dtype=torch.bool) for name, module in masked.items()}
     for layer in feed_forward_layers(model):

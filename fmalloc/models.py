@@ -7,6 +7,7 @@ import torch
 
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.cells import Mask
+from fmalloc.corpus import Languages
 from fmalloc.feedforward import Block, MaskedFeedForward, replace, slice_cells, write_cells
 from fmalloc.memory import Memory
 from fmalloc.store import Store
@@ -35,9 +36,14 @@ def slice_masks(model: Any, masks: Mapping[str, Mask]) -> None:
         slice_cells(layer, torch.from_numpy(masks[layer.name]))
 
 
+def pair_of(store: Store) -> Languages:
+    """The language pair that the store was made for."""
+    return Languages(store.description.languages.source, store.description.languages.target)
+
+
 def load_dense(store: Store, name: str) -> tuple[Any, Any]:
     """The base with the cells of `name` and of the tasks it reads; every cell is on. And the tokenizer."""
-    model, tokenizer = load_base(store.base)
+    model, tokenizer = load_base(store.base, pair_of(store))
     if name != GENERAL:
         overlay(model, [store.memory(task) for task in (*store.task(name).reads, name)])
     return model, tokenizer

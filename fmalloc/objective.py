@@ -20,13 +20,13 @@ def logits(model: Any, batch: Batch) -> Tensor:
     output = model(
         input_ids=batch.source,
         attention_mask=batch.source_mask,
-        decoder_input_ids=_shifted_right(batch.target, model.config),
+        decoder_input_ids=shifted_right(batch.target, model.config),
         use_cache=False,
     )
     return output.logits.float()  # type: ignore[no-any-return]
 
 
-def _shifted_right(target: Tensor, config: Any) -> Tensor:
+def shifted_right(target: Tensor, config: Any) -> Tensor:
     """Decoder input: the start token, then the target without its last token; padding stays padding."""
     shifted = target.roll(1, dims=1)
     shifted[:, 0] = config.decoder_start_token_id

@@ -10,8 +10,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def bar(description: str, total: int, completed: int = 0) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields `advance(count=1, note="")`."""
+def bar(description: str, total: int | None, completed: int = 0) -> Iterator[Callable[..., None]]:
+    """A progress bar, or with total None what is being done now; yields `advance(count=1, note="")`."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
         task = progress.add_task(description, total=total, completed=completed, note="")

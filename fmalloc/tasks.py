@@ -43,7 +43,7 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
     def load(domain: str) -> tuple[Any, Any]:
         if domain != task.name:
             return load_sliced(store, domain if domain in {record.name for record in earlier} else GENERAL)
-        model, tokenizer = load_base(store.base)
+        model, tokenizer = load_base(store.base, job.languages)
         overlay(model, [*(store.memory(name) for name in reads), memories])
         slice_masks(model, {layer: memory.mask for layer, memory in memories.items()})
         return model, tokenizer
@@ -92,7 +92,7 @@ def _reads(memories: Mapping[str, Memory], owner: Mapping[str, Memory]) -> bool:
 def _learner(job: Job, store: Store, task: TaskSettings, work: Path) -> Learner:
     settings = job.recipe.learning_of(task)
     table, earlier = store.cells(), store.tasks() if settings.reads == "earlier" else ()
-    model, tokenizer = load_base(store.base)
+    model, tokenizer = load_base(store.base, job.languages)
     overlay(model, [store.memory(record.name) for record in earlier])
     allocations = {}
     for layer in feed_forward_layers(model):

@@ -5,8 +5,10 @@ Import the fixtures a test needs by name; `bundles` is shared by all tests and m
 
 import io
 import shutil
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,10 +102,18 @@ def write_tokenizer(directory: Path) -> list[str]:
     return ["</s>", "<unk>", *(piece for piece in pieces if piece not in ("<s>", "</s>", "<unk>")), "<pad>"]
 
 
-def write_model(directory: Path, vocabulary: list[str], seed: int) -> None:
-    """Save a random Transformer of one encoder and one decoder layer, d_model 16."""
+def write_model(
+    directory: Path,
+    vocabulary: list[str],
+    seed: int,
+    *,
+    width: int = 16,
+    cells: int = 24,
+    kept: Sequence[int] | None = None,
+    quantization: str | None = None,
+) -> None:
+    """Save a random Transformer of one encoder and one decoder layer; `kept`: the only cells that it keeps."""
     random = np.random.default_rng(seed)
-    width, cells = 16, 24
 
     def matrix(*shape: int) -> np.ndarray:
         return random.normal(0, 0.4, shape).astype(np.float32)
@@ -131,28 +141,41 @@ def write_model(directory: Path, vocabulary: list[str], seed: int) -> None:
         fill(layer.ffn.linear_1, width, cells)
     for linear, rows in zip(spec.decoder.layer[0].attention.linear, (width, 2 * width, width), strict=True):
         fill(linear, rows, width)
+    for ffn in (spec.encoder.layer[0].ffn, spec.decoder.layer[0].ffn) if kept is not None else ():
+        ffn.linear_0.weight, ffn.linear_0.bias = ffn.linear_0.weight[kept], ffn.linear_0.bias[kept]
+        ffn.linear_1.weight = np.ascontiguousarray(ffn.linear_1.weight[:, kept])
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(vocabulary)
     spec.validate()
-    spec.optimize()
+    spec.optimize(quantization)
     directory.mkdir(parents=True)
     spec.save(str(directory))
 
 
 def write_bundle(
-    bundles: Path, domain: str, *, seed: int = 1, golden: tuple[GoldenRecord, ...] | None = None, **changes: object
+    bundles: Path,
+    domain: str,
+    *,
+    seed: int = 1,
+    golden: tuple[GoldenRecord, ...] | None = None,
+    model: Mapping[str, Any] | None = None,
+    **changes: object,
 ) -> Path:
-    """Write a bundle of a random model; `changes` replace fields of its manifest, `golden` its true records."""
+    """Write a bundle of a random model; `changes` replace fields of its manifest, `golden` its true records.
+
+    `model`: arguments of write_model.
+    """
+    sentences = SENTENCES.get(domain, SENTENCES["general"])
     work = bundles / ".building"
     vocabulary = write_tokenizer(work / "tokenizer")
-    write_model(work / "model", vocabulary, seed)
-    (work / "routing.safetensors").write_bytes(NgramCounts.of(SENTENCES[domain]).to_bytes())
+    write_model(work / "model", vocabulary, seed, **(model or {}))
+    (work / "routing.safetensors").write_bytes(NgramCounts.of(sentences).to_bytes())
     (work / "golden.jsonl").write_bytes(b"")
     manifest = _manifest(work, domain)
     if golden is None:
         engine = CTranslate2Engine(work / "model", "cpu", intra_threads=1, maximum_length=MAXIMUM_LENGTH)
         translator = Translator(Bundle(work, manifest), Tokenizer.load(work / "tokenizer"), engine)
-        sources = SENTENCES[domain][:4]
+        sources = sentences[:4]
         translated = translator.translate(sources)
         pairs = zip(sources, translated, strict=True)
         golden = tuple(GoldenRecord(source=source, translation=item.text) for source, item in pairs)
@@ -170,10 +193,13 @@ def _manifest(work: Path, domain: str) -> Manifest:
         domain=domain,
         languages=Languages(source="de", target="en"),
         engine=EngineInfo(name="ctranslate2", minimum_version="4.0", quantization="float32"),
+        level="O0",
+        keep=None,
         passes=(),
         widths={"encoder.0": 24, "decoder.0": 24},
+        target_tokens=150,
         maximum_length=MAXIMUM_LENGTH,
-        source=SourceInfo(store=sha256(b"store").hexdigest(), task=None),
+        source=SourceInfo(store=sha256(b"store").hexdigest(), task=None, calibration=None),
         parity=Parity(real_sentences=0, random_sentences=0, tolerance=1e-4, identical=identical),
         quality=None,
         files={name: digest for name, digest in sha256_files(work).items() if name != "manifest.json"},

@@ -2,9 +2,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from base_fixtures import BASES
+from tiny_pieces import PAIRS
 
 from fmalloc.architectures import load_base
-from fmalloc.batches import IGNORED, Example, TrainingBatches, batch_indices, collate, encode
+from fmalloc.batches import (
+    IGNORED,
+    Example,
+    Frame,
+    TrainingBatches,
+    batch_indices,
+    collate,
+    encode,
+    target_frame,
+    target_ids,
+)
 from fmalloc.corpus import Languages, Pair
 
 LENGTHS = [3, 9, 4, 4, 12, 7, 1, 30, 5, 5, 6, 8]
@@ -45,3 +57,40 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(base: Path) -> None:
     encoded = encode(tokenizer, pairs, Languages("de", "en"), maximum_length=40)
     assert (len(encoded.examples), encoded.too_long) == (1, 2)
     assert encoded.examples[0].source[-1] == tokenizer.eos_token_id
+
+
+# What stands before a target's pieces and behind its end token, and what the decoder starts with.
+FRAMES = {
+    "m2m100": (["__en__"], [], "</s>"),
+    "nllb": (["eng_Latn"], [], "</s>"),
+    "bart": (["<s>"], [], "</s>"),
+    "mbart": ([], ["en_XX"], "en_XX"),
+    "mbart50": (["en_XX"], [], "</s>"),
+    "pegasus": ([], [], "<pad>"),
+    "fsmt": ([], [], "</s>"),
+    "marian-separate": ([], [], "<pad>"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FRAMES))
+def test_targets_are_read_as_the_decoder_writes_them(kind: str, tmp_path: Path) -> None:
+    """With the target's own vocabulary, where there is one, and its language."""
+    write, _, codes = BASES[kind]
+    write(tmp_path / "base")
+    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
+    prefix, behind, start = FRAMES[kind]
+    ids = [tokenizer.convert_tokens_to_ids(token) for token in (*prefix, *behind, start)]
+    assert target_frame(tokenizer) == Frame(tuple(ids[: len(prefix)]), tuple(ids[len(prefix) : -1]))
+    assert model.config.decoder_start_token_id == model.generation_config.decoder_start_token_id == ids[-1]
+    sources = tokenizer([pair.source for pair in PAIRS])["input_ids"]
+    found = target_ids(tokenizer, [pair.target for pair in PAIRS])
+    assert encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples == tuple(
+        Example(source, target) for source, target in zip(sources, found, strict=True)
+    )
+    for pair, target in zip(PAIRS, found, strict=True):
+        assert target[: len(prefix)] == ids[: len(prefix)]
+        assert target[-1] == model.config.eos_token_id
+        text = tokenizer.batch_decode([target[len(prefix) :]], skip_special_tokens=True)[0]
+        if tokenizer.unk_token_id not in target:
+            assert text.strip() == pair.target
+    assert sum(tokenizer.unk_token_id not in target for target in found) > len(PAIRS) // 2

@@ -87,7 +87,7 @@ def test_pad_width_says_when_it_has_nothing_to_do() -> None:
 def test_passes_leave_their_input_as_it_was() -> None:
     before = model(3, 0)
     copies = [{f: getattr(layer, f).copy() for f in ("cells", "mask", "fc1_weight")} for layer in before.feed_forward]
-    after, _ = pipeline.run(before, pipeline.passes("int8"))
+    after = pipeline.run(before, pipeline.exact("int8"))[-1].model
     for layer in after.feed_forward:
         for array in (layer.fc1_weight, layer.fc1_bias, layer.fc2_weight):
             array[...] = 7
@@ -100,8 +100,9 @@ def test_passes_leave_their_input_as_it_was() -> None:
 @pytest.mark.parametrize(("quantization", "widths"), [("float32", [1, 5]), ("int8", [16, 16]), ("float16", [16, 16])])
 def test_the_pipeline_bakes_then_pads(quantization: str, widths: list[int]) -> None:
     before = model(0, 5)
-    after, reports = pipeline.run(before, pipeline.passes(quantization))
-    assert [name for name, _ in reports] == ["bake-mask", "pad-width"]
+    steps = pipeline.run(before, pipeline.exact(quantization))
+    assert [step.name for step in steps] == ["bake-mask", "pad-width"]
+    after = steps[-1].model
     assert list(after.widths.values()) == widths
     same_function(before, after)
 
@@ -110,12 +111,22 @@ def test_the_pipeline_verifies_what_each_pass_returns() -> None:
     class Forget:
         name = "forget"
 
+        def explain(self, model: DomainModel) -> str:
+            return f"would reverse the cells of {model.domain}"
+
         def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
             first = replace(model.feed_forward[0], cells=model.feed_forward[0].cells[::-1])
             return replace(model, feed_forward=(first,)), "reversed the cells"
 
     with pytest.raises(FmallocError, match="encoder.0: cell ids are not strictly ascending"):
         pipeline.run(model(5), [BakeMask(), Forget()])
+
+
+def test_passes_explain_themselves_without_doing_anything() -> None:
+    before = model(5, 0)
+    explained = BakeMask().explain(before)
+    assert explained == "would keep the 5 of 24 cells that the domain uses; nothing changes"
+    assert PadWidth(16).explain(before).startswith("would fill every width up to a positive multiple of 16")
 
 
 def test_passes_need_no_torch() -> None:

@@ -99,7 +99,7 @@ def test_special_tokens_are_dropped_from_output(folder: Path) -> None:
     ("change", "complaint"),
     [
         ({"version": 2}, "version: Input should be 1, found 2"),
-        ({"kind": "magic"}, "kind: Input should be 'sentencepiece' or 'tokenizers', found 'magic'"),
+        ({"kind": "magic"}, "kind: Input should be 'sentencepiece', 'tokenizers' or 'moses', found 'magic'"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
         ({"source_model": "../../etc/passwd"}, "source_model: String should match"),
         ({"special_tokens": ["</s>", "x"]}, "special_tokens.1: String should have at least 2 characters"),

@@ -100,3 +100,10 @@ def test_translates_from_a_bundle(binaries: Path, bundles: Path, tmp_path: Path)
     output = run(binaries / "fmalloc-translate", "--domain", "it", "--bundles", bundles, text=sources, cwd=tmp_path)
     assert output.splitlines() == [pair["translation"] for pair in golden]
     assert len(golden) > 0
+
+
+def test_bundles_are_packed_verified_and_translated_from(binaries: Path, bundles: Path, tmp_path: Path) -> None:
+    assert "1 bundles" in run(binaries / "fmalloc", "bundles", bundles, "--pack", cwd=tmp_path)
+    assert list(bundles.glob("it@*/model/model.bin.delta"))
+    assert "as they were at export" in run(binaries / "fmalloc", "verify", bundles, cwd=tmp_path)
+    assert run(binaries / "fmalloc-translate", "--domain", "it", "--bundles", bundles, text="der bote\n", cwd=tmp_path)

@@ -1,17 +1,23 @@
 """fmalloc-export: compile learned domains into bundles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 from rich.table import Table
 
+from fmalloc.corpus import Languages, Pair, read_pairs
 from fmalloc.progress import bar, console
 from fmalloc.store import Store
-from fmalloc_export.assemble import STEPS, Exported, export
-from fmalloc_export.compiler import compile_domain
-from fmalloc_export.ctranslate2 import QUANTIZATIONS
+from fmalloc_export.assemble import Exported, export
+from fmalloc_export.compiler import compile_at, passes
+from fmalloc_export.domain import Domain
+from fmalloc_export.emitter import ENGINES, emitter_of
+from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
 from fmalloc_export.publish import writing
+from fmalloc_export.stage import Stage
+from fmalloc_export.text import text_of
+from fmalloc_export.transformer import one_thread
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
@@ -25,64 +31,130 @@ _PATH = click.Path(path_type=Path)
 @click.option("--store", "store_path", type=_PATH, default=Path("store"), show_default=True)
 @click.option("--output_dir", "--output-dir", type=_PATH, default=Path("bundles"), show_default=True)
 @click.option(
-    "--quantization",
-    type=click.Choice(QUANTIZATIONS),
-    default=QUANTIZATIONS[0],
+    "-O",
+    "level",
+    type=click.Choice([level[1:] for level in LEVELS]),
+    default="0",
     show_default=True,
+    help="0 changes no translation. 1 cuts cells that never fire on the domain's text and tokens that it never "
+    "writes. 2 also compacts the cells that are left, as far as --max-bleu-drop allows.",
+)
+@click.option(
+    "--calibration",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Text of the domain for -O1 and -O2: a TSV file, a pair of files without their endings, or a folder with "
+    "train.tsv. Some thousands of pairs; NAME= tells which task it is for where there are several.",
+)
+@click.option("--keep", type=float, help="-O2: this share of the cells, instead of the smallest that is good enough.")
+@click.option(
+    "--max-bleu-drop",
+    "--max_bleu_drop",
+    type=float,
+    default=MAXIMUM_BLEU_DROP,
+    show_default=True,
+    help="-O2: what compiling may cost on held-out pairs of the domain.",
+)
+@click.option("--engine", type=click.Choice(list(ENGINES)), default="ctranslate2", show_default=True)
+@click.option(
+    "--quantization",
+    default="float32",
+    show_default=True,
+    metavar="TYPE",
     help="Type of the saved weights. float32 changes nothing; int8 is a quarter of the size and the fastest on "
-    "CPUs; the table shows what it costs.",
+    "CPUs; the table shows what it costs. ctranslate2 also has int8_float16, int16, float16, bfloat16 and "
+    "others, onnx float16.",
 )
 @click.option("--force", is_flag=True, help="Write a bundle again if the one that is there is damaged.")
 @click.option("--no-live", is_flag=True, help="Leave live.json, which says what is served, as it is.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be exported, and how wide its layers would be.")
+@click.option("--dry-run", is_flag=True, help="Run the passes and show what they do, but emit and write nothing.")
+@click.option("--explain", is_flag=True, help="Say what each pass would do, without doing it.")
 def main(
     tasks: tuple[str, ...],
     everything: bool,
     store_path: Path,
     output_dir: Path,
+    level: str,
+    calibration: tuple[str, ...],
+    keep: float | None,
+    max_bleu_drop: float,
+    engine: str,
     quantization: str,
     force: bool,
     no_live: bool,
     dry_run: bool,
+    explain: bool,
 ) -> None:
     """Compile learned domains into bundles: small models that fmalloc-serve and fmalloc-translate load.
 
     A domain's bundle holds only the memory cells that the domain uses. Before it appears, the emitted model is compared
-    with the learned one: the same tokens, greedy and with beam 4, and the same scores. The same store and
-    options give the same bytes, so exporting again changes nothing.
+    with the compiled one: the same tokens, greedy and with beam 4, and the same scores; at -O1 and -O2 BLEU before
+    and after is measured too. The same store and options give the same bytes, so exporting again changes nothing.
 
     \b
     Example:
-      fmalloc-export --task it --quantization int8
+      fmalloc-export --task it -O2 --quantization int8 --calibration corpora/it
       echo 'Hallo Welt' | fmalloc-translate --domain it
     """
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
+    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop)
+    if quantization not in (offered := emitter_of(engine).QUANTIZATIONS):
+        raise click.UsageError(f"--quantization {quantization}: {engine} offers {', '.join(offered)}")
     store = Store.open(store_path)
     names = [GENERAL, *(task.name for task in store.tasks())] if everything else list(dict.fromkeys(tasks))
     for name in names:
         if name != GENERAL:
             store.task(name)
     store.verify()
-    if dry_run:
-        _print_plan(store, names, quantization, output_dir)
+    texts = _texts(calibration, names, store, options)
+    if explain or dry_run:
+        for name in names:
+            _print_plan(Domain.load(store, name), options, texts[name], run=not explain)
         return
     with writing(output_dir):
-        exported = [_export(store, name, output_dir, quantization, force, not no_live) for name in names]
+        exported = [_export(store, name, output_dir, options, texts[name], force, not no_live) for name in names]
     _print_results(exported)
 
 
-def _export(store: Store, name: str, output_dir: Path, quantization: str, force: bool, live: bool) -> Exported:
+def _texts(
+    calibration: Sequence[str], names: Sequence[str], store: Store, options: Options
+) -> Mapping[str, tuple[Pair, ...]]:
+    """Calibration pairs by task."""
+    if options.level == "O0":
+        if calibration:
+            raise click.UsageError("--calibration: -O0 needs no text; use -O1 or -O2")
+        return dict.fromkeys(names, ())
+    paths: dict[str, Path] = {}
+    for given in calibration:
+        name, _, path = given.rpartition("=")
+        if not name and len(names) > 1:
+            raise click.UsageError(f"--calibration {given}: which task is it for? Write NAME={given}")
+        paths[name or names[0]] = Path(path)
+    if unknown := [name for name in paths if name not in names]:
+        raise click.UsageError(f"--calibration {unknown[0]}=…: {unknown[0]} is not exported; {', '.join(names)} are")
+    if missing := [name for name in names if name not in paths]:
+        raise click.UsageError(
+            f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
+        )
+    pair = store.description.languages
+    return {name: read_pairs(path, Languages(pair.source, pair.target)) for name, path in paths.items()}
+
+
+def _export(
+    store: Store, name: str, output_dir: Path, options: Options, pairs: Sequence[Pair], force: bool, live: bool
+) -> Exported:
     try:
-        with bar(name, len(STEPS)) as advance:
-            steps = 0
-
-            def on_step(step: str) -> None:
-                nonlocal steps
-                advance(1 if steps else 0, note=step)
-                steps += 1
-
-            result = export(store, name, output_dir, quantization, force=force, live=live, on_step=on_step)
+        with bar(name, None) as advance:
+            result = export(
+                Domain.load(store, name),
+                output_dir,
+                options,
+                pairs,
+                force=force,
+                live=live,
+                on_step=lambda step: advance(1, note=step),
+            )
             advance(1, note="done")
     except FmallocError as error:
         raise FmallocError(f"export of {name!r}: {error}") from error
@@ -91,39 +163,63 @@ def _export(store: Store, name: str, output_dir: Path, quantization: str, force:
     return result
 
 
-def _print_plan(store: Store, names: Sequence[str], quantization: str, output_dir: Path) -> None:
-    for name in names:
-        compiled = compile_domain(store, name, quantization)
-        before, after = compiled.parameters
-        click.echo(f"{name}: would go to {output_dir / name}@…, {before:,} -> {after:,} parameters")
-        click.echo(f"  cells  {_widths(compiled.before.widths, compiled.after.widths)}")
-        for step, report in compiled.reports:
-            click.echo(f"  {step}: {report}")
+def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run: bool) -> None:
+    """What each pass would do or, with `run`, does."""
+    with one_thread():
+        text = text_of(domain, pairs, domain.samples)[0] if options.level != "O0" else None
+        keep = options.keep
+        if options.level == "O2" and keep is None:
+            click.echo(
+                f"{domain.name}: the share of cells is found by trying; at most {options.max_bleu_drop} BLEU lost"
+            )
+            keep = 0.5
+            click.echo(f"{domain.name}: what follows is for {keep:.0%} (--keep sets another)")
+        if not run:
+            click.echo(f"{domain.name}, -{options.level}:")
+            for step in passes(options, text, keep):
+                click.echo(f"  {step.name}: {step.explain(domain.model)}")
+            return
+        compiled = compile_at(domain, options, text, keep)
+    stages = [Stage.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    stages += [
+        Stage.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
+        for step in compiled.steps
+    ]
+    click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
+    _print_stages(domain.name, stages)
 
 
 def _print_results(results: Sequence[Exported]) -> None:
     for result in results:
-        click.echo(f"{result.manifest.domain} cells  {_widths(result.widths_before, dict(result.manifest.widths))}")
-    table = Table("domain", "cells", "million numbers", "MB", "parity", "max Δ log p", "BLEU", "after")
+        manifest = result.manifest
+        click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
+        _print_stages(f"{manifest.domain} -{manifest.level}", result.stages)
+    table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
     for result in results:
         manifest = result.manifest
         parity, quality = manifest.parity, manifest.quality
         sentences = parity.real_sentences + parity.random_sentences
         worst = min(parity.identical.model_dump().values())
-        table.add_row(
-            manifest.domain,
-            f"{sum(result.widths_before.values())} → {sum(manifest.widths.values())}",
-            f"{result.parameters[0] / 1e6:.2f} → {result.parameters[1] / 1e6:.2f}",
-            f"{result.model_bytes / 1e6:.2f}",
-            f"{worst}/{sentences}",
-            f"{result.largest_difference:.1e}",
-            f"{quality.bleu_before:.2f}" if quality else "–",
-            f"{quality.bleu_after:.2f}" if quality else "–",
-        )
+        drops = (quality.bleu_drop, quality.chrf_drop) if quality else ()
+        lost = [f"{drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})" for drop in drops] or ["–", "–"]
+        row = (manifest.domain, f"-{manifest.level}", f"{worst}/{sentences}", f"{result.largest_difference:.1e}", *lost)
+        table.add_row(*row)
     console.print(table)
 
 
-def _widths(before: dict[str, int], after: dict[str, int]) -> str:
+def _print_stages(title: str, stages: Sequence[Stage]) -> None:
+    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP a token", "BLEU", title=title)
+    for stage in stages:
+        bleu = "" if stage.bleu is None else f"{stage.bleu:.2f}"
+        figures = (f"{stage.parameters / 1e6:.2f}", f"{stage.megabytes:.2f}", f"{stage.flops / 1e6:.2f}", bleu)
+        table.add_row(stage.name, str(stage.cells), str(stage.target_tokens), *figures)
+    console.print(table)
+    for stage in stages:
+        if stage.note:
+            console.print(f"  {stage.name}: {stage.note}")
+
+
+def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:
     return "  ".join(f"{layer} {width}→{after[layer]}" for layer, width in before.items())
 
 

@@ -1,69 +1,97 @@
-"""One domain of a store, through the passes, into an engine's files."""
+"""One domain, through the passes, into an engine's files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmalloc.corpus import Languages
-from fmalloc.models import load_dense
 from fmalloc.store import Store
 from fmalloc_export import pipeline
-from fmalloc_export.build import domain_model
+from fmalloc_export.domain import Domain
 from fmalloc_export.emitter import Emitter, emitter_of
 from fmalloc_export.model import DomainModel
-from fmalloc_export.tokenizer import check_tokenizer, write_tokenizer
-from fmalloc_export.vocabulary import Vocabulary, vocabulary_of
+from fmalloc_export.options import Options
+from fmalloc_export.passes.base import Pass
+from fmalloc_export.pipeline import Step, Text
+from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_runtime.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A domain before and after the passes, with the base model and tokenizer that it is emitted with."""
+    """A domain and what the passes made of it, one after another."""
 
+    domain: Domain
     emitter: Emitter
-    base: Any
-    tokenizer: Any
-    vocabulary: Vocabulary
-    before: DomainModel
-    after: DomainModel
-    reports: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def base(self) -> Any:
+        """See Domain."""
+        return self.domain.base
+
+    @property
+    def tokenizer(self) -> Any:
+        """See Domain."""
+        return self.domain.tokenizer
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """See Domain."""
+        return self.domain.vocabulary
 
     @property
     def maximum_length(self) -> int:
-        """Positions of the model, in tokens."""
-        return int(self.base.config.max_position_embeddings)
+        """See Domain."""
+        return self.domain.maximum_length
 
     @property
-    def parameters(self) -> tuple[int, int]:
-        """Numbers in the model before and after the passes, tied ones counted once."""
-        total = sum(parameter.numel() for parameter in self.base.parameters())
-        return total, total - _numbers(self.before) + _numbers(self.after)
+    def before(self) -> DomainModel:
+        """What the passes began with."""
+        return self.domain.model
+
+    @property
+    def after(self) -> DomainModel:
+        """What is emitted."""
+        return self.steps[-1].model
 
     def emit(self, directory: Path, quantization: str) -> None:
         """Write the engine's files into a new `directory`."""
-        directory.mkdir()
-        self.emitter.emit(self.base, self.tokenizer, self.vocabulary, self.after, directory, quantization)
+        emit(self.domain, self.emitter, self.after, directory, quantization)
 
-    def emit_tokenizer(self, store: Store, directory: Path) -> Tokenizer:
-        """Write the tokenizer's files into a new `directory`; check them on the domain's samples."""
-        directory.mkdir()
-        languages = Languages(store.description.languages.source, store.description.languages.target)
-        family = store.description.family
-        written = write_tokenizer(store.base, self.tokenizer, self.vocabulary, family, languages, directory)
-        texts = [pair.source for pair in store.samples(self.before.domain)]
-        check_tokenizer(written, self.tokenizer, self.vocabulary, texts)
-        return written
+    def emit_tokenizer(self, directory: Path) -> Tokenizer:
+        """See Domain.write_tokenizer."""
+        return self.domain.write_tokenizer(directory)
 
 
-def compile_domain(store: Store, name: str, quantization: str, engine: str = "ctranslate2") -> Compiled:
-    """Read a domain from the store and run the passes for `quantization`."""
-    base, tokenizer = load_dense(store, name)
-    vocabulary = vocabulary_of(base, tokenizer)
-    before = domain_model(name, base, store.mask(name), len(vocabulary.target))
-    after, reports = pipeline.run(before, pipeline.passes(quantization))
-    return Compiled(emitter_of(engine), base, tokenizer, vocabulary, before, after, tuple(reports))
+def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, quantization: str) -> None:
+    """Write a model of the domain, between any two passes, into a new `directory`."""
+    directory.mkdir()
+    parts = (domain.base, domain.tokenizer, domain.vocabulary, model)
+    emitter.emit(*parts, directory, quantization, alignment=domain.alignment)
 
 
-def _numbers(model: DomainModel) -> int:
-    arrays = ((layer.fc1_weight, layer.fc1_bias, layer.fc2_weight) for layer in model.feed_forward)
-    return sum(array.size for layer in arrays for array in layer)
+def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pass, ...]:
+    """What a level does; `text` is needed from -O1 on, `keep` at -O2."""
+    if options.level == "O0" or text is None:
+        return pipeline.exact(options.quantization)
+    if options.level == "O1" or keep is None:
+        return pipeline.calibrated(text, options.quantization)
+    return pipeline.compacted(text, keep, options.quantization)
+
+
+def compile_at(
+    domain: Domain,
+    options: Options,
+    text: Text | None = None,
+    keep: float | None = None,
+    on_pass: Callable[[str], object] = str,
+) -> Compiled:
+    """Run the passes that `options` ask for; `on_pass` hears the name of each as it begins."""
+    steps = pipeline.run(domain.model, passes(options, text, keep), on_pass)
+    return Compiled(domain, emitter_of(options.engine), steps)
+
+
+def compile_domain(store: Store, name: str, quantization: str = "float32", engine: str = "ctranslate2") -> Compiled:
+    """A domain at -O0, read from the store."""
+    return compile_at(Domain.load(store, name), Options(engine=engine, quantization=quantization))

@@ -13,41 +13,68 @@ import numpy as np
 from ctranslate2.converters.transformers import _MODEL_LOADERS
 from numpy.typing import NDArray
 
+from fmalloc_export.alignment import Alignment, last_layer
+from fmalloc_export.fsmt import FSMTLoader
 from fmalloc_export.model import DomainModel
 from fmalloc_export.problem import Ids, Outputs, Problem
-from fmalloc_export.vocabulary import Vocabulary
+from fmalloc_export.vocabulary import MARIAN, Vocabulary, needed_tokens
 from fmalloc_shared.errors import FmallocError
 
 NAME = "ctranslate2"
 MINIMUM_VERSION = "4.8.2"
-QUANTIZATIONS = ("float32", "int8", "float16", "bfloat16")
+QUANTIZATIONS = (
+    "float32",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+)
 _BATCH_TOKENS = 2048
+# Layer norm before each sublayer, and on the embeddings: older configurations said so, newer models just are so.
+_LAYER_NORMS = {"bart": (False, True), "mbart": (True, True), "pegasus": (True, False)}
+# Underflows to nothing in both products of a layer, yet is no 0: see _avoid_zero_scales.
+_NEARLY_ZERO = np.float32(1e-20)
 
 
 def loader_of(base: Any) -> Any:
     """CTranslate2's loader for this transformers model; FmallocError if it has none."""
     name = type(base.config).__name__
+    if name == "FSMTConfig":
+        return FSMTLoader()
     if name not in _MODEL_LOADERS:
         raise FmallocError(f"CTranslate2 converts no models with a {name}; update it or use another base model")
     return _MODEL_LOADERS[name]
 
 
 def emit(
-    base: Any, tokenizer: Any, vocabulary: Vocabulary, domain: DomainModel, directory: Path, quantization: str
+    base: Any,
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    domain: DomainModel,
+    directory: Path,
+    quantization: str,
+    alignment: Alignment | None = None,
 ) -> None:
     """Write the model of `domain` into the existing, empty `directory`.
 
     `base` gives everything but the feed-forward cells; it stays as it was. Equal inputs give equal bytes.
+    `alignment` says where word alignments are read off; the last layer's heads without it.
     """
     check_layers(domain)
-    loader = loader_of(base)
-    # Loaders change the configuration and quantization writes into the tensors that it is given.
-    base = copy.deepcopy(base)
-    spec = loader.get_model_spec(base)
-    loader.set_config(spec.config, base, tokenizer)
+    check_target_tokens(base, tokenizer, vocabulary, domain)
+    spec = specification(base)
     _replace_cells(spec, domain)
     if len(domain.target_tokens) < len(vocabulary.target):
         _trim_target(spec, domain.target_tokens)
+    if quantization == "int16":
+        _avoid_zero_scales(spec)
+    alignment = alignment or last_layer(base)
+    spec.decoder.alignment_layer = np.int16(alignment.layer)
+    spec.decoder.alignment_heads = np.int16(alignment.heads)
+    _set_tokens(spec.config, base, tokenizer, vocabulary)
     spec.register_source_vocabulary(list(vocabulary.source))
     spec.register_target_vocabulary([vocabulary.target[index] for index in domain.target_tokens])
     try:
@@ -58,6 +85,32 @@ def emit(
     spec.save(str(directory))
 
 
+def specification(base: Any) -> Any:
+    """The dense model, in memory of its own: loaders change configurations, quantization the tensors it is given."""
+    loader = loader_of(base)
+    base = copy.deepcopy(base)
+    config = base.config
+    if config.model_type in _LAYER_NORMS:
+        config.normalize_before, config.normalize_embedding = _LAYER_NORMS[config.model_type]
+    try:
+        spec = loader.get_model_spec(base)
+    except KeyError as error:
+        raise FmallocError(f"CTranslate2 has no activation function {config.activation_function!r}") from error
+    spec.decoder.num_heads = np.int16(config.decoder_attention_heads)  # loaders take the encoder's number for both
+    return spec
+
+
+def _set_tokens(config: Any, base: Any, tokenizer: Any, vocabulary: Vocabulary) -> None:
+    """What loaders set, but mBART's start token too: a bundle translates into one language."""
+    config.eos_token, config.unk_token = vocabulary.end, vocabulary.unknown
+    if tokenizer.bos_token is not None:
+        config.bos_token = tokenizer.bos_token
+    # Marian starts from a zero embedding, whatever the token.
+    is_marian = base.config.model_type == MARIAN
+    start = vocabulary.end if is_marian else vocabulary.target[base.config.decoder_start_token_id]
+    config.decoder_start_token = start
+
+
 def check_layers(domain: DomainModel) -> None:
     """Raise FmallocError unless bake-mask and pad-width have made the model one that the engine takes."""
     for layer in domain.feed_forward:
@@ -65,6 +118,21 @@ def check_layers(domain: DomainModel) -> None:
             raise FmallocError(f"{layer.name}: {int((~layer.mask).sum())} cells are off, but not cut: run bake-mask")
         if layer.width == 0:
             raise FmallocError(f"{layer.name}: no cell is left, which the engine does not survive: run pad-width")
+
+
+def check_target_tokens(base: Any, tokenizer: Any, vocabulary: Vocabulary, domain: DomainModel) -> None:
+    """Raise FmallocError unless the domain can write what every output needs."""
+    if int(domain.target_tokens[-1]) >= len(vocabulary.target):
+        raise FmallocError(
+            f"domain {domain.domain!r} writes token {domain.target_tokens[-1]}, the model's last is "
+            f"{len(vocabulary.target) - 1}"
+        )
+    kept = {vocabulary.target[index] for index in domain.target_tokens}
+    if missing := [token for token in needed_tokens(base, tokenizer, vocabulary) if token not in kept]:
+        raise FmallocError(
+            f"domain {domain.domain!r}: the trimmed vocabulary lacks {', '.join(missing)}, which every output needs: "
+            "keep these target tokens"
+        )
 
 
 def _replace_cells(spec: Any, domain: DomainModel) -> None:
@@ -86,10 +154,25 @@ def _replace_cells(spec: Any, domain: DomainModel) -> None:
 def _trim_target(spec: Any, kept: NDArray[np.int64]) -> None:
     """Keep some rows of the decoder's embeddings and projection; the encoder keeps all of its own."""
     decoder = spec.decoder
-    decoder.embeddings.weight = np.array(decoder.embeddings.weight)[kept]
-    decoder.projection.weight = np.array(decoder.projection.weight)[kept]
-    if isinstance(decoder.projection.bias, np.ndarray):
-        decoder.projection.bias = decoder.projection.bias[kept]
+    decoder.embeddings.weight = _rows(decoder.embeddings.weight, kept)
+    decoder.projection.weight = _rows(decoder.projection.weight, kept)
+    if decoder.projection.has_bias():
+        decoder.projection.bias = _rows(decoder.projection.bias, kept)
+
+
+def _rows(tensor: Any, kept: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.array(tensor.detach().numpy()[kept], dtype=np.float32)
+
+
+def _avoid_zero_scales(spec: Any) -> None:
+    """Let a layer without cells be written as int16, whose scale is 1024 over the largest weight.
+
+    Its single cell gets keys and values of 1e-20: the product of both is below the smallest float.
+    """
+    for layer in (*spec.encoder.layer, *spec.decoder.layer):
+        for linear in (layer.ffn.linear_0, layer.ffn.linear_1):
+            if not linear.weight.any():
+                linear.weight[0, 0] = _NEARLY_ZERO
 
 
 def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:

@@ -5,12 +5,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from fmalloc_export.alignment import Alignment
 from fmalloc_export.model import DomainModel
 from fmalloc_export.problem import Outputs, Problem
 from fmalloc_export.vocabulary import Vocabulary
 
 # Imported when asked for: each needs libraries of its own.
-ENGINES: Mapping[str, str] = {"ctranslate2": "fmalloc_export.ctranslate2"}
+ENGINES: Mapping[str, str] = {"ctranslate2": "fmalloc_export.ctranslate2", "onnx": "fmalloc_export.onnx"}
 
 
 class Emitter(Protocol):
@@ -28,11 +29,13 @@ class Emitter(Protocol):
         domain: DomainModel,
         directory: Path,
         quantization: str,
+        alignment: Alignment | None = None,
     ) -> None:
         """Write the model of `domain` into the existing, empty `directory`.
 
         `base`, a transformers model that stays as it was, gives everything but the feed-forward cells and the target
-        tokens. Equal inputs give equal bytes. FmallocError if the engine cannot take the model.
+        tokens. `alignment` says where word alignments are read off, for engines that give any. Equal inputs give
+        equal bytes. FmallocError if the engine cannot take the model.
         """
 
     def outputs(self, directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:

@@ -1,7 +1,7 @@
 """What the compiler works on: one domain's feed-forward cells as numpy arrays, checked between passes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,17 @@ class FeedForward:
     def width(self) -> int:
         """Number of cells, switched-off and padding cells included."""
         return len(self.cells)
+
+    def select(self, indices: NDArray[np.int64]) -> "FeedForward":
+        """Some of the cells, by position in this layer, ascending."""
+        return replace(
+            self,
+            cells=self.cells[indices],
+            mask=self.mask[indices],
+            fc1_weight=self.fc1_weight[indices],
+            fc1_bias=self.fc1_bias[indices],
+            fc2_weight=np.ascontiguousarray(self.fc2_weight[:, indices]),
+        )
 
     def problems(self) -> Iterator[str]:
         """Say everything that is wrong with this layer."""

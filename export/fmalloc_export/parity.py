@@ -52,6 +52,14 @@ class Report:
     largest_difference: float
 
 
+UNCHECKED = Parity(
+    real_sentences=0,
+    random_sentences=0,
+    tolerance=TOLERANCE,
+    identical=Identical(sliced_greedy=0, sliced_beam=0, emitted_greedy=0, emitted_beam=0),
+)
+
+
 def check(
     models: Models,
     emitter: Emitter,

@@ -2,17 +2,21 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 
+from fmalloc_export.sharing import link_equal_files
 from fmalloc_runtime.bundle import Bundle, LiveIndex
+from fmalloc_runtime.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree, write_atomically
 
 LIVE_FILE = "live.json"
+# Golden translations hold on a CPU with one thread.
+CPU = EngineSettings(device="cpu", intra_threads=1)
 _STAGING = ".building-"
 
 
@@ -42,6 +46,7 @@ def staging(output_dir: Path) -> Iterator[Path]:
 def publish(bundle: Bundle, output_dir: Path, *, force: bool) -> bool:
     """Move a verified bundle into place, whole; return False if the same one is there already.
 
+    Files that other bundles there have too are linked to theirs.
     Raises FmallocError if the one there is damaged, unless `force` replaces it.
     """
     destination = output_dir / bundle.name
@@ -54,10 +59,28 @@ def publish(bundle: Bundle, output_dir: Path, *, force: bool) -> bool:
             destination.rename(bundle.path.parent / "damaged")
         else:
             return False
+    link_equal_files(bundle, output_dir, bundle.path.parent)
     sync_tree(bundle.path)
     bundle.path.rename(destination)
     sync_directory(output_dir)
     return True
+
+
+def bundle_paths(output_dir: Path) -> list[Path]:
+    """The bundles of a directory, by name."""
+    return sorted(path for path in output_dir.glob("*@*") if path.is_dir())
+
+
+def remove(output_dir: Path, names: Iterable[str]) -> None:
+    """Delete bundles and files of the shared folder, by their paths in `output_dir`; each goes whole."""
+    for name in names:
+        path = output_dir / name
+        if path.is_dir():
+            with staging(output_dir) as work:
+                path.rename(work / "removed")
+        else:
+            path.unlink()
+    sync_directory(output_dir)
 
 
 def live_index(output_dir: Path) -> LiveIndex:
@@ -68,7 +91,11 @@ def live_index(output_dir: Path) -> LiveIndex:
 
 
 def put_live(output_dir: Path, name: str) -> None:
-    """Let the bundle `name` serve its domain from now on."""
+    """Let the bundle `name` serve its domain from now on.
+
+    Raises FmallocError, and leaves what is served, if the bundle is damaged or fails its own golden translations.
+    """
+    Translator.load(Bundle.open(output_dir / name), CPU).replay_golden()
     index = live_index(output_dir).with_bundle(name)
     if index != live_index(output_dir):
         write_atomically(output_dir / LIVE_FILE, index.to_bytes())

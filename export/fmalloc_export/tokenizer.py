@@ -1,19 +1,25 @@
 """Write a bundle's tokenizer folder from the base model's tokenizer, and see that both read text alike."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from fmalloc.batches import set_languages
+from fmalloc.batches import is_multilingual, set_languages, target_frame
 from fmalloc.corpus import Languages
 from fmalloc_export.vocabulary import MARIAN, Vocabulary, language_token
+from fmalloc_runtime.moses import MosesModel
 from fmalloc_runtime.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
 
-# A bundle's tokenizer.json is our own description, so the file of the same name that transformers saves is renamed.
-_TOKENIZERS = ("tokenizer.json", "pieces.json")
+# A bundle's tokenizer.json is our own description, so what transformers saves under that name is renamed.
+_PIECES = "pieces.json"
+_MARIAN = ("source.spm", "target.spm")
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.bpe.model")
+_MOSES = ("source.json", "target.json")
+
+Kind = Literal["sentencepiece", "tokenizers", "moses"]
 
 
 def write_tokenizer(
@@ -23,37 +29,46 @@ def write_tokenizer(
 
     Raises FmallocError if a file is missing in `base` or the model does not know a language.
     """
-    kind: Literal["sentencepiece", "tokenizers"] = "sentencepiece"
-    prefix: tuple[str, ...] = ()
-    suffix: tuple[str, ...] = (vocabulary.end,)
-    target_prefix: tuple[str, ...] = ()
-    if family == MARIAN:
-        files = [("source.spm", "source.spm"), ("target.spm", "target.spm")]
-    else:
-        language_token(vocabulary, languages.source)
-        target_prefix = (language_token(vocabulary, languages.target),)
-        set_languages(tokenizer, languages)
-        prefix, suffix = (
-            tuple(tokenizer.convert_ids_to_tokens(ids)) for ids in (tokenizer.prefix_tokens, tokenizer.suffix_tokens)
-        )
-        if tokenizer.is_fast:
-            kind = "tokenizers"
-        files = [_TOKENIZERS if kind == "tokenizers" else _SENTENCEPIECE]
-    for source, name in files:
-        if not (base / source).is_file():
-            raise FmallocError(f"{base / source}: missing, but the model's tokenizer needs it")
-        shutil.copyfile(base / source, directory / name)
+    if is_multilingual(tokenizer):
+        for code in languages:
+            language_token(vocabulary, code)
+    set_languages(tokenizer, languages)
+    kind, models = _write_models(base, tokenizer, family, directory)
+    around = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
+    end = around.index(vocabulary.end)
     config = TokenizerConfig(
         kind=kind,
-        source_model=files[0][1],
-        target_model=files[-1][1],
-        source_prefix=prefix,
-        source_suffix=suffix,
-        target_prefix=target_prefix,
+        source_model=models[0],
+        target_model=models[1],
+        source_prefix=tuple(around[:end]),
+        source_suffix=tuple(around[end:]),
+        target_prefix=tuple(vocabulary.target[index] for index in target_frame(tokenizer).prefix),
         special_tokens=tuple(token for token in vocabulary.special if len(token) > 1),
     )
     (directory / CONFIG_FILE).write_bytes(config.to_bytes())
     return Tokenizer.load(directory)
+
+
+def _write_models(base: Path, tokenizer: Any, family: str, directory: Path) -> tuple[Kind, tuple[str, str]]:
+    if family == "fsmt":
+        merges = tuple(" ".join(pair) for pair in tokenizer.bpe_ranks)
+        for name, language in zip(_MOSES, (tokenizer.src_lang, tokenizer.tgt_lang), strict=True):
+            model = MosesModel(language=language, lower_case=bool(tokenizer.do_lower_case), merges=merges)
+            (directory / name).write_bytes(model.to_bytes())
+            merges = ()  # outputs are joined without them
+        return "moses", _MOSES
+    if tokenizer.is_fast:
+        # Not the base's file: checkpoints that have a SentencePiece model alone are converted on load.
+        pieces = json.loads(tokenizer.backend_tokenizer.to_str())
+        pieces |= {"truncation": None, "padding": None, "post_processor": None}
+        (directory / _PIECES).write_text(json.dumps(pieces, ensure_ascii=False), encoding="utf-8")
+        return "tokenizers", (_PIECES, _PIECES)
+    files = _MARIAN if family == MARIAN else _SENTENCEPIECE
+    for name in dict.fromkeys(files):
+        if not (base / name).is_file():
+            raise FmallocError(f"{base / name}: missing, but the model's tokenizer needs it")
+        shutil.copyfile(base / name, directory / name)
+    return "sentencepiece", files
 
 
 def check_tokenizer(found: Tokenizer, expected: Any, vocabulary: Vocabulary, texts: Iterable[str]) -> None:
@@ -70,5 +85,5 @@ def check_tokenizer(found: Tokenizer, expected: Any, vocabulary: Vocabulary, tex
         if [ids.get(token, unknown) for token in found.encode(text)] != wanted:
             raise FmallocError(
                 f"the bundle's tokenizer reads {text!r} as {' '.join(found.encode(text))}, the model was trained to "
-                f"read {' '.join(expected.convert_ids_to_tokens(wanted))}"
+                f"read {' '.join(vocabulary.source[index] for index in wanted)}"
             )

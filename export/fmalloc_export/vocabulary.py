@@ -1,12 +1,13 @@
 """The tokens that the emitted model reads and writes, by id."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fmalloc.batches import target_frame
 from fmalloc_shared.errors import FmallocError
 
 MARIAN = "marian"
-M2M_100 = "m2m_100"
 
 
 @dataclass(frozen=True)
@@ -24,43 +25,53 @@ class Vocabulary:
 
 
 def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
-    """The vocabulary of a transformers model, without Marian's pad token.
+    """The vocabularies of a transformers model, without Marian's pad token.
 
     Asked for by id: what tokenizers list as their vocabulary misses language tokens or holds more than the model.
 
     Raises FmallocError if the model and its tokenizer do not fit together.
     """
-    size = int(model.config.vocab_size)
+    sizes = [len(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
     if model.config.model_type == MARIAN:
-        _check_marian(model)
-        size -= 1
-    found = tokenizer.convert_ids_to_tokens(list(range(size)))
-    seen: set[str] = set()
-    tokens, unnamed = [], set()
-    for index, token in enumerate(found):
-        # Embedding rows beyond the tokenizer's last token all come back as <unk> or nothing.
-        if token is None or token in seen:
-            token = f"madeupword{index}"
-            unnamed.add(token)
-        if token in seen:
-            raise FmallocError(f"token {token!r} occurs twice in the tokenizer's vocabulary")
-        seen.add(token)
-        tokens.append(token)
-    for role in ("eos_token", "unk_token"):
-        if getattr(tokenizer, role) not in seen:
-            raise FmallocError(f"the tokenizer's {role} {getattr(tokenizer, role)!r} is not among the model's tokens")
+        _check_marian(model, sizes)
+        sizes = [size - 1 for size in sizes]
+    target, unnamed = _unique(tokenizer.convert_ids_to_tokens(list(range(sizes[1]))))
+    source = target
+    if (own := _source_ids(tokenizer)) is not None:
+        by_id = {index: token for token, index in own.items()}
+        source, unnamed_source = _unique([by_id.get(index) for index in range(sizes[0])])
+        unnamed |= unnamed_source
+    elif sizes[0] != sizes[1]:
+        raise FmallocError(f"the model reads {sizes[0]} tokens and writes {sizes[1]}, but its tokenizer has one list")
+    end, unknown = target[model.config.eos_token_id], str(tokenizer.unk_token)
+    for token in (end, unknown):
+        if token not in source or token not in target:
+            raise FmallocError(f"the tokenizer's special token {token!r} is not among the model's tokens")
     special = unnamed.union(tokenizer.all_special_tokens, getattr(tokenizer, "lang_token_to_id", ()))
     return Vocabulary(
-        source=tuple(tokens),
-        target=tuple(tokens),
-        special=tuple(token for token in tokens if token in special),
-        unknown=str(tokenizer.unk_token),
-        end=str(tokenizer.eos_token),
+        source=source,
+        target=target,
+        special=tuple(token for token in dict.fromkeys((*target, *source)) if token in special),
+        unknown=unknown,
+        end=end,
     )
 
 
+def needed_tokens(model: Any, tokenizer: Any, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Target tokens without which nothing can be written: start, prefix (a language, <s>), end and unknown.
+
+    `tokenizer`, with its languages set, is the one of `model`. Marian starts from no token.
+    """
+    start = () if model.config.model_type == MARIAN else (model.config.decoder_start_token_id,)
+    ids = (*start, *target_frame(tokenizer).prefix)
+    return tuple(dict.fromkeys((*(vocabulary.target[index] for index in ids), vocabulary.end, vocabulary.unknown)))
+
+
 def language_token(vocabulary: Vocabulary, code: str) -> str:
-    """The token that names a language to M2M100 (`__de__`) or NLLB (`deu_Latn`); FmallocError if there is none."""
+    """The token that names a language to M2M100 (`__de__`), NLLB (`deu_Latn`) or mBART (`de_DE`).
+
+    FmallocError if there is none.
+    """
     for token in (f"__{code}__", code):
         if token in vocabulary.special:
             return token
@@ -69,20 +80,39 @@ def language_token(vocabulary: Vocabulary, code: str) -> str:
     raise FmallocError(f"language {code!r}: the base model has no token for it; it knows {examples} …")
 
 
-def _check_marian(model: Any) -> None:
+def _source_ids(tokenizer: Any) -> Mapping[str, int] | None:
+    """Ids of the source tokens where the tokenizer keeps them apart from the target's: FSMT, some Marian models."""
+    if hasattr(tokenizer, "bpe_ranks") or getattr(tokenizer, "separate_vocabs", False):
+        return tokenizer.encoder  # type: ignore[no-any-return]
+    return None
+
+
+def _unique(found: Sequence[str | None]) -> tuple[tuple[str, ...], set[str]]:
+    """A token for every id, and those made up: rows beyond the tokenizer's last token are all <unk> or nothing."""
+    tokens: dict[str, None] = {}
+    unnamed = set()
+    for index, token in enumerate(found):
+        if token is None or token in tokens:
+            token = f"madeupword{index}"
+            unnamed.add(token)
+        if token in tokens:
+            raise FmallocError(f"token {token!r} occurs twice in the tokenizer's vocabulary")
+        tokens[token] = None
+    return tuple(tokens), unnamed
+
+
+def _check_marian(model: Any, sizes: Sequence[int]) -> None:
     """The engine starts from a zero embedding and drops the last row: both must be what pad means to Marian."""
     config = model.config
-    last = config.vocab_size - 1
-    if not config.share_encoder_decoder_embeddings or config.decoder_vocab_size != config.vocab_size:
-        raise FmallocError(
-            "this Marian model has separate source and target vocabularies; only shared ones can be exported"
-        )
+    last = sizes[0] - 1
+    if sizes[1] != sizes[0]:
+        raise FmallocError(f"this Marian model reads {sizes[0]} tokens and writes {sizes[1]}, expected as many")
     if config.pad_token_id != last or config.decoder_start_token_id != last:
         raise FmallocError(
             f"config.json: pad_token_id is {config.pad_token_id} and decoder_start_token_id "
             f"{config.decoder_start_token_id}; expected the last token, {last}, for both"
         )
-    largest = float(model.get_input_embeddings().weight[last].abs().max())
+    largest = float(model.model.decoder.embed_tokens.weight[last].abs().max())
     if largest != 0.0:
         raise FmallocError(
             f"embedding of the pad token {last}: largest absolute value is {largest:.3g}, expected 0: it drifts when "

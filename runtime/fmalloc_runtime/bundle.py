@@ -1,7 +1,7 @@
 """A compiled domain on disk: an immutable directory that proves its own content."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from fmalloc_runtime.manifest import (
     MANIFEST_FILE,
     DomainName,
+    Drop,
     EngineInfo,
     Identical,
     Languages,
@@ -18,6 +19,7 @@ from fmalloc_runtime.manifest import (
     Quality,
     SourceInfo,
 )
+from fmalloc_runtime.packed import DELTA_SUFFIX, SHARED_DIRECTORY, PackedFile
 from fmalloc_runtime.strict import StrictModel
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import verify_files
@@ -31,6 +33,7 @@ __all__ = [
     "ROUTING_FILE",
     "TOKENIZER_DIRECTORY",
     "Bundle",
+    "Drop",
     "EngineInfo",
     "GoldenRecord",
     "Identical",
@@ -69,6 +72,13 @@ class Bundle:
     @classmethod
     def open(cls, path: Path) -> "Bundle":
         """Read and verify name, manifest and every file's digest; FmallocError says what is wrong."""
+        bundle = cls.read(path)
+        bundle.verify()
+        return bundle
+
+    @classmethod
+    def read(cls, path: Path) -> "Bundle":
+        """Read and verify name and manifest, but none of the files."""
         manifest_path = path / MANIFEST_FILE
         if not path.is_dir():
             raise FmallocError(f"{path}: no such bundle directory")
@@ -78,7 +88,6 @@ class Bundle:
             raise FmallocError(f"{path}: its manifest makes it {expected}: the directory or the manifest was changed")
         if missing := [name for name in _NEEDED_FILES if name not in manifest.files]:
             raise FmallocError(f"{manifest_path}: files: {', '.join(missing)} not listed")
-        verify_files(path, manifest.files, besides=frozenset({MANIFEST_FILE}))
         return cls(path, manifest)
 
     @property
@@ -96,6 +105,34 @@ class Bundle:
         """The tokenizer directory."""
         return self.path / TOKENIZER_DIRECTORY
 
+    @property
+    def packed(self) -> frozenset[str]:
+        """Files of the manifest that are stored as deltas now; a writer may change that while the bundle is used."""
+        return frozenset(
+            name
+            for name in self.manifest.files
+            if name.startswith(f"{MODEL_DIRECTORY}/")
+            and not (self.path / name).is_file()
+            and (self.path / f"{name}{DELTA_SUFFIX}").is_file()
+        )
+
+    def packed_file(self, name: str) -> PackedFile:
+        """The delta of a file of the manifest; FmallocError if it is malformed."""
+        return PackedFile.open(self.path / f"{name}{DELTA_SUFFIX}", self.path.parent / SHARED_DIRECTORY)
+
+    def model_files(self) -> Mapping[str, bytes] | None:
+        """The content of the model's files by name, or None if they all lie in `model` for the engine to read."""
+        packed = self.packed
+        if not packed:
+            return None
+        return {
+            name.removeprefix(f"{MODEL_DIRECTORY}/"): self.packed_file(name).content(digest)
+            if name in packed
+            else (self.path / name).read_bytes()
+            for name, digest in self.manifest.files.items()
+            if name.startswith(f"{MODEL_DIRECTORY}/")
+        }
+
     def routing(self) -> NgramCounts:
         """The n-gram counts of the domain's source text."""
         return NgramCounts.read(self.path / ROUTING_FILE)
@@ -105,6 +142,22 @@ class Bundle:
         path = self.path / GOLDEN_FILE
         lines = path.read_bytes().split(b"\n")
         return tuple(GoldenRecord.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
+
+    def verify(self) -> None:
+        """Raise FmallocError unless the files are those of the manifest, plain or packed."""
+        packed = self.packed
+        try:
+            digests = self.manifest.files
+            plain = {name: digest for name, digest in digests.items() if name not in packed}
+            # Beside a plain file its delta may lie: a writer was stopped between the two.
+            deltas = {f"{name}{DELTA_SUFFIX}" for name in digests if name.startswith(f"{MODEL_DIRECTORY}/")}
+            verify_files(self.path, plain, besides=frozenset({MANIFEST_FILE, *deltas}))
+            for name in sorted(packed):
+                self.packed_file(name).verify(digests[name])
+        except FmallocError:
+            if self.packed == packed:
+                raise
+            self.verify()  # it was packed or unpacked meanwhile
 
 
 def golden_bytes(records: Iterable[GoldenRecord]) -> bytes:

@@ -1,6 +1,6 @@
 """What turns source tokens into target tokens: the one interface that the rest of the runtime knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +61,7 @@ class CTranslate2Engine:
     `intra_threads`: CPU threads a translation (0: the engine's choice).
     `inter_threads`: translations at once.
     `maximum_length`: tokens that the model has positions for; no output grows longer.
+    `files`: the content of the files in `model` by name; where it is given, `model` is not read.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CTranslate2Engine:
         inter_threads: int = 1,
         *,
         maximum_length: int = 512,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         ctranslate2 = _import_ctranslate2()
         if device == "auto":
@@ -86,6 +88,7 @@ class CTranslate2Engine:
                 compute_type=compute_type,
                 intra_threads=intra_threads,
                 inter_threads=inter_threads,
+                files=None if files is None else dict(files),
             )
         except (RuntimeError, ValueError) as error:
             raise FmallocError(f"{model}: CTranslate2 cannot load it on {device}: {error}") from error

@@ -56,10 +56,11 @@ class PassInfo(StrictModel):
 
 
 class SourceInfo(StrictModel):
-    """SHA-256 of store.json and of task.json (None for general)."""
+    """SHA-256 of store.json, of task.json (None for general), and of the calibration text (None at O0)."""
 
     store: Digest
     task: Digest | None
+    calibration: Digest | None
 
 
 class Identical(StrictModel):
@@ -80,14 +81,24 @@ class Parity(StrictModel):
     identical: Identical
 
 
+class Drop(StrictModel):
+    """A score before less the score after, with the 95 % interval of a paired bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Quality(StrictModel):
-    """Masked PyTorch model (before) and emitted model (after) on the store's samples."""
+    """Masked PyTorch model (before) and emitted model (after) on held-out pairs of the domain."""
 
     pairs: Count
     bleu_before: float
     bleu_after: float
+    bleu_drop: Drop
     chrf_before: float
     chrf_after: float
+    chrf_drop: Drop
     signature: str
 
 
@@ -98,8 +109,11 @@ class Manifest(StrictModel):
     domain: DomainName
     languages: Languages
     engine: EngineInfo
+    level: Literal["O0", "O1", "O2"]
+    keep: Annotated[float, Field(gt=0, le=1)] | None
     passes: tuple[PassInfo, ...]
     widths: dict[str, Annotated[int, Field(ge=1)]]
+    target_tokens: Annotated[int, Field(ge=1)]
     maximum_length: Annotated[int, Field(ge=1)]
     source: SourceInfo
     parity: Parity

@@ -9,6 +9,7 @@ import sentencepiece
 import tokenizers
 from pydantic import Field
 
+from fmalloc_runtime.moses import Moses
 from fmalloc_runtime.strict import StrictModel
 from fmalloc_shared.errors import FmallocError
 
@@ -22,10 +23,13 @@ SpecialToken = Annotated[str, Field(min_length=2)]
 
 
 class TokenizerConfig(StrictModel):
-    """`tokenizer/tokenizer.json` of a bundle; for `tokenizers` both models name the same file."""
+    """`tokenizer/tokenizer.json` of a bundle; for `tokenizers` both models name the same file.
+
+    The models are SentencePiece's files, a file of the library tokenizers, or two MosesModel.
+    """
 
     version: Literal[1] = 1
-    kind: Literal["sentencepiece", "tokenizers"]
+    kind: Literal["sentencepiece", "tokenizers", "moses"]
     source_model: FileName
     target_model: FileName
     source_prefix: tuple[str, ...]
@@ -67,7 +71,7 @@ class _Tokenizers:
 
     def join(self, pieces: list[str]) -> str:
         decoder = self._tokenizer.decoder
-        return str(decoder.decode(pieces)) if decoder is not None else " ".join(pieces)
+        return (str(decoder.decode(pieces)) if decoder is not None else " ".join(pieces)).strip()
 
 
 class Tokenizer:
@@ -81,9 +85,11 @@ class Tokenizer:
                 f"{directory / CONFIG_FILE}: source_model and target_model must name the same file, "
                 f"found {config.source_model!r} and {config.target_model!r}"
             )
-        self._pieces: _Pieces = (
-            _SentencePiece(source, target) if config.kind == "sentencepiece" else _Tokenizers(source)
-        )
+        self._pieces: _Pieces
+        if config.kind == "tokenizers":
+            self._pieces = _Tokenizers(source)
+        else:
+            self._pieces = (Moses if config.kind == "moses" else _SentencePiece)(source, target)
 
     @classmethod
     def load(cls, directory: Path) -> "Tokenizer":

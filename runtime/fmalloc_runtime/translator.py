@@ -1,15 +1,21 @@
 """A bundle loaded: text in, text out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc_runtime.bundle import Bundle
 from fmalloc_runtime.engine import CTranslate2Engine, Engine, TranslationOptions, ctranslate2_version
 from fmalloc_runtime.errors import InputTooLongError
+from fmalloc_runtime.onnx_engine import OnnxEngine, onnxruntime_version
 from fmalloc_runtime.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
 
 DEFAULT_OPTIONS = TranslationOptions()
+# By the manifest's name: the engine, and what it runs on.
+_ENGINES: Mapping[str, tuple[Callable[..., Engine], str, str, Callable[[], str]]] = {
+    "ctranslate2": (CTranslate2Engine, "CTranslate2", "ctranslate2", ctranslate2_version),
+    "onnx": (OnnxEngine, "ONNX Runtime", "onnxruntime", onnxruntime_version),
+}
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,35 @@ class Translator:
 
 
 def _load_engine(bundle: Bundle, settings: EngineSettings) -> Engine:
+    files = bundle.model_files()
+    try:
+        return _engine(bundle, settings, files)
+    except FmallocError:
+        # The engine found no files where the bundle was packed after it had been asked.
+        if files is not None or (files := bundle.model_files()) is None:
+            raise
+        return _engine(bundle, settings, files)
+
+
+def _engine(bundle: Bundle, settings: EngineSettings, files: Mapping[str, bytes] | None) -> Engine:
     info = bundle.manifest.engine
-    if info.name != "ctranslate2":
-        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not known here, expected 'ctranslate2'")
-    if _parts(found := ctranslate2_version()) < _parts(info.minimum_version):
+    if info.name not in _ENGINES:
+        known = " or ".join(repr(name) for name in _ENGINES)
+        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not known here, expected {known}")
+    engine, name, package, version = _ENGINES[info.name]
+    if _parts(found := version()) < _parts(info.minimum_version):
         raise FmallocError(
-            f"{bundle.path}: needs CTranslate2 {info.minimum_version} or newer, found {found}: "
-            f"pip install 'ctranslate2>={info.minimum_version}'"
+            f"{bundle.path}: needs {name} {info.minimum_version} or newer, found {found}: "
+            f"pip install '{package}>={info.minimum_version}'"
         )
-    return CTranslate2Engine(
+    return engine(
         bundle.model,
         settings.device,
         settings.compute_type,
         settings.intra_threads,
         settings.inter_threads,
         maximum_length=bundle.manifest.maximum_length,
+        files=files,
     )
 
 

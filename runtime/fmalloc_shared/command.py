@@ -3,6 +3,7 @@
 import errno
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -43,3 +44,10 @@ def launch(module: str, *, extra: str) -> None:
         click.echo(f"Error: {error.name} is not installed: pip install 'fmalloc[{extra}]'", err=True)
         sys.exit(2)
     main()
+
+
+def needs(*modules: str, extra: str) -> None:
+    """Raise FmallocError, which names the extra that brings it, if a module is not installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise FmallocError(f"{module} is not installed: pip install 'fmalloc[{extra}]'")

@@ -16,9 +16,11 @@ from safetensors.numpy import save
 
 from fmalloc_shared.errors import FmallocError
 
-VERSION = 1
+VERSION = 2
 BUCKETS = 2**18
 _CHARACTER_ORDERS = (2, 3, 4)
+# Counts from here on do not fit into a byte beside the mark that says so.
+_LARGE = 255
 
 
 def buckets(sentence: str) -> NDArray[np.uint32]:
@@ -58,23 +60,36 @@ class NgramCounts:
         return counts
 
     def to_bytes(self) -> bytes:
-        """The content of a routing.safetensors file.
+        """The content of a routing.safetensors file: which buckets occur as a bitmap, counts in a byte where they fit.
 
         The metadata has one key only: safetensors writes several in an order that differs from run to run.
         """
-        total = np.array([self.sentences], dtype=np.uint64)
-        tensors = {"buckets": self.buckets, "counts": self.counts, "sentences": total}
+        present = np.zeros(BUCKETS, dtype=np.bool_)
+        present[self.buckets] = True
+        tensors = {
+            "present": np.packbits(present),
+            "counts": np.minimum(self.counts, _LARGE).astype(np.uint8),
+            "large": self.counts[self.counts >= _LARGE],
+            "sentences": np.array([self.sentences], dtype=np.uint64),
+        }
         return bytes(save(tensors, metadata={"version": str(VERSION)}))
 
     @classmethod
     def read(cls, path: Path) -> "NgramCounts":
-        """Read a routing.safetensors file; raise FmallocError if it is not one of this version."""
+        """Read a routing.safetensors file; raise FmallocError if it is not one of this version or the one before."""
         try:
             with safe_open(path, framework="numpy") as file:
                 version = (file.metadata() or {}).get("version")
-                if version != str(VERSION):
-                    raise FmallocError(f"{path}: routing version {version!r}, expected '{VERSION}'")
                 sentences = int(file.get_tensor("sentences")[0])
-                return cls(sentences, file.get_tensor("buckets"), file.get_tensor("counts"))
+                if version == "1":
+                    return cls(sentences, file.get_tensor("buckets"), file.get_tensor("counts"))
+                if version != str(VERSION):
+                    raise FmallocError(f"{path}: routing version {version!r}, expected '1' or '{VERSION}'")
+                buckets = np.flatnonzero(np.unpackbits(file.get_tensor("present"), count=BUCKETS)).astype(np.uint32)
+                counts = file.get_tensor("counts").astype(np.uint32)
+                counts[counts == _LARGE] = file.get_tensor("large")
+                if len(buckets) != len(counts):
+                    raise FmallocError(f"{path}: {len(buckets)} buckets, but {len(counts)} counts")
+                return cls(sentences, buckets, counts)
         except (OSError, SafetensorError, IndexError, ValueError) as error:
             raise FmallocError(f"{path}: not a routing file: {error}") from error

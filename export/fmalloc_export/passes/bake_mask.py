@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fmalloc_export.model import DomainModel, FeedForward
+from fmalloc_export.model import DomainModel
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,15 @@ class BakeMask:
 
     name: str = "bake-mask"
 
+    def explain(self, model: DomainModel) -> str:
+        """How many cells would be left."""
+        kept = sum(int(layer.mask.sum()) for layer in model.feed_forward)
+        return f"would keep the {kept} of {sum(model.widths.values())} cells that the domain uses; nothing changes"
+
     def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
         """Slice fc1 rows, fc1 biases and fc2 columns in every layer."""
-        baked = replace(model, feed_forward=tuple(_bake(layer) for layer in model.feed_forward))
+        baked = replace(
+            model, feed_forward=tuple(layer.select(np.flatnonzero(layer.mask)) for layer in model.feed_forward)
+        )
         before, after = sum(model.widths.values()), sum(baked.widths.values())
         return baked, f"kept {after} of {before} cells in {len(model.feed_forward)} layers"
-
-
-def _bake(layer: FeedForward) -> FeedForward:
-    mask = layer.mask
-    return replace(
-        layer,
-        cells=layer.cells[mask],
-        mask=mask[mask],
-        fc1_weight=layer.fc1_weight[mask],
-        fc1_bias=layer.fc1_bias[mask],
-        fc2_weight=np.ascontiguousarray(layer.fc2_weight[:, mask]),
-    )

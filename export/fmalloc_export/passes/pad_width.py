@@ -17,6 +17,11 @@ class PadWidth:
     multiple: int
     name: str = "pad-width"
 
+    def explain(self, model: DomainModel) -> str:
+        """The widths that the engine wants."""
+        del model
+        return f"would fill every width up to a positive multiple of {self.multiple}; nothing changes"
+
     def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
         """Append zero cells, with id -1, to every layer that needs some."""
         padded = replace(model, feed_forward=tuple(self._pad(layer) for layer in model.feed_forward))

@@ -1,0 +1,160 @@
+"""Where the tensors lie in an engine's model files: what deltas between them are made of."""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fmalloc_shared.errors import FmallocError
+
+# Version of the binary format that CTranslate2's ModelSpec._serialize writes; a test pins it.
+_CTRANSLATE2_VERSION = 6
+_ITEM_SIZES = (1, 2, 4, 8)
+_ONNX_MINIMUM_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of `rows` times `columns` items at `offset` of a file; `names` are all that it goes by.
+
+    Dimensions after the first are taken together; a vector is one column.
+    """
+
+    names: tuple[str, ...]
+    offset: int
+    rows: int
+    columns: int
+    item_size: int
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.rows * self.columns * self.item_size
+
+
+def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[Tensor, ...]:
+    """The tensors of file `name` of a model's `files`, by offset, none overlapping; none if it is of no known format.
+
+    Raises FmallocError if it is ONNX and the library onnx is missing.
+    """
+    if name == "model.bin":
+        tensors = _ctranslate2(files[name])
+    elif name.endswith(".onnx"):
+        tensors = _onnx_inside(name, files[name])
+    else:
+        graphs = {graph: data for graph, data in files.items() if graph.endswith(".onnx")}
+        tensors = [tensor for graph, data in graphs.items() for tensor in _onnx_outside(graph, data, name)]
+    return tuple(_distinct(tensors, len(files[name])))
+
+
+def _distinct(tensors: list[Tensor], end: int) -> Iterator[Tensor]:
+    """In order, without those that overlap (tied weights are one place with several names)."""
+    start = 0
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, -tensor.size)):
+        if tensor.offset >= start and tensor.offset + tensor.size <= end and tensor.size:
+            yield tensor
+            start = tensor.offset + tensor.size
+
+
+def _ctranslate2(data: bytes) -> list[Tensor]:
+    try:
+        return _Reader(data).tensors()
+    except (struct.error, ValueError, IndexError):
+        return []
+
+
+class _Reader:
+    """Reads what ctranslate2.specs.model_spec.ModelSpec._serialize writes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def tensors(self) -> list[Tensor]:
+        """Raises struct.error or ValueError if the data is something else."""
+        if self._number("I") != _CTRANSLATE2_VERSION:
+            raise ValueError("another version")
+        self._string()
+        self._number("I")
+        found = [self._variable() for _ in range(self._number("I"))]
+        aliases: dict[str, list[str]] = {}
+        for _ in range(self._number("I")):
+            alias, name = self._string(), self._string()
+            aliases.setdefault(name, []).append(alias)
+        if self._position != len(self._data):
+            raise ValueError("bytes are left over")
+        return [
+            Tensor((name, *aliases.get(name, ())), offset, *_matrix(shape), size // max(1, math.prod(shape)))
+            for name, offset, shape, size in found
+            if size and size % max(1, math.prod(shape)) == 0 and size // max(1, math.prod(shape)) in _ITEM_SIZES
+        ]
+
+    def _variable(self) -> tuple[str, int, list[int], int]:
+        name = self._string()
+        shape = [self._number("I") for _ in range(self._number("B"))]
+        self._number("B")
+        size = self._number("I")
+        offset = self._position
+        self._position += size
+        if self._position > len(self._data):
+            raise ValueError("cut off")
+        return name, offset, shape, size
+
+    def _number(self, kind: str) -> int:
+        (number,) = struct.unpack_from(f"={kind}", self._data, self._position)
+        self._position += struct.calcsize(f"={kind}")
+        return int(number)
+
+    def _string(self) -> str:
+        length = self._number("H")
+        end = self._position + length
+        text = self._data[self._position : end - 1].decode("utf-8")
+        self._position = end
+        return text
+
+
+def _onnx_outside(graph: str, data: bytes, location: str) -> list[Tensor]:
+    """Tensors of a graph that lie in the file `location` beside it."""
+    found = []
+    for tensor in _initializers(data):
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        if place.get("location") != location:
+            continue
+        items = math.prod(tensor.dims)
+        size = int(place.get("length", 0))
+        if items and size % items == 0 and size // items in _ITEM_SIZES:
+            names = (f"{graph}:{tensor.name}",)
+            found.append(Tensor(names, int(place.get("offset", 0)), *_matrix(tensor.dims), size // items))
+    return found
+
+
+def _onnx_inside(graph: str, data: bytes) -> list[Tensor]:
+    """Large tensors in the graph's own file: their raw data is searched for, in the order of the file."""
+    found = []
+    start = 0
+    for tensor in _initializers(data):
+        content, items = tensor.raw_data, math.prod(tensor.dims)
+        if len(content) < _ONNX_MINIMUM_BYTES or not items or len(content) % items:
+            continue
+        if len(content) // items in _ITEM_SIZES and (offset := data.find(content, start)) >= 0:
+            names = (f"{graph}:{tensor.name}",)
+            found.append(Tensor(names, offset, *_matrix(tensor.dims), len(content) // items))
+            start = offset + len(content)
+    return found
+
+
+def _initializers(data: bytes) -> list:  # type: ignore[type-arg]
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise FmallocError(f"packing ONNX models needs the library onnx ({error}): pip install onnx") from error
+    try:
+        return list(onnx.load_model_from_string(data).graph.initializer)
+    except DecodeError:
+        return []
+
+
+def _matrix(shape: object) -> tuple[int, int]:
+    dims = list(shape)  # type: ignore[call-overload]
+    return (1, 1) if not dims else (dims[0], math.prod(dims[1:]))

@@ -1,0 +1,89 @@
+"""Weights of ONNX graphs: in files beside them, or inside."""
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Tensor = NDArray[Any]
+
+BASE_FILE = "base.onnx_data"
+DOMAIN_FILE = "domain.onnx_data"
+# Tensors below this stay in the graph, where shape inference can read them.
+_EXTERNAL_BYTES = 1024
+# What operating systems want of an offset to map it into memory.
+_ALIGNMENT = 4096
+
+
+class Placement(Protocol):
+    """Where weights go."""
+
+    def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
+        """The tensor `name`, with its content or a reference to it."""
+
+
+class Inline:
+    """Into the graph itself."""
+
+    def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
+        """See Placement."""
+        del of_domain
+        return numpy_helper.from_array(np.ascontiguousarray(array), name)
+
+
+class External:
+    """Into two files: what all domains of a base have in common is the same file in each.
+
+    Arrays that begin at one address (tied weights) are written once.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._files = {False: _DataFile(directory / BASE_FILE), True: _DataFile(directory / DOMAIN_FILE)}
+
+    def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
+        """See Placement."""
+        if array.nbytes < _EXTERNAL_BYTES:
+            return numpy_helper.from_array(np.ascontiguousarray(array), name)
+        file = self._files[of_domain]
+        tensor = TensorProto(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+            dims=array.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        location = {"location": file.path.name, "offset": file.offset_of(array), "length": array.nbytes}
+        for key, value in location.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+    def __enter__(self) -> Self:
+        """The files are complete, and both there, when the context ends."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class _DataFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("wb")
+        # By address and type; the arrays are kept, lest another one gets the address.
+        self._written: dict[tuple[int, str], tuple[Tensor, int]] = {}
+
+    def offset_of(self, array: Tensor) -> int:
+        array = np.ascontiguousarray(array)
+        key = (array.__array_interface__["data"][0], array.dtype.str)
+        if key in self._written and self._written[key][0].nbytes >= array.nbytes:
+            return self._written[key][1]
+        self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
+        offset = self._file.tell()
+        array.tofile(self._file)
+        self._written[key] = (array, offset)
+        return offset
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,73 @@
+"""Compile a bundle's domain again, with the options that its manifest records, and compare every byte."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fmalloc.corpus import Languages, Pair, digest, read_pairs
+from fmalloc.store import Store
+from fmalloc_export.assemble import build
+from fmalloc_export.domain import Domain
+from fmalloc_export.options import Options
+from fmalloc_export.verify import Check
+from fmalloc_runtime.bundle import Bundle
+from fmalloc_shared.errors import FmallocError
+
+
+class Recompiler:
+    """Bundles against a store; FmallocError if the store is damaged or a text cannot be read."""
+
+    def __init__(self, store: Path, calibration: Sequence[Path]) -> None:
+        self._store = Store.open(store)
+        self._store.verify()
+        pair = self._store.description.languages
+        texts = [read_pairs(path, Languages(pair.source, pair.target)) for path in calibration]
+        self._texts = {digest(text): text for text in texts}
+
+    def checks(self, bundle: Bundle) -> Iterator[Check]:
+        """Whether the store is where it comes from, and whether it comes out the same."""
+        yield "source", lambda: self._source(bundle)
+        yield "recompiled", lambda: self._recompiled(bundle)
+
+    def _source(self, bundle: Bundle) -> str:
+        source, domain = bundle.manifest.source, bundle.manifest.domain
+        of_store, of_task = self._store.digest(domain)
+        if (source.store, source.task) != (of_store, of_task):
+            raise FmallocError(
+                f"it was compiled from store {source.store} and task {source.task}; in {self._store.path} they are "
+                f"{of_store} and {of_task}: give the store that it was exported from"
+            )
+        return f"{domain} of {self._store.path}"
+
+    def _recompiled(self, bundle: Bundle) -> str:
+        manifest = bundle.manifest
+        options = Options(manifest.engine.name, manifest.engine.quantization, manifest.level, manifest.keep)
+        domain = Domain.load(self._store, manifest.domain)
+        with tempfile.TemporaryDirectory() as work:
+            again = build(domain, options, self._text(bundle), Path(work))
+            if again.name == bundle.name:
+                return "parity holds, and every byte is the same"
+            raise FmallocError(
+                f"compiling again gives {again.name}, which differs in {', '.join(_differences(bundle, again))}: "
+                "other versions of PyTorch or the engine, or another kind of CPU, may do that; "
+                "a bundle from elsewhere may have been changed"
+            )
+
+    def _text(self, bundle: Bundle) -> tuple[Pair, ...]:
+        wanted = bundle.manifest.source.calibration
+        if wanted is None:
+            return ()
+        if wanted not in self._texts:
+            raise FmallocError(
+                f"it was calibrated with the text whose SHA-256 is {wanted}: give that with --calibration "
+                f"({len(self._texts)} given)"
+            )
+        return self._texts[wanted]
+
+
+def _differences(bundle: Bundle, again: Bundle) -> list[str]:
+    before, after = bundle.manifest, again.manifest
+    names = sorted({*before.files, *after.files})
+    files = [name for name in names if before.files.get(name) != after.files.get(name)]
+    one, other = before.model_dump(exclude={"files"}), after.model_dump(exclude={"files"})
+    return files + [f"manifest.json {key}" for key in one if one[key] != other[key]]

@@ -1,0 +1,62 @@
+"""Which target tokens a domain's text uses, and those that it must be able to write in any case."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc.batches import set_languages, target_ids
+from fmalloc.corpus import Pair
+from fmalloc_export.domain import Domain
+from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
+from fmalloc_export.vocabulary import Vocabulary, needed_tokens
+
+# What the pieces of SentencePiece and BPE vocabularies mark the beginning or the end of a word with.
+_WORD_MARKS = ("▁", "Ġ", "</w>", "@@")
+_LINES = 10_000
+
+
+def trimming(domain: Domain, text: Sequence[Pair], held_out: Sequence[Pair]) -> TrimVocabulary:
+    """The pass for a domain: what its `text` uses is kept; `held_out` text tells how much that covers.
+
+    A token is used if it stands in a target, or if a source, read as target text, has it: names and numbers are copied.
+    """
+    vocabulary, tokenizer = domain.vocabulary, domain.tokenizer
+    set_languages(tokenizer, domain.languages)
+    needed = needed_tokens(domain.base, tokenizer, vocabulary)
+    sides = [side for pair in text for side in pair]
+    counts = token_counts(vocabulary, tokenizer, sides)
+    return TrimVocabulary(
+        used=np.flatnonzero(counts),
+        safety=safety_set(vocabulary, needed),
+        counts=token_counts(vocabulary, tokenizer, [pair.target for pair in held_out]),
+    )
+
+
+def token_counts(vocabulary: Vocabulary, tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int64]:
+    """int64 (target vocabulary,): how often each token occurs when `texts` are read as target text."""
+    size = len(vocabulary.target)
+    counts = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(texts), _LINES):
+        encoded = target_ids(tokenizer, texts[start : start + _LINES])
+        ids = np.array([token for sentence in encoded for token in sentence], dtype=np.int64)
+        counts += np.bincount(ids[ids < size], minlength=size)
+    return counts
+
+
+def safety_set(vocabulary: Vocabulary, needed: Sequence[str]) -> NDArray[np.int64]:
+    """Special tokens, language tokens among them; single characters; bytes; what has no letter: digits, punctuation."""
+    special = {*vocabulary.special, *needed}
+    return np.array(
+        [index for index, token in enumerate(vocabulary.target) if token in special or _is_safe(token)], dtype=np.int64
+    )
+
+
+def _is_safe(token: str) -> bool:
+    if token.startswith("<0x") and token.endswith(">"):
+        return True
+    text = token
+    for mark in _WORD_MARKS:
+        text = text.removeprefix(mark).removesuffix(mark)
+    return len(text) <= 1 or not any(character.isalpha() for character in text)

@@ -1,0 +1,141 @@
+"""Beam search with the rules that CTranslate2 and transformers' `early_stopping=True` share; numpy only.
+
+Greedy search is beam search of size 1.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+# The log-probability of what cannot be: finite, so that sums with it stay comparable.
+_NEVER = np.float32(-1e10)
+_BLOCKS = 64
+
+
+class Decoder(Protocol):
+    """A decoder in the middle of a batch: rows are hypotheses, those of a sentence side by side."""
+
+    def advance(self, ids: Integers) -> Floats:
+        """Append tokens `ids` (rows, tokens) to the hypotheses: logits (rows, tokens, vocabulary).
+
+        The caller may write into them; the next call may as well.
+        """
+        ...
+
+    def select(self, rows: Integers, sentences: Integers | None) -> None:
+        """Go on with hypotheses `rows` (any number of each); `sentences`: those left, None where all are."""
+        ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """Tokens without prompt and end token; `score` is the log-probability over length to the length penalty's power."""
+
+    ids: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """How to search.
+
+    `end`: the end token. `longest`: bound on the output, end token included. `shortest`: least number of tokens before
+    the end token. The length that scores are divided by counts the end token and all of the prompt but its first token.
+    """
+
+    beam_size: int
+    end: int
+    longest: int
+    length_penalty: float = 1.0
+    shortest: int = 0
+
+    def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[Output]:
+        """The best output of each sentence after `prompt`: start token and target prefix."""
+        if self.longest < 1:
+            return [Output((), 0.0)] * sentences
+        found: list[list[Output]] = [[] for _ in range(sentences)]
+        alive = np.arange(sentences)
+        scores: Floats = np.zeros((sentences, 1), dtype=np.float32)
+        written: Integers = np.zeros((sentences, 1, 0), dtype=np.int64)
+        ids: Integers = np.tile(np.array(prompt, dtype=np.int64), (sentences, 1))
+        for step in range(self.longest):
+            logits = decoder.advance(ids)[:, -1]
+            if step < self.shortest:
+                logits[:, self.end] = -np.inf
+            scores, beams, tokens = best(logits, scores, 2 * self.beam_size)
+            ends = tokens == self.end
+            if step == 0 and len(prompt) > 1:
+                # CTranslate2's rule: after a prefix the end token is only taken where it is the most likely one.
+                scores[:, 1:][ends[:, 1:]] = _NEVER
+                ends[:, 1:] = False
+            divisor = (step + len(prompt)) ** self.length_penalty
+            last = step + 1 == self.longest
+            going = np.tile(np.arange(self.beam_size), (len(alive), 1))
+            for row, column in zip(*np.nonzero(ends[:, : self.beam_size] | last), strict=True):
+                ids_before = written[row, beams[row, column]]
+                ids_after = ids_before if ends[row, column] else np.append(ids_before, tokens[row, column])
+                found[alive[row]].append(Output(tuple(ids_after.tolist()), float(scores[row, column]) / divisor))
+            for row in np.flatnonzero(ends[:, : self.beam_size].any(axis=1)):
+                going[row] = self._going(ends[row])
+            left = np.flatnonzero([not last and not self._done(found[i], ends[row, 0]) for row, i in enumerate(alive)])
+            if not len(left):
+                break
+            width = written.shape[1]
+            kept = left[:, None], going[left]
+            scores, beams, tokens = scores[kept], beams[kept], tokens[kept]
+            written = np.concatenate([written[left[:, None], beams], tokens[:, :, None]], axis=2)
+            decoder.select((left[:, None] * width + beams).ravel(), left if len(left) < len(alive) else None)
+            alive, ids = alive[left], tokens.reshape(-1, 1)
+        return [max(outputs, key=lambda output: output.score) for outputs in found]
+
+    def _going(self, ends: NDArray[np.bool_]) -> Integers:
+        """Which candidates go on: a finished one among the first gives its place to the next that is not finished."""
+        size = self.beam_size
+        spare = iter(np.flatnonzero(~ends[size:]) + size)
+        return np.array([next(spare, place) if ends[place] else place for place in range(size)])
+
+    def _done(self, found: list[Output], best_ended: bool) -> bool:
+        # Without a penalty on length nothing can get better than a finished best candidate.
+        return bool(best_ended) if self.length_penalty == 0 else len(found) >= self.beam_size
+
+
+def best(logits: Floats, scores: Floats, count: int) -> tuple[Floats, Integers, Integers]:
+    """The likeliest continuations of each sentence, best first: scores, beams and tokens, each (sentences, count).
+
+    `logits` (sentences * beams, vocabulary) are overwritten; `scores` (sentences, beams) are the beams' own.
+    Raises FloatingPointError where a logit is NaN or infinite.
+    """
+    sentences, beams = scores.shape
+    size = logits.shape[1]
+    peaks = logits.max(axis=1, keepdims=True)
+    if not np.isfinite(peaks).all():
+        raise FloatingPointError("the model's logits are not finite")
+    logits -= peaks
+    logits += scores.reshape(-1, 1) - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    candidates = logits.reshape(sentences, beams * size)
+    if candidates.shape[1] < count:
+        missing = count - candidates.shape[1]
+        candidates = np.pad(candidates, ((0, 0), (0, missing)), constant_values=_NEVER)
+    rows, places = np.nonzero(candidates >= _threshold(candidates, count))
+    values = candidates[rows, places]
+    order = np.lexsort((places, -values, rows))
+    chosen = order[np.searchsorted(rows, np.arange(sentences))[:, None] + np.arange(count)]
+    return values[chosen], np.minimum(places[chosen] // size, beams - 1), places[chosen] % size
+
+
+def _threshold(candidates: Floats, count: int) -> Floats:
+    """A bound (sentences, 1) that at least `count` values of each row reach, and hardly more.
+
+    The maxima of disjoint parts are values of the row, so the `count` largest maxima bound the `count` largest values.
+    """
+    sentences, size = candidates.shape
+    parts = size // _BLOCKS
+    if parts < count:
+        return np.full((sentences, 1), -np.inf, dtype=np.float32)
+    maxima = candidates[:, : parts * _BLOCKS].reshape(sentences, _BLOCKS, parts).max(axis=1)
+    return np.partition(maxima, parts - count, axis=1)[:, parts - count : parts - count + 1]

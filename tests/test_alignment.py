@@ -1,0 +1,141 @@
+"""The layer whose attention aligns words, and the alignments that come out of the engine."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import pytest
+import torch
+from export_fixtures import write_store
+
+from fmalloc.batches import Example, encode
+from fmalloc.corpus import Pair
+from fmalloc.models import load_masked
+from fmalloc.store import Store
+from fmalloc_export.alignment import Alignment, choose, copied_tokens, last_layer
+from fmalloc_export.compiler import Compiled, compile_domain
+from fmalloc_export.ctranslate2 import emit
+from fmalloc_export.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_store(tmp_path_factory.mktemp("marian") / "store")
+
+
+def vocabulary_with(*tokens: str) -> Vocabulary:
+    tokens = ("</s>", "<unk>", *tokens)
+    return Vocabulary(tokens, tokens, special=("</s>", "<unk>"), unknown="<unk>", end="</s>")
+
+
+def test_tokens_that_stand_once_on_both_sides_are_copies() -> None:
+    vocabulary = vocabulary_with("▁12", ",", "▁der", "Ġx", "7</w>", "▁")
+    comma, number = vocabulary.source.index(","), vocabulary.source.index("▁12")
+    der, name, last, space = (vocabulary.source.index(token) for token in ("▁der", "Ġx", "7</w>", "▁"))
+    examples = [
+        Example([number, comma, 0], [comma, number, 0]),
+        Example([number, number, last, 1, 0], [last, number, 1, 0]),
+        Example([name, space, 0], [space, name, 0]),
+        *[Example([der, 0], [der, 0])] * 5,
+    ]
+    expected = [[(0, 1), (1, 0)], [(0, 2)], [(1, 0)], *[[]] * 5]
+    assert copied_tokens(examples, vocabulary) == expected
+    assert copied_tokens(examples[:4], vocabulary)[3] == [(0, 0)]  # a word that is rare may be a name
+
+
+def aligned(compiled: Compiled, right: int) -> Any:
+    """Make one decoder layer attend where it stands: positions are all that its queries and keys see.
+
+    The other layers attend to all source tokens alike.
+    """
+    model = compiled.base
+    order = torch.arange(16).view(2, 8).T.flatten()  # a sine beside its cosine, so that heads see both
+    with torch.no_grad():
+        model.model.decoder.embed_tokens.weight *= 1e-3  # shared by the encoder
+        for stack in (model.model.encoder, model.model.decoder):
+            for layer in stack.layers:
+                for module in (layer.self_attn.out_proj, layer.fc2):
+                    module.weight.zero_()
+                    module.bias.zero_()
+        for index, layer in enumerate(model.model.decoder.layers):
+            attention = layer.encoder_attn
+            attention.out_proj.weight.zero_()
+            attention.out_proj.bias.zero_()
+            for module in (attention.q_proj, attention.k_proj):
+                module.weight.copy_(torch.eye(16)[order] * (6.0 if index == right else 0.0))
+                module.bias.zero_()
+    return model
+
+
+def copying(compiled: Compiled) -> list[Example]:
+    """Pairs of unlike tokens in the same order on both sides."""
+    ids = [i for i, token in enumerate(compiled.vocabulary.target) if token.strip("▁").isalpha()]
+    return [Example([*ids[start : start + 6], 0], [*ids[start : start + 6], 0]) for start in range(0, 48, 6)]
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_the_layer_that_looks_at_the_source_of_copies_is_found(store: Store, tmp_path: Path, right: int) -> None:
+    compiled = compile_domain(store, "general")
+    model, examples = aligned(compiled, right), copying(compiled)
+    before = model.config._attn_implementation
+    found = choose(model, compiled.vocabulary, examples)
+    assert found == Alignment(layer=right, heads=2)
+    assert model.config._attn_implementation == before
+    assert compile_domain(store, "general").base.config._attn_implementation == before
+    without = [Example(example.source, [0]) for example in examples]
+    assert choose(model, compiled.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
+    emit(model, compiled.tokenizer, compiled.vocabulary, zeroed(compiled), tmp_path, "float32", found)
+    translator = ctranslate2.Translator(str(tmp_path), device="cpu", intra_threads=1)
+    source = [compiled.vocabulary.source[index] for index in examples[0].source]
+    result = translator.translate_batch([source], return_attention=True, max_decoding_length=5, min_decoding_length=5)
+    attention = np.array(result[0].attention[0])
+    assert attention.shape == (len(result[0].hypotheses[0]), len(source))
+    assert np.diag(attention).mean() > 2 / len(source)  # attention to all alike has half of that
+
+
+def zeroed(compiled: Compiled) -> Any:
+    """The domain with the values of all its cells at 0, as `aligned` has them."""
+    layers = (
+        replace(layer, fc2_weight=np.zeros_like(layer.fc2_weight), fc2_bias=np.zeros_like(layer.fc2_bias))
+        for layer in compiled.after.feed_forward
+    )
+    return replace(compiled.after, feed_forward=tuple(layers))
+
+
+@pytest.mark.parametrize("kind", ["bart", "mbart50", "fsmt"])
+def test_the_engines_alignments_are_the_chosen_layers_attention(kind: str, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", kind)
+    compiled = compile_domain(store, "general")
+    tokenizer = compiled.emit_tokenizer(tmp_path / "tokenizer")
+    model, vocabulary = load_masked(store, "general")[0], compiled.vocabulary
+    pairs = [Pair(f"{pair.source} .", f"{pair.target} .") for pair in store.samples("general")]
+    examples = encode(compiled.tokenizer, pairs, compiled.domain.languages, maximum_length=100).examples
+    chosen = choose(model, vocabulary, examples)
+    assert chosen == choose(model, vocabulary, examples)
+    assert chosen.heads == 2
+    (tmp_path / "model").mkdir()
+    arguments = (compiled.base, compiled.tokenizer, vocabulary, compiled.after, tmp_path / "model", "float32")
+    emit(*arguments, alignment=chosen)
+    translator = ctranslate2.Translator(str(tmp_path / "model"), device="cpu", intra_threads=1)
+    source = tokenizer.encode("der bote bringt den brief")
+    result = translator.translate_batch(
+        [source],
+        target_prefix=[list(tokenizer.target_prefix)] if tokenizer.target_prefix else None,
+        return_attention=True,
+        max_decoding_length=8,
+    )[0]
+    attention, written = np.array(result.attention[0]), result.hypotheses[0]
+    assert attention.shape == (len(written), len(source))
+    ids = {token: index for index, token in enumerate(vocabulary.source)}
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        reference = model(
+            input_ids=torch.tensor([[ids.get(token, ids[vocabulary.unknown]) for token in source]]),
+            decoder_input_ids=torch.tensor(
+                [[model.config.decoder_start_token_id, *(vocabulary.target.index(token) for token in written[:-1])]]
+            ),
+            output_attentions=True,
+        ).cross_attentions[chosen.layer]
+    np.testing.assert_allclose(attention, reference[0].mean(0).numpy()[: len(written)], atol=1e-5)

@@ -1,0 +1,20 @@
+import pytest
+
+from fmalloc_export.options import Options
+from fmalloc_shared.errors import FmallocError
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"keep": 0.5}, "cells are compacted at -O2 only, this is -O0"),
+        ({"level": "O2", "keep": 0.0}, "keep 0.0: expected a share above 0"),
+        ({"level": "O2", "keep": 1.5}, "keep 1.5: expected a share above 0, 1 at most"),
+        ({"level": "O2", "keep": float("nan")}, "keep nan"),
+        ({"level": "O2", "max_bleu_drop": -1.0}, "max BLEU drop -1.0: expected 0 or more"),
+        ({"level": "O2", "max_bleu_drop": float("nan")}, "max BLEU drop nan"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(FmallocError, match=problem):
+        Options(**options)  # type: ignore[arg-type]
