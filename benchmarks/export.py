@@ -86,7 +86,7 @@ def _conditions(batches: Mapping[int, tuple[int, int]], beams: Sequence[int], th
 PARTS = (
     Part(OPUS_MT, _conditions({1: (6, 5), 32: (32, 3)}, (1, 4), (1, 2)), ("ctranslate2", "onnx"), LEVELS, True),
     Part(OPUS_MT_8K, _conditions({1: (10, 7)}, (1, 4), (1,)), ("ctranslate2",), LEVELS, False),
-    Part(WMT19, _conditions({1: (4, 3)}, (1, 4), (1,)), ("ctranslate2",), ("O0", "O2"), False),
+    Part(WMT19, _conditions({1: (4, 3)}, (1, 4), (1,)), ("ctranslate2",), ("O0", "O1"), False),
 )
 
 
@@ -100,7 +100,8 @@ def once(path: Path, measure: Callable[[], Any]) -> Any:
 
 
 def models_of(domain: Domain, part: Part, text: Sequence[Pair], work: Path) -> dict[str, DomainModel]:
-    """By level; `unsliced` has every cell on, `random` the cells that chance leaves, `no cells` is the bound."""
+    """By level; `base` has every cell on. `random` has the widths of the highest level, or half of them where that is
+    not -O2, with cells drawn by chance; `no cells` is the bound: the least that any compaction could leave."""
     everything = [replace(layer, mask=np.ones_like(layer.mask)) for layer in domain.model.feed_forward]
     whole = replace(domain.model, feed_forward=tuple(everything))
     found = {"base": compile_at(replace(domain, model=whole), Options()).after}
@@ -116,13 +117,14 @@ def models_of(domain: Domain, part: Part, text: Sequence[Pair], work: Path) -> d
             write_atomically(work / f"{level}.json", json.dumps(reports).encode())
             save(compiled.after, kept)
         found[level] = restore(kept, domain.model)
-    last = found["O2"]
+    last = found[part.levels[-1]]
+    share = 1.0 if "O2" in part.levels else _KEEP
     draw = np.random.default_rng(0)
     baked = compile_at(domain, Options()).after
-    layers = [
-        layer.select(np.sort(draw.choice(layer.width, min(layer.width, last.widths[layer.name]), replace=False)))
-        for layer in baked.feed_forward
-    ]
+    layers = []
+    for layer in baked.feed_forward:
+        count = max(1, min(layer.width, round(share * last.widths[layer.name])))
+        layers.append(layer.select(np.sort(draw.choice(layer.width, count, replace=False))))
     found["random"] = replace(baked, feed_forward=tuple(layers), target_tokens=last.target_tokens)
     bound = [layer.select(np.arange(1)) for layer in baked.feed_forward]
     found["no cells"] = replace(last, feed_forward=tuple(bound))

@@ -18,15 +18,14 @@ from fmalloc_export import onnx as emitter
 from fmalloc_export import parity
 from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
-from fmalloc_export.onnx_beam_search import FILE, emit_beam_search
+from fmalloc_export.onnx_beam_search import emit_beam_search
 from fmalloc_export.onnx_graph import OPSET, quantize_rows
 from fmalloc_export.problem import Problem
 from fmalloc_export.reference import outputs as pytorch
 from fmalloc_export.sentences import Sentences
 from fmalloc_export.transformer import with_cells
 from fmalloc_runtime.bundle import EngineInfo
-from fmalloc_runtime.engine import TranslationOptions
-from fmalloc_runtime.onnx_engine import OnnxEngine, onnxruntime_version
+from fmalloc_runtime.onnx_engine import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
 
 NUMBERS = {"float32": 4, "float16": 2, "int8": 1}
@@ -137,13 +136,10 @@ def test_every_graph_is_valid_onnx_of_the_stated_opset(core: Domain, tmp_path: P
             assert {entry.domain: entry.version for entry in onnx.load(path).opset_import}[""] == OPSET
 
 
-def feeds(session: onnxruntime.InferenceSession, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {value.name: values[value.name] for value in session.get_inputs()}
-
-
 def run(session: onnxruntime.InferenceSession, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(None, feeds(session, values)), strict=True))
+    outputs = session.run(None, {value.name: values[value.name] for value in session.get_inputs()})
+    return dict(zip(names, outputs, strict=True))
 
 
 def test_optimums_protocol_gives_what_transformers_gives(core: Domain, tmp_path: Path) -> None:
@@ -302,50 +298,3 @@ def test_what_cannot_be_emitted_is_refused(marian: Domain, tmp_path: Path) -> No
 def test_the_minimum_version_is_one_of_a_manifest() -> None:
     info = EngineInfo(name=emitter.NAME, minimum_version=emitter.MINIMUM_VERSION, quantization="int8")
     assert tuple(map(int, info.minimum_version.split("."))) <= tuple(map(int, onnxruntime_version().split(".")))
-
-
-@pytest.mark.parametrize("kind", ["marian-separate", "m2m100", "pegasus"])
-@pytest.mark.parametrize("trimmed", [False, True])
-def test_one_file_with_beam_search_inside_translates_as_the_engine_does(
-    kind: str, tmp_path: Path, trimmed: bool
-) -> None:
-    domain = load(tmp_path, kind)
-    vocabulary = domain.vocabulary
-    found = emitted(domain, tmp_path / "model", trimmed=trimmed)
-    prefix = found.target_prefix
-    (tmp_path / "alone").mkdir()
-    emit_beam_search(domain.base, vocabulary, found.model, tmp_path / "alone", "float32", prefix)
-    session = onnxruntime.InferenceSession(str(tmp_path / "alone" / FILE))
-    engine = OnnxEngine(found.directory, "cpu", intra_threads=1, maximum_length=300)
-    target = [vocabulary.target[i] for i in found.model.target_tokens]
-    sources = found.sources(40)
-    length = max(map(len, sources))
-    inputs = {
-        "input_ids": np.array([(*ids, *[0] * (length - len(ids))) for ids in sources], dtype=np.int32),
-        "attention_mask": np.array([[1] * len(ids) + [0] * (length - len(ids)) for ids in sources], dtype=np.int32),
-        "max_length": np.array([100], dtype=np.int32),
-        "length_penalty": np.array([1], dtype=np.float32),
-    }
-    for beam_size in (1, 4):
-        (sequences,) = session.run(None, {**inputs, "num_beams": np.array([beam_size], dtype=np.int32)})
-        expected = engine.translate(found.source_tokens(40), prefix, TranslationOptions(beam_size, 99 - len(prefix)))
-        compared = 0
-        for sequence, hypothesis in zip(sequences[:, 0].tolist(), expected, strict=True):
-            # Beams that are cut off count one token more, and nothing is empty behind a prefix.
-            if 0 < len(hypothesis.tokens) < (90 if beam_size > 1 else 100):
-                tokens = [target[i] for i in sequence[1:]]
-                end = tokens.index("</s>") if "</s>" in tokens else len(tokens)
-                assert tokens[:end] == [*prefix, *hypothesis.tokens]
-                compared += 1
-        assert compared >= (1 if beam_size > 1 else 10)
-
-
-def test_beam_search_inside_has_its_limits(core: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = emitted(core, tmp_path / "model").model
-    arguments = (core.base, core.vocabulary, model, tmp_path, "float32")
-    with pytest.raises(FmallocError, match=r"can force one token, not more"):
-        emit_beam_search(*arguments, ("a", "b"))
-    monkeypatch.setattr("fmalloc_export.onnx_beam_search._LARGEST", 10_000)
-    with pytest.raises(FmallocError, match=r"beam_search.onnx would have .* GB, but one file can have 2 at most"):
-        emit_beam_search(*arguments)
-    assert not (tmp_path / FILE).exists()

@@ -65,6 +65,7 @@ _PATH = click.Path(path_type=Path)
     "CPUs; the table shows what it costs. ctranslate2 also has int8_float16, int16, float16, bfloat16 and "
     "others, onnx float16.",
 )
+@click.option("--single-file", is_flag=True, help="onnx: add a file that has encoder, decoder and beam search in one.")
 @click.option("--force", is_flag=True, help="Write a bundle again if the one that is there is damaged.")
 @click.option("--no-live", is_flag=True, help="Leave live.json, which says what is served, as it is.")
 @click.option("--dry-run", is_flag=True, help="Run the passes and show what they do, but emit and write nothing.")
@@ -80,6 +81,7 @@ def main(
     max_bleu_drop: float,
     engine: str,
     quantization: str,
+    single_file: bool,
     force: bool,
     no_live: bool,
     dry_run: bool,
@@ -98,7 +100,7 @@ def main(
     """
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop)
+    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, single_file)
     if quantization not in (offered := emitter_of(engine).QUANTIZATIONS):
         raise click.UsageError(f"--quantization {quantization}: {engine} offers {', '.join(offered)}")
     store = Store.open(store_path)

@@ -108,8 +108,10 @@ class _Assembly:
         compiled = self._compile(keep)
         self._on_step(f"emitting {self._options.quantization}")
         compiled.emit(self._directory / format_.MODEL_DIRECTORY, self._options.quantization)
-        sources = [pair.source for pair in self._samples]
         domain = self._domain
+        if self._options.single_file:
+            self._emit_single_file(compiled)
+        sources = [pair.source for pair in self._samples]
         sentences = sentences_of(sources, self._tokenizer, domain.vocabulary, domain.maximum_length)
         report = self._check(compiled, sentences)
         manifest = self._manifest(compiled, keep, report.parity)
@@ -129,6 +131,14 @@ class _Assembly:
         built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
         Translator.load(built, CPU).replay_golden()
         return built, stages, report.largest_difference
+
+    def _emit_single_file(self, compiled: Compiled) -> None:
+        from fmalloc_export.onnx_beam_search import emit_beam_search  # needs onnx
+
+        self._on_step("emitting a single file")
+        directory, domain = self._directory / format_.MODEL_DIRECTORY, self._domain
+        prefix = self._tokenizer.target_prefix
+        emit_beam_search(domain.base, domain.vocabulary, compiled.after, directory, self._options.quantization, prefix)
 
     def _compile(self, keep: float | None) -> Compiled:
         share = "" if keep is None else f", {keep:.0%} of the cells"
@@ -152,7 +162,9 @@ class _Assembly:
             directory = Path(name)
             padded, _ = PadWidth(1).apply(model)
             emit(self._domain, compiled.emitter, padded, directory / format_.MODEL_DIRECTORY, quantization)
-            (directory / format_.TOKENIZER_DIRECTORY).symlink_to(self._directory / format_.TOKENIZER_DIRECTORY)
+            (directory / format_.TOKENIZER_DIRECTORY).symlink_to(
+                (self._directory / format_.TOKENIZER_DIRECTORY).resolve()
+            )
             manifest = self._manifest(compiled, None, parity.UNCHECKED)
             translator = Translator.load(Bundle(directory, manifest), CPU)
             return self._held_out.score(self._held_out.translated(translator)).score.bleu

@@ -63,7 +63,7 @@ def emit(
     `base` gives everything but the feed-forward cells; it stays as it was. Equal inputs give equal bytes.
     `alignment` says where word alignments are read off; the last layer's heads without it.
     """
-    check_layers(domain)
+    domain.check_emittable()
     check_target_tokens(base, tokenizer, vocabulary, domain)
     spec = specification(base)
     _replace_cells(spec, domain)
@@ -109,15 +109,6 @@ def _set_tokens(config: Any, base: Any, tokenizer: Any, vocabulary: Vocabulary) 
     is_marian = base.config.model_type == MARIAN
     start = vocabulary.end if is_marian else vocabulary.target[base.config.decoder_start_token_id]
     config.decoder_start_token = start
-
-
-def check_layers(domain: DomainModel) -> None:
-    """Raise FmallocError unless bake-mask and pad-width have made the model one that the engine takes."""
-    for layer in domain.feed_forward:
-        if not layer.mask.all():
-            raise FmallocError(f"{layer.name}: {int((~layer.mask).sum())} cells are off, but not cut: run bake-mask")
-        if layer.width == 0:
-            raise FmallocError(f"{layer.name}: no cell is left, which the engine does not survive: run pad-width")
 
 
 def check_target_tokens(base: Any, tokenizer: Any, vocabulary: Vocabulary, domain: DomainModel) -> None:

@@ -114,3 +114,12 @@ class DomainModel:
             problems.append("layers differ in model size (d)")
         if problems:
             raise FmallocError("\n".join(f"domain {self.domain!r}: {problem}" for problem in problems))
+
+    def check_emittable(self) -> None:
+        """Raise FmallocError unless bake-mask and pad-width have made the model one that engines take."""
+        for layer in self.feed_forward:
+            if not layer.mask.all():
+                off = int((~layer.mask).sum())
+                raise FmallocError(f"{layer.name}: {off} cells are off, but not cut: run bake-mask")
+            if layer.width == 0:
+                raise FmallocError(f"{layer.name}: no cell is left, which engines do not survive: run pad-width")

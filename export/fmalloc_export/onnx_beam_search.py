@@ -4,6 +4,7 @@ Inputs, all int32 but the last: `input_ids` and `attention_mask` (batch, source)
 `length_penalty`, each (1,). Output: `sequences` int32 (batch, 1, max_length): the start token, the target prefix, the
 translation, and end tokens up to the bound, which counts all of these. The search is transformers' with
 `early_stopping=True`; it counts one token more for outputs that the bound cut off, and on a CPU it takes no float16.
+ONNX Runtime 1.28 loads the file, 1.25 does not (it sees no weights of the outer graph from the inner ones).
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,10 @@ from fmalloc_export.onnx_data import Inline
 from fmalloc_export.onnx_graph import MICROSOFT, Graph, Weights, model_bytes
 from fmalloc_export.onnx_transformer import cache_shape, decode, encode
 from fmalloc_export.onnx_weights import Transformer, transformer_of
+from fmalloc_export.options import SINGLE_FILE
 from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_shared.errors import FmallocError
 
-FILE = "beam_search.onnx"
 # A protobuf message has less than 2 GiB; the nodes take some of it.
 _LARGEST = 2**31 - (1 << 20)
 # A logit that leaves no probability.
@@ -41,7 +42,7 @@ def emit_beam_search(
     `target_prefix`: at most one token, with which every translation begins.
     """
     if len(target_prefix) > 1:
-        raise FmallocError(f"target prefix {' '.join(target_prefix)}: {FILE} can force one token, not more")
+        raise FmallocError(f"target prefix {' '.join(target_prefix)}: {SINGLE_FILE} can force one token, not more")
     model = transformer_of(base, domain)
     end, *prefix = (_index(domain, vocabulary, token) for token in (vocabulary.end, *target_prefix))
     weights = Weights(quantization, Inline())
@@ -50,10 +51,12 @@ def emit_beam_search(
     size = sum(tensor.ByteSize() for tensor in shared.values())
     if size > _LARGEST:
         raise FmallocError(
-            f"domain {domain.domain!r}: {FILE} would have {size / 1e9:.1f} GB, but one file can have 2 at most: "
+            f"domain {domain.domain!r}: {SINGLE_FILE} would have {size / 1e9:.1f} GB, but one file can have 2 at most: "
             "use int8 or float16, or do without it"
         )
-    (directory / FILE).write_bytes(_file(model.start, end, encoder, decoder, list(shared.values()), bool(prefix)))
+    (directory / SINGLE_FILE).write_bytes(
+        _file(model.start, end, encoder, decoder, list(shared.values()), bool(prefix))
+    )
 
 
 def _index(domain: DomainModel, vocabulary: Vocabulary, token: str) -> int:
@@ -102,8 +105,6 @@ def _file(start: int, end: int, encoder: Graph, decoder: Graph, weights: list[Te
         ],
         [helper.make_tensor_value_info("sequences", TensorProto.INT32, ["batch", 1, "max_length"])],
         [*weights, *(numpy_helper.from_array(array, name) for name, array in constants.items())],
-        # Older ONNX Runtimes do not see the types of a graph's weights from the graphs inside it.
-        value_info=[helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims) for weight in weights],
     )
     return model_bytes(graph)
 

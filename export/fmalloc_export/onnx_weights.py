@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_export.ctranslate2 import check_layers
 from fmalloc_export.model import DomainModel, FeedForward
 from fmalloc_shared.errors import FmallocError
 
@@ -106,7 +105,7 @@ def transformer_of(base: Any, domain: DomainModel) -> Transformer:
 
     Raises FmallocError if the two do not fit or cells are left to cut.
     """
-    check_layers(domain)
+    domain.check_emittable()
     encoder, decoder = base.model.encoder, base.model.decoder
     names = [f"{name}.{i}" for name, stack in (("encoder", encoder), ("decoder", decoder)) for i in range(_size(stack))]
     if names != list(domain.widths):

@@ -8,9 +8,9 @@ from fmalloc.corpus import Languages, Pair, digest, read_pairs
 from fmalloc.store import Store
 from fmalloc_export.assemble import build
 from fmalloc_export.domain import Domain
-from fmalloc_export.options import Options
+from fmalloc_export.options import SINGLE_FILE, Options
 from fmalloc_export.verify import Check
-from fmalloc_runtime.bundle import Bundle
+from fmalloc_runtime.bundle import MODEL_DIRECTORY, Bundle
 from fmalloc_shared.errors import FmallocError
 
 
@@ -41,7 +41,13 @@ class Recompiler:
 
     def _recompiled(self, bundle: Bundle) -> str:
         manifest = bundle.manifest
-        options = Options(manifest.engine.name, manifest.engine.quantization, manifest.level, manifest.keep)
+        options = Options(
+            manifest.engine.name,
+            manifest.engine.quantization,
+            manifest.level,
+            manifest.keep,
+            single_file=f"{MODEL_DIRECTORY}/{SINGLE_FILE}" in manifest.files,
+        )
         domain = Domain.load(self._store, manifest.domain)
         with tempfile.TemporaryDirectory() as work:
             again = build(domain, options, self._text(bundle), Path(work))
