@@ -12,6 +12,8 @@ import torch
 from fmalloc_runtime.engine import CTranslate2Engine, Engine, TranslationOptions
 from fmalloc_runtime.onnx_engine import OnnxEngine
 
+BASELINE = "base, ctranslate2 int8"
+OUTPUT_TOKENS = 20
 _MAXIMUM_LENGTH = 512
 
 # Translates tokens of one batch and returns the number of target tokens.
@@ -33,6 +35,18 @@ class Condition:
     def label(self) -> str:
         """For tables and keys."""
         return f"batch {self.batch}, beam {self.beam}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+def conditions(
+    batches: Mapping[int, tuple[int, int]], beams: Sequence[int], threads: Sequence[int]
+) -> tuple[Condition, ...]:
+    """`batches`: batch size to number of sentences and of repeats."""
+    return tuple(
+        Condition(batch, beam, thread, sentences, repeats, OUTPUT_TOKENS)
+        for thread in threads
+        for batch, (sentences, repeats) in batches.items()
+        for beam in beams
+    )
 
 
 def load(directory: Path, threads: int) -> Engine:
@@ -57,7 +71,8 @@ def pytorch_runner(model: Any, vocabulary: Mapping[str, int], condition: Conditi
     def run(sources: Sequence[Sequence[str]]) -> int:
         longest = max(map(len, sources))
         pad = model.config.pad_token_id
-        ids = torch.tensor([[*(vocabulary[t] for t in s), *[pad] * (longest - len(s))] for s in sources])
+        known = [[vocabulary.get(token, vocabulary["<unk>"]) for token in source] for source in sources]
+        ids = torch.tensor([[*source, *[pad] * (longest - len(source))] for source in known])
         with torch.inference_mode():
             output = model.generate(
                 input_ids=ids,

@@ -6,7 +6,7 @@ Benchmarks are run from the repository root as modules: `python -m benchmarks.ro
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
@@ -34,6 +34,15 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
     }
+
+
+def once(path: Path, measure: Callable[[], Any]) -> Any:
+    """What was measured before and kept at `path`, or is now: a killed benchmark goes on where it stopped."""
+    if not path.exists():
+        found = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(found).encode())
+    return json.loads(path.read_text())
 
 
 def versions(*names: str) -> dict[str, str | None]:

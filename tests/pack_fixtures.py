@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from runtime_fixtures import make_live, write_bundle
 
-from fmalloc_export.pack import pack, unpack
+from fmalloc_export.packing.pack import pack, unpack
 from fmalloc_export.publish import writing
 from fmalloc_runtime.bundle import Bundle, EngineInfo
 

@@ -10,8 +10,8 @@ from ctranslate2.specs import TransformerSpec, model_spec
 from onnx import TensorProto, helper, numpy_helper
 from runtime_fixtures import write_model, write_tokenizer
 
-from fmalloc_export.delta import ModelFile, delta_bytes
-from fmalloc_export.layout import Tensor, layout_of
+from fmalloc_export.packing.delta import ModelFile, delta_bytes
+from fmalloc_export.packing.layout import Tensor, layout_of
 from fmalloc_runtime.packed import PackedFile
 from fmalloc_shared.files import sha256
 

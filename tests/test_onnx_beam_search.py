@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx_fixtures import emitted, load
 
-from fmalloc_export.onnx_beam_search import SINGLE_FILE, emit_beam_search
+from fmalloc_export.onnx.beam_search import SINGLE_FILE, emit_beam_search
 from fmalloc_runtime.engine import TranslationOptions
 from fmalloc_runtime.onnx_engine import OnnxEngine
 from fmalloc_shared.errors import FmallocError
@@ -55,7 +55,7 @@ def test_beam_search_inside_has_its_limits(tmp_path: Path, monkeypatch: pytest.M
     arguments = (core.base, core.vocabulary, model, tmp_path, "float32")
     with pytest.raises(FmallocError, match=r"can force one token, not more"):
         emit_beam_search(*arguments, ("a", "b"))
-    monkeypatch.setattr("fmalloc_export.onnx_beam_search._LARGEST", 10_000)
+    monkeypatch.setattr("fmalloc_export.onnx.beam_search._LARGEST", 10_000)
     with pytest.raises(FmallocError, match=r"beam_search.onnx would have .* GB, but one file can have 2 at most"):
         emit_beam_search(*arguments)
     assert not (tmp_path / SINGLE_FILE).exists()

@@ -18,8 +18,8 @@ from fmalloc_export import onnx as emitter
 from fmalloc_export import parity
 from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
-from fmalloc_export.onnx_beam_search import emit_beam_search
-from fmalloc_export.onnx_graph import OPSET, quantize_rows
+from fmalloc_export.onnx.beam_search import emit_beam_search
+from fmalloc_export.onnx.graph import OPSET, quantize_rows
 from fmalloc_export.problem import Problem
 from fmalloc_export.reference import outputs as pytorch
 from fmalloc_export.sentences import Sentences
@@ -216,7 +216,7 @@ def test_emission_is_deterministic_and_changes_nothing(core: Domain, tmp_path: P
 def test_emission_does_not_depend_on_threads_process_or_place(marian: Domain, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, torch; from fmalloc.store import Store; from fmalloc_export.domain import Domain;"
-        "from fmalloc_export import onnx, pipeline; from fmalloc_export.onnx_beam_search import emit_beam_search;"
+        "from fmalloc_export import onnx, pipeline; from fmalloc_export.onnx.beam_search import emit_beam_search;"
         "torch.set_num_threads(2); out = pathlib.Path(sys.argv[2]); out.mkdir();"
         "domain = Domain.load(Store.open(pathlib.Path(sys.argv[1])), 'it');"
         "model = pipeline.run(domain.model, pipeline.exact('int8'))[-1].model;"

@@ -9,9 +9,9 @@ import pytest
 from pack_fixtures import delta_of, packed, packed_family, small, unpacked, write_family
 from runtime_fixtures import CPU, SENTENCES, make_live
 
-from fmalloc_export.pack import unpack
+from fmalloc_export.packing.pack import unpack
+from fmalloc_export.packing.sharing import link_equal_files
 from fmalloc_export.publish import writing
-from fmalloc_export.sharing import link_equal_files
 from fmalloc_runtime.bundle import Bundle
 from fmalloc_runtime.packed import PackedFile
 from fmalloc_runtime.registry import Registry
@@ -175,7 +175,7 @@ def test_a_writer_that_stops_anywhere_leaves_whole_bundles(
         with monkeypatch.context() as patch:
             for name in ("replace", "unlink"):
                 patch.setattr(Path, name, stop(getattr(Path, name)))
-            patch.setattr("fmalloc_export.pack.sync_directory", stop(sync_directory))
+            patch.setattr("fmalloc_export.packing.pack.sync_directory", stop(sync_directory))
             try:
                 act(bundles)
                 done = left[0] > 0

@@ -12,7 +12,7 @@ from runtime_fixtures import SENTENCES, bundle_of, make_live, write_bundle
 
 from fmalloc_export.__main__ import main as export
 from fmalloc_export.golden import RECORDS, choose
-from fmalloc_export.pack import pack
+from fmalloc_export.packing.pack import pack
 from fmalloc_export.publish import CPU, put_live, writing
 from fmalloc_runtime.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_runtime.translator import EngineSettings, Translator

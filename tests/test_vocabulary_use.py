@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 from export_fixtures import PAIRS, write_store
 
 from fmalloc.batches import target_ids
 from fmalloc_export.domain import Domain
 from fmalloc_export.vocabulary import Vocabulary
-from fmalloc_export.vocabulary_use import safety_set, token_counts, trimming
+from fmalloc_export.vocabulary_use import most_frequent, safety_set, token_counts, trimming
 
 
 @pytest.fixture(scope="module", params=["marian", "nllb", "fsmt"])
@@ -58,3 +59,20 @@ def test_words_are_not_safe_but_bytes_digits_and_punctuation_are() -> None:
     assert [tokens[index] for index in safety_set(vocabulary, ["▁10th"])] == [
         *("</s>", "<unk>", "▁a", "▁", "2024", "▁...", "<0xE4>", "ß", "Ġ7", "▁10th", "x@@")
     ]
+
+
+def test_a_limit_keeps_the_most_frequent_tokens_beside_the_safety_set() -> None:
+    written, copied = np.array([0, 5, 9, 0, 7, 7, 0, 0]), np.array([0, 0, 0, 8, 0, 9, 0, 9])
+    safety = np.array([0, 4])
+    assert most_frequent(written, copied, safety, None).tolist() == [1, 2, 3, 4, 5, 7]
+    assert most_frequent(written, copied, safety, 5).tolist() == [1, 2, 4, 5]
+    assert most_frequent(written, copied, safety, 6).tolist() == [1, 2, 4, 5, 7]
+    assert most_frequent(written, copied, safety, 100).tolist() == [1, 2, 3, 4, 5, 7]
+    assert most_frequent(written, copied, safety, 1).tolist() == [4]
+
+
+def test_the_number_that_came_out_as_a_limit_gives_the_same_tokens(domain: Domain) -> None:
+    whole = trimming(domain, PAIRS[:3], ())
+    kept = np.union1d(whole.used, whole.safety)
+    again = trimming(domain, PAIRS[:3], (), limit=len(kept))
+    np.testing.assert_array_equal(again.used, whole.used)

@@ -55,6 +55,12 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="-O2: what compiling may cost on held-out pairs of the domain.",
 )
+@click.option(
+    "--vocabulary",
+    type=int,
+    metavar="N",
+    help="-O1 and -O2: at most N target tokens, the domain's most frequent; the rest is spelled in smaller pieces.",
+)
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="ctranslate2", show_default=True)
 @click.option(
     "--quantization",
@@ -79,6 +85,7 @@ def main(
     calibration: tuple[str, ...],
     keep: float | None,
     max_bleu_drop: float,
+    vocabulary: int | None,
     engine: str,
     quantization: str,
     single_file: bool,
@@ -100,7 +107,7 @@ def main(
     """
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, single_file)
+    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary, single_file)
     if quantization not in (offered := emitter_of(engine).QUANTIZATIONS):
         raise click.UsageError(f"--quantization {quantization}: {engine} offers {', '.join(offered)}")
     store = Store.open(store_path)
@@ -168,7 +175,7 @@ def _export(
 def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run: bool) -> None:
     """What each pass would do or, with `run`, does."""
     with one_thread():
-        text = text_of(domain, pairs, domain.samples)[0] if options.level != "O0" else None
+        text = text_of(domain, pairs, domain.samples, options.vocabulary)[0] if options.level != "O0" else None
         keep = options.keep
         if options.level == "O2" and keep is None:
             click.echo(

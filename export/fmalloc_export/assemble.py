@@ -94,7 +94,7 @@ class _Assembly:
         self._text = None
         if options.level != "O0":
             self._on_step("reading calibration text")
-            self._text, self._samples = text_of(domain, pairs, self._samples)
+            self._text, self._samples = text_of(domain, pairs, self._samples, options.vocabulary)
         self._held_out: HeldOut | None = None
         if self._samples:
             self._on_step("translating held-out text with the learned model")
@@ -133,7 +133,7 @@ class _Assembly:
         return built, stages, report.largest_difference
 
     def _emit_single_file(self, compiled: Compiled) -> None:
-        from fmalloc_export.onnx_beam_search import emit_beam_search  # needs onnx
+        from fmalloc_export.onnx.beam_search import emit_beam_search  # needs onnx
 
         self._on_step("emitting a single file")
         directory, domain = self._directory / format_.MODEL_DIRECTORY, self._domain

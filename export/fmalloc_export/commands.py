@@ -32,7 +32,7 @@ def bundles(directory: Path, names: tuple[str, ...], action: str | None, yes: bo
     fmalloc bundles bundles --pack
     fmalloc bundles bundles --unpack it
     """
-    from fmalloc_export.manage import manage, show
+    from fmalloc_export.packing.manage import manage, show
 
     if action is not None:
         manage(directory, action, names, ask=not yes)

@@ -14,14 +14,16 @@ SINGLE_FILE = "beam_search.onnx"
 @dataclass(frozen=True)
 class Options:
     """`keep`: share of the cells that compact-cells leaves (O2); None finds the smallest that costs at most
-    `max_bleu_drop` BLEU on the store's samples. `single_file` adds a file that has encoder, decoder and beam search in
-    one, for ONNX Runtime."""
+    `max_bleu_drop` BLEU on the store's samples. `vocabulary`: at most so many target tokens (O1, O2). `single_file`
+    adds a file that has encoder, decoder and beam search in one, for ONNX Runtime.
+    """
 
     engine: str = "ctranslate2"
     quantization: str = "float32"
     level: Level = "O0"
     keep: float | None = None
     max_bleu_drop: float = MAXIMUM_BLEU_DROP
+    vocabulary: int | None = None
     single_file: bool = False
 
     def __post_init__(self) -> None:
@@ -29,6 +31,10 @@ class Options:
             raise FmallocError(f"keep {self.keep}: cells are compacted at -O2 only, this is -{self.level}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise FmallocError(f"keep {self.keep}: expected a share above 0, 1 at most")
+        if self.vocabulary is not None and self.level == "O0":
+            raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and -O2 only")
+        if self.vocabulary is not None and self.vocabulary < 1:
+            raise FmallocError(f"vocabulary {self.vocabulary}: expected 1 token or more")
         if self.single_file and self.engine != "onnx":
             raise FmallocError(f"a single file with beam search is for onnx only, this is {self.engine}")
         if not self.max_bleu_drop >= 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from fmalloc_export.sharing import link_equal_files
+from fmalloc_export.packing.sharing import link_equal_files
 from fmalloc_runtime.bundle import Bundle, LiveIndex
 from fmalloc_runtime.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError

@@ -46,6 +46,8 @@ class Recompiler:
             manifest.engine.quantization,
             manifest.level,
             manifest.keep,
+            # As many as came out: the same ones, whether or not they were bounded.
+            vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
             single_file=f"{MODEL_DIRECTORY}/{SINGLE_FILE}" in manifest.files,
         )
         domain = Domain.load(self._store, manifest.domain)

@@ -14,10 +14,13 @@ _HELD_OUT = 200
 _FEWEST = 20
 
 
-def text_of(domain: Domain, pairs: Sequence[Pair], samples: Sequence[Pair]) -> tuple[Text, tuple[Pair, ...]]:
+def text_of(
+    domain: Domain, pairs: Sequence[Pair], samples: Sequence[Pair], vocabulary: int | None = None
+) -> tuple[Text, tuple[Pair, ...]]:
     """What passes know of `pairs`, and the pairs that quality is measured on: the store's samples.
 
     Samples among `pairs` are not calibrated on. A store without samples gives up to 200 of `pairs`, a tenth at most.
+    `vocabulary`: at most so many target tokens.
     FmallocError if fewer than 20 pairs are left to calibrate on.
     """
     known = set(samples)
@@ -33,5 +36,5 @@ def text_of(domain: Domain, pairs: Sequence[Pair], samples: Sequence[Pair]) -> t
             f"expected {_FEWEST} at least, and some thousands to do well"
         )
     calibration = TextCalibration(domain.base, domain.tokenizer, own, domain.languages)
-    trimmed = trimming(domain, own, held_out)
+    trimmed = trimming(domain, own, held_out, vocabulary)
     return Text(calibration, LossCurves(calibration), trimmed), tuple(held_out)

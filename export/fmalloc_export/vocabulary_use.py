@@ -17,19 +17,24 @@ _WORD_MARKS = ("▁", "Ġ", "</w>", "@@")
 _LINES = 10_000
 
 
-def trimming(domain: Domain, text: Sequence[Pair], held_out: Sequence[Pair]) -> TrimVocabulary:
+def trimming(
+    domain: Domain, text: Sequence[Pair], held_out: Sequence[Pair], limit: int | None = None
+) -> TrimVocabulary:
     """The pass for a domain: what its `text` uses is kept; `held_out` text tells how much that covers.
+
+    `limit` bounds the number of tokens in all, safety set included: the most frequent ones stay.
 
     A token is used if it stands in a target, or if a source, read as target text, has it: names and numbers are copied.
     """
     vocabulary, tokenizer = domain.vocabulary, domain.tokenizer
     set_languages(tokenizer, domain.languages)
     needed = needed_tokens(domain.base, tokenizer, vocabulary)
-    sides = [side for pair in text for side in pair]
-    counts = token_counts(vocabulary, tokenizer, sides)
+    written = token_counts(vocabulary, tokenizer, [pair.target for pair in text])
+    copied = token_counts(vocabulary, tokenizer, [pair.source for pair in text])
+    safety = safety_set(vocabulary, needed)
     return TrimVocabulary(
-        used=np.flatnonzero(counts),
-        safety=safety_set(vocabulary, needed),
+        used=most_frequent(written, copied, safety, limit),
+        safety=safety,
         counts=token_counts(vocabulary, tokenizer, [pair.target for pair in held_out]),
     )
 
@@ -43,6 +48,21 @@ def token_counts(vocabulary: Vocabulary, tokenizer: Any, texts: Sequence[str]) -
         ids = np.array([token for sentence in encoded for token in sentence], dtype=np.int64)
         counts += np.bincount(ids[ids < size], minlength=size)
     return counts
+
+
+def most_frequent(
+    written: NDArray[np.int64], copied: NDArray[np.int64], safety: NDArray[np.int64], limit: int | None
+) -> NDArray[np.int64]:
+    """Ids, ascending, of the tokens that occur: all, or as many as `limit` has beside `safety`.
+
+    Those stay that targets use most (`written`, counts by id); among equals those that sources use (`copied`).
+    """
+    used = np.flatnonzero(written + copied)
+    if limit is None:
+        return used
+    others = np.setdiff1d(used, safety)
+    order = others[np.lexsort((-copied[others], -written[others]))]
+    return np.union1d(np.intersect1d(used, safety), order[: max(0, limit - len(safety))])
 
 
 def safety_set(vocabulary: Vocabulary, needed: Sequence[str]) -> NDArray[np.int64]:

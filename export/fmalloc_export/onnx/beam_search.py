@@ -15,10 +15,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from fmalloc_export.model import DomainModel
-from fmalloc_export.onnx_data import Inline
-from fmalloc_export.onnx_graph import MICROSOFT, Graph, Weights, model_bytes
-from fmalloc_export.onnx_transformer import cache_shape, decode, encode
-from fmalloc_export.onnx_weights import Transformer, transformer_of
+from fmalloc_export.onnx.data import Inline
+from fmalloc_export.onnx.graph import MICROSOFT, Graph, Weights, model_bytes
+from fmalloc_export.onnx.transformer import cache_shape, decode, encode
+from fmalloc_export.onnx.weights import Transformer, transformer_of
 from fmalloc_export.options import SINGLE_FILE
 from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_shared.errors import FmallocError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from fmalloc_export.layout import Tensor
+from fmalloc_export.packing.layout import Tensor
 from fmalloc_runtime.delta import CopyPart, Delta, GatherPart, LiteralPart, Part
 from fmalloc_runtime.packed import LITERALS, METADATA_KEY
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fmalloc_export.delta import ModelFile, delta_bytes
-from fmalloc_export.layout import layout_of
+from fmalloc_export.packing.delta import ModelFile, delta_bytes
+from fmalloc_export.packing.layout import layout_of
+from fmalloc_export.packing.sharing import link_equal_files, place
 from fmalloc_export.publish import bundle_paths, staging
-from fmalloc_export.sharing import link_equal_files, place
 from fmalloc_runtime.bundle import MODEL_DIRECTORY, Bundle
 from fmalloc_runtime.packed import DELTA_SUFFIX, SHARED_DIRECTORY, PackedFile
 from fmalloc_shared.errors import FmallocError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
-from fmalloc_export.onnx_graph import Graph, Weights
-from fmalloc_export.onnx_weights import CrossAttention, Layer, Linear, Norm, SelfAttention, Stack, Transformer
+from fmalloc_export.onnx.graph import Graph, Weights
+from fmalloc_export.onnx.weights import CrossAttention, Layer, Linear, Norm, SelfAttention, Stack, Transformer
 from fmalloc_shared.errors import FmallocError
 
 # By transformers' name: ONNX' operator, and how it approximates. Swish is made of two operators.

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from fmalloc_export.onnx_data import Placement, Tensor
-from fmalloc_export.onnx_weights import Array, Linear, Norm
+from fmalloc_export.onnx.data import Placement, Tensor
+from fmalloc_export.onnx.weights import Array, Linear, Norm
 
 OPSET = 20
 _IR_VERSION = 9  # of the ONNX release that brought the opset

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from fmalloc_export.inventory import Entry, Inventory
+from fmalloc_export.packing.inventory import Entry, Inventory
 from fmalloc_export.publish import bundle_paths, remove, writing
 from fmalloc_runtime.bundle import Bundle
 from fmalloc_runtime.packed import SHARED_DIRECTORY
@@ -61,7 +61,7 @@ def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> 
             _prune(directory, ask)
             return
         # Imported here: where neither is asked for, listing works without numpy's help.
-        from fmalloc_export.pack import pack, unpack
+        from fmalloc_export.packing.pack import pack, unpack
 
         chosen = [Bundle.open(path) for path in _chosen(directory, names)]
         act = pack if action == "pack" else unpack

@@ -17,15 +17,15 @@ import numpy as np
 
 from fmalloc_export.alignment import Alignment
 from fmalloc_export.model import DomainModel
-from fmalloc_export.onnx_data import External
-from fmalloc_export.onnx_graph import Weights, model_bytes
-from fmalloc_export.onnx_transformer import (
+from fmalloc_export.onnx.data import External
+from fmalloc_export.onnx.graph import Weights, model_bytes
+from fmalloc_export.onnx.transformer import (
     cache_gather_graph,
     decoder_graph,
     decoder_with_past_graph,
     encoder_graph,
 )
-from fmalloc_export.onnx_weights import Transformer, transformer_of
+from fmalloc_export.onnx.weights import Transformer, transformer_of
 from fmalloc_export.problem import Ids, Outputs, Problem
 from fmalloc_export.vocabulary import Vocabulary
 from fmalloc_runtime.beam import BeamSearch, Decoder
