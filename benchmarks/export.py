@@ -5,10 +5,12 @@ Shapes with random weights tell speed and size; a store that `make real` learned
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import click
 
 from benchmarks import disk
 from benchmarks.compaction import study
-from benchmarks.emitted import FEW, KEEP, Part, build
+from benchmarks.emitted import FEW, KEEP, Part, build, restore
 from benchmarks.engines import BASELINE, OUTPUT_TOKENS, Condition, compare, conditions, load, pytorch_runner, runner
 from benchmarks.learned import measure_real, measure_real_speed
 from benchmarks.machine import Goal, once, versions, write_results
@@ -24,8 +26,11 @@ from benchmarks.shapes import DOMAIN, OPUS_MT, OPUS_MT_8K, WMT19
 from fmalloc.corpus import Corpus, Languages, Pair, read_corpus, read_pairs
 from fmalloc.progress import console
 from fmalloc.store import Store
+from fmalloc_export.compiler import emit
 from fmalloc_export.domain import Domain
+from fmalloc_export.emitter import emitter_of
 from fmalloc_export.options import LEVELS
+from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_runtime.tokenizer import Tokenizer
 
 _LANGUAGES = Languages("de", "en")
@@ -44,7 +49,7 @@ print(resident() - before)
 PARTS = (
     Part(OPUS_MT, conditions({1: (6, 5), 32: (32, 3)}, (1, 4), (1, 2)), ("ctranslate2", "onnx"), LEVELS, True),
     Part(OPUS_MT_8K, conditions({1: (10, 7)}, (1, 4), (1,)), ("ctranslate2",), LEVELS, False),
-    Part(WMT19, conditions({1: (4, 3)}, (1, 4), (1,)), ("ctranslate2",), ("O0", "O1"), False),
+    Part(WMT19, conditions({1: (3, 3)}, (4,), (1,)), ("ctranslate2",), ("O0", "O1"), False),
 )
 
 
@@ -81,6 +86,26 @@ def time_all(
     for name, row in report.items():
         console.print(f"{part.shape.name}, {condition.label}: {name} {row['ms_per_sentence']:.1f} ms")
     return report
+
+
+def measure_padding(work: Path) -> dict[str, Any]:
+    """Widths as they are beside multiples of 16, in CTranslate2 on the CPU; `work` is of a shape that was built."""
+    domain = Domain.load(Store.open(work / "store"), DOMAIN)
+    model = restore(work / "O0.npz", domain.model)
+    paths = {}
+    for quantization, multiple in product(("int8", "float32"), (1, 16)):
+        path = work / f"padded-{multiple}-{quantization}"
+        shutil.rmtree(path, ignore_errors=True)
+        padded, _ = PadWidth(multiple).apply(model)
+        emit(domain, emitter_of("ctranslate2"), padded, path, quantization)
+        paths[f"multiples of {multiple}, {quantization}"] = path
+    tokenizer = Tokenizer.load(work / "tokenizer")
+    sources = [tokenizer.encode("Die Anwendung muss nach der Aktualisierung neu gestartet werden.")] * 32
+    found = {}
+    for condition in conditions({1: (6, 9), 32: (32, 5)}, (4,), (1,)):
+        runs = {name: runner(load(path, 1), condition) for name, path in paths.items()}
+        found[condition.label] = compare(runs, sources, condition).report("multiples of 1, int8")
+    return found
 
 
 def resident(directory: Path, source: Sequence[str]) -> float:
@@ -148,8 +173,11 @@ def main(store_path: Path, corpora: Path, work: Path, build_only: bool, chosen: 
     for part in PARTS:
         action = build if build_only else measure_shape
         parts[part.shape.name] = partial(action, part, text, corpus, work / part.shape.name)
+    parts["padding"] = lambda: measure_padding(work / OPUS_MT.name)
     for name, measure in parts.items():
-        if (not chosen or name in chosen) and not (build_only and name in ("compaction", "real", "real speed", "disk")):
+        if (not chosen or name in chosen) and not (
+            build_only and name in ("compaction", "real", "real speed", "disk", "padding")
+        ):
             once(work / name / "built.json" if build_only else work / f"{name}.json", measure)
     kept = {name: work / f"{name}.json" for name in parts}
     if missing := [name for name, path in kept.items() if not path.exists()]:

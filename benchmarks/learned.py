@@ -91,7 +91,7 @@ def measure_real_speed(store: Store, corpora: Path, work: Path) -> dict[str, Any
         test = read_corpus(corpora / task.name, _LANGUAGES).test[:64]
         sources = [tokenizer.encode(pair.source) for pair in test]
         found[task.name] = {}
-        for condition in conditions({1: (64, 5), 32: (64, 5)}, (1, 4), (1,)):
+        for condition in conditions({1: (32, 3), 32: (64, 3)}, (1, 4), (1,)):
             runs = {name: runner(load(path, condition.threads), condition) for name, path in paths.items()}
             found[task.name][condition.label] = compare(runs, sources, condition).report(BASELINE)
     return found

@@ -50,7 +50,7 @@ def aligned(compiled: Compiled, right: int) -> Any:
 
     The other layers attend to all source tokens alike.
     """
-    model = compiled.base
+    model = compiled.domain.base
     order = torch.arange(16).view(2, 8).T.flatten()  # a sine beside its cosine, so that heads see both
     with torch.no_grad():
         model.model.decoder.embed_tokens.weight *= 1e-3  # shared by the encoder
@@ -71,7 +71,7 @@ def aligned(compiled: Compiled, right: int) -> Any:
 
 def copying(compiled: Compiled) -> list[Example]:
     """Pairs of unlike tokens in the same order on both sides."""
-    ids = [i for i, token in enumerate(compiled.vocabulary.target) if token.strip("▁").isalpha()]
+    ids = [i for i, token in enumerate(compiled.domain.vocabulary.target) if token.strip("▁").isalpha()]
     return [Example([*ids[start : start + 6], 0], [*ids[start : start + 6], 0]) for start in range(0, 48, 6)]
 
 
@@ -80,15 +80,15 @@ def test_the_layer_that_looks_at_the_source_of_copies_is_found(store: Store, tmp
     compiled = compile_domain(store, "general")
     model, examples = aligned(compiled, right), copying(compiled)
     before = model.config._attn_implementation
-    found = choose(model, compiled.vocabulary, examples)
+    found = choose(model, compiled.domain.vocabulary, examples)
     assert found == Alignment(layer=right, heads=2)
     assert model.config._attn_implementation == before
     assert compile_domain(store, "general").base.config._attn_implementation == before
     without = [Example(example.source, [0]) for example in examples]
-    assert choose(model, compiled.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
-    emit(model, compiled.tokenizer, compiled.vocabulary, zeroed(compiled), tmp_path, "float32", found)
+    assert choose(model, compiled.domain.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
+    emit(model, compiled.domain.tokenizer, compiled.domain.vocabulary, zeroed(compiled), tmp_path, "float32", found)
     translator = ctranslate2.Translator(str(tmp_path), device="cpu", intra_threads=1)
-    source = [compiled.vocabulary.source[index] for index in examples[0].source]
+    source = [compiled.domain.vocabulary.source[index] for index in examples[0].source]
     result = translator.translate_batch([source], return_attention=True, max_decoding_length=5, min_decoding_length=5)
     attention = np.array(result[0].attention[0])
     assert attention.shape == (len(result[0].hypotheses[0]), len(source))
@@ -108,15 +108,22 @@ def zeroed(compiled: Compiled) -> Any:
 def test_the_engines_alignments_are_the_chosen_layers_attention(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
     compiled = compile_domain(store, "general")
-    tokenizer = compiled.emit_tokenizer(tmp_path / "tokenizer")
-    model, vocabulary = load_masked(store, "general")[0], compiled.vocabulary
+    tokenizer = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
+    model, vocabulary = load_masked(store, "general")[0], compiled.domain.vocabulary
     pairs = [Pair(f"{pair.source} .", f"{pair.target} .") for pair in store.samples("general")]
-    examples = encode(compiled.tokenizer, pairs, compiled.domain.languages, maximum_length=100).examples
+    examples = encode(compiled.domain.tokenizer, pairs, compiled.domain.languages, maximum_length=100).examples
     chosen = choose(model, vocabulary, examples)
     assert chosen == choose(model, vocabulary, examples)
     assert chosen.heads == 2
     (tmp_path / "model").mkdir()
-    arguments = (compiled.base, compiled.tokenizer, vocabulary, compiled.after, tmp_path / "model", "float32")
+    arguments = (
+        compiled.domain.base,
+        compiled.domain.tokenizer,
+        vocabulary,
+        compiled.after,
+        tmp_path / "model",
+        "float32",
+    )
     emit(*arguments, alignment=chosen)
     translator = ctranslate2.Translator(str(tmp_path / "model"), device="cpu", intra_threads=1)
     source = tokenizer.encode("der bote bringt den brief")

@@ -71,9 +71,9 @@ def test_a_family_without_a_loader_is_refused() -> None:
 
 def test_positions_of_the_model_are_as_many_as_the_manifest_says(store: Store) -> None:
     compiled = compile_domain(store, "general")
-    spec = specification(compiled.base)
+    spec = specification(compiled.domain.base)
     for stack in (spec.encoder, spec.decoder):
-        assert len(stack.position_encodings.encodings) == compiled.maximum_length
+        assert len(stack.position_encodings.encodings) == compiled.domain.maximum_length
 
 
 def test_every_layer_has_its_own_width(store: Store, tmp_path: Path) -> None:
@@ -95,13 +95,13 @@ def test_emission_leaves_the_base_and_the_domain_as_they_were(
     core_store: Store, tmp_path: Path, quantization: str
 ) -> None:
     compiled = compile_domain(core_store, "it", quantization)
-    state = {name: tensor.clone() for name, tensor in compiled.base.state_dict().items()}
-    config = compiled.base.config.to_dict()
+    state = {name: tensor.clone() for name, tensor in compiled.domain.base.state_dict().items()}
+    config = compiled.domain.base.config.to_dict()
     cells = [layer.fc1_weight.copy() for layer in compiled.after.feed_forward]
     compiled.emit(tmp_path / "model", quantization)
-    assert compiled.base.config.to_dict() == config
-    assert not hasattr(compiled.base.config, "normalize_before")
-    assert all(torch.equal(tensor, state[name]) for name, tensor in compiled.base.state_dict().items())
+    assert compiled.domain.base.config.to_dict() == config
+    assert not hasattr(compiled.domain.base.config, "normalize_before")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in compiled.domain.base.state_dict().items())
     for layer, before in zip(compiled.after.feed_forward, cells, strict=True):
         np.testing.assert_array_equal(layer.fc1_weight, before)
 
@@ -131,7 +131,7 @@ def test_the_float32_bytes_are_those_of_the_learned_weights(marian: Store, tmp_p
     compiled.emit(tmp_path / "model", "float32")
     content = (tmp_path / "model" / "model.bin").read_bytes()
     for name, memory in marian.memory("it").items():
-        on = compiled.before.feed_forward[list(memory_names(marian)).index(name)].mask
+        on = compiled.domain.model.feed_forward[list(memory_names(marian)).index(name)].mask
         rows = np.searchsorted(np.flatnonzero(on), memory.cells)
         block = {layer.name: layer for layer in compiled.after.feed_forward}[name]
         np.testing.assert_array_equal(block.fc1_weight[rows], memory.fc1_weight)
@@ -144,9 +144,9 @@ def memory_names(store: Store) -> tuple[str, ...]:
 
 def test_cells_that_are_off_and_empty_layers_are_refused(marian: Store, tmp_path: Path) -> None:
     compiled = compile_domain(marian, "odd", "float32")
-    arguments = (compiled.base, compiled.tokenizer, compiled.vocabulary)
+    arguments = (compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary)
     with pytest.raises(FmallocError, match="cells are off, but not cut: run bake-mask"):
-        emit(*arguments, compiled.before, tmp_path, "float32")
+        emit(*arguments, compiled.domain.model, tmp_path, "float32")
     empty = replace(
         compiled.after.feed_forward[0],
         cells=np.zeros(0, dtype=np.int64),
@@ -173,13 +173,13 @@ def test_hashes_tell_quantizations_apart(marian: Store, tmp_path: Path) -> None:
 def test_quantized_models_score_about_as_the_exact_one(core_store: Store, tmp_path: Path, quantization: str) -> None:
     """Also with a layer without cells, whose weights have no largest value to scale by."""
     compiled = compile_domain(core_store, "odd", quantization)
-    tokenizer = compiled.emit_tokenizer(tmp_path / "tokenizer")
+    tokenizer = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
     scores = []
     for name in ("float32", quantization):
         compiled.emit(tmp_path / name, name)
         translator = ctranslate2.Translator(str(tmp_path / name), device="cpu", intra_threads=1)
         source = tokenizer.encode("der bote wartet auf den regen")
-        target = [*tokenizer.target_prefix, *compiled.vocabulary.target[10:30]]
+        target = [*tokenizer.target_prefix, *compiled.domain.vocabulary.target[10:30]]
         scores.append(np.array(translator.score_batch([source], [target])[0].log_probs))
     assert np.isfinite(scores[1]).all()
     assert 0 < np.abs(scores[0] - scores[1]).mean() < {"int8": 0.5, "int16": 0.2}.get(quantization.split("_")[0], 0.05)
@@ -188,8 +188,10 @@ def test_quantized_models_score_about_as_the_exact_one(core_store: Store, tmp_pa
 def test_a_bound_on_the_output_does_not_count_the_language_token(core_store: Store, tmp_path: Path) -> None:
     compiled = compile_domain(core_store, "general", "float32")
     compiled.emit(tmp_path / "model", "float32")
-    tokenizer = compiled.emit_tokenizer(tmp_path / "tokenizer")
-    engine = CTranslate2Engine(tmp_path / "model", "cpu", intra_threads=1, maximum_length=compiled.maximum_length)
+    tokenizer = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
+    engine = CTranslate2Engine(
+        tmp_path / "model", "cpu", intra_threads=1, maximum_length=compiled.domain.maximum_length
+    )
     sources = [tokenizer.encode(pair.source) for pair in core_store.samples("general")]
     free, bounded = (
         engine.translate(sources, tokenizer.target_prefix, TranslationOptions(beam_size=1, max_length=length))

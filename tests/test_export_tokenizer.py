@@ -38,8 +38,8 @@ AROUND: dict[str, tuple[list[str], list[str], list[str]]] = {
 def test_the_bundled_tokenizer_reads_and_writes_as_the_models_own(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
     compiled = compile_domain(store, "it")
-    found = compiled.emit_tokenizer(tmp_path / "tokenizer")
-    tokenizer, vocabulary = compiled.tokenizer, compiled.vocabulary
+    found = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
+    tokenizer, vocabulary = compiled.domain.tokenizer, compiled.domain.vocabulary
     texts = [*TEXTS, *(text for pair in store.samples("it") for text in pair)]
     check_tokenizer(found, tokenizer, vocabulary, texts)
     skipped = len(target_frame(tokenizer).prefix)
@@ -58,8 +58,8 @@ def test_the_folder_is_the_same_whatever_was_read_before(kind: str, tmp_path: Pa
     for name in ("first", "second"):
         compiled = compile_domain(store, "it")
         if name == "second":
-            compiled.tokenizer(["der bote", "x"], padding=True, truncation=True, max_length=3)
-        compiled.emit_tokenizer(tmp_path / name)
+            compiled.domain.tokenizer(["der bote", "x"], padding=True, truncation=True, max_length=3)
+        compiled.domain.write_tokenizer(tmp_path / name)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
 
@@ -72,10 +72,21 @@ def test_a_tokenizer_that_reads_otherwise_is_refused(tmp_path: Path) -> None:
     for name, other in (("source.spm", "target.spm"), ("target.spm", "source.spm")):
         (base / name).write_bytes((store.base / other).read_bytes())
     (tmp_path / "out").mkdir()
-    arguments = (compiled.tokenizer, compiled.vocabulary, "marian", Languages("de", "en"), tmp_path / "out")
+    arguments = (
+        compiled.domain.tokenizer,
+        compiled.domain.vocabulary,
+        "marian",
+        Languages("de", "en"),
+        tmp_path / "out",
+    )
     swapped = write_tokenizer(base, *arguments)
     with pytest.raises(FmallocError, match="the bundle's tokenizer reads 'der bote bringt .*' as ▁"):
-        check_tokenizer(swapped, compiled.tokenizer, compiled.vocabulary, [pair.source for pair in store.samples("it")])
+        check_tokenizer(
+            swapped,
+            compiled.domain.tokenizer,
+            compiled.domain.vocabulary,
+            [pair.source for pair in store.samples("it")],
+        )
     (base / "target.spm").unlink()
     with pytest.raises(FmallocError, match=r"target.spm: missing"):
         write_tokenizer(base, *arguments)

@@ -28,9 +28,13 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def prepare(store: Store, name: str, directory: Path) -> tuple[Any, Tokenizer, Sentences]:
     compiled = compile_domain(store, name, "float32")
     compiled.emit(directory / "model", "float32")
-    tokenizer = compiled.emit_tokenizer(directory / "tokenizer")
+    tokenizer = compiled.domain.write_tokenizer(directory / "tokenizer")
     texts = [pair.source for pair in store.samples(name)]
-    return compiled, tokenizer, sentences_of(texts, tokenizer, compiled.vocabulary, compiled.maximum_length)
+    return (
+        compiled,
+        tokenizer,
+        sentences_of(texts, tokenizer, compiled.domain.vocabulary, compiled.domain.maximum_length),
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -42,11 +46,11 @@ def test_masked_sliced_and_emitted_models_agree(kind: str, name: str, tmp_path: 
     report = parity.check(
         models,
         compiled.emitter,
-        compiled.vocabulary,
+        compiled.domain.vocabulary,
         compiled.after.target_tokens,
         sentences,
         tokenizer.target_prefix,
-        compiled.maximum_length,
+        compiled.domain.maximum_length,
     )
     assert (report.parity.real_sentences, report.parity.random_sentences) == (12, 64)
     assert set(report.parity.identical.model_dump().values()) == {76}
@@ -64,8 +68,8 @@ def test_a_model_with_one_wrong_cell_is_refused(tmp_path: Path) -> None:
     wrong = replace(compiled, steps=(step,))
     wrong.emit(tmp_path / "wrong", "float32")
     masked, sliced = load_masked(store, "it")[0], load_sliced(store, "it")[0]
-    vocabulary, kept = compiled.vocabulary, compiled.after.target_tokens
-    rest = (compiled.emitter, vocabulary, kept, sentences, tokenizer.target_prefix, compiled.maximum_length)
+    vocabulary, kept = compiled.domain.vocabulary, compiled.after.target_tokens
+    rest = (compiled.emitter, vocabulary, kept, sentences, tokenizer.target_prefix, compiled.domain.maximum_length)
     with pytest.raises(FmallocError, match="emitted model: log-probabilities differ from masked PyTorch"):
         parity.check(parity.Models(masked, sliced, None, tmp_path / "wrong"), *rest)
     # The mask of another task: the sliced model is to blame.
@@ -94,18 +98,21 @@ def test_equal_tokens_with_other_scores_are_refused(score: float) -> None:
 
 def test_the_random_sentences_are_always_the_same(store: Store, tmp_path: Path) -> None:
     compiled, tokenizer, sentences = prepare(store, "it", tmp_path)
-    again = sentences_of([], tokenizer, compiled.vocabulary, compiled.maximum_length)
+    again = sentences_of([], tokenizer, compiled.domain.vocabulary, compiled.domain.maximum_length)
     assert again.real == 0
     assert again.tokens == sentences.tokens[sentences.real :]
     assert len(set(again.tokens)) > 60
-    special = set(compiled.vocabulary.special) - {*tokenizer.config.source_prefix, *tokenizer.config.source_suffix}
+    special = set(compiled.domain.vocabulary.special) - {
+        *tokenizer.config.source_prefix,
+        *tokenizer.config.source_suffix,
+    }
     assert not any(special.intersection(tokens) for tokens in again.tokens)
 
 
 def test_sentences_are_no_longer_than_the_model_can_read(store: Store, tmp_path: Path) -> None:
     compiled, tokenizer, _ = prepare(store, "it", tmp_path)
     texts = ["der bote", "der bote bringt den brief " * 40, "  "]
-    sentences = sentences_of(texts, tokenizer, compiled.vocabulary, 12)
+    sentences = sentences_of(texts, tokenizer, compiled.domain.vocabulary, 12)
     assert sentences.real == 1
     assert max(len(tokens) for tokens in sentences.tokens) <= 12
 

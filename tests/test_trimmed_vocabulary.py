@@ -22,8 +22,8 @@ from fmalloc_shared.errors import FmallocError
 
 def half(compiled: Any) -> NDArray[np.int64]:
     """Every second target token, and those that every output needs."""
-    needed = needed_tokens(compiled.base, compiled.tokenizer, compiled.vocabulary)
-    tokens = enumerate(compiled.vocabulary.target)
+    needed = needed_tokens(compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary)
+    tokens = enumerate(compiled.domain.vocabulary.target)
     return np.array([index for index, token in tokens if index % 2 or token in needed], dtype=np.int64)
 
 
@@ -31,13 +31,13 @@ def half(compiled: Any) -> NDArray[np.int64]:
 def test_a_trimmed_model_is_the_model_restricted_to_its_tokens(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
     compiled = compile_domain(store, "it")
-    tokenizer = compiled.emit_tokenizer(tmp_path / "tokenizer")
-    vocabulary, kept = compiled.vocabulary, half(compiled)
+    tokenizer = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
+    vocabulary, kept = compiled.domain.vocabulary, half(compiled)
     model = tmp_path / "model"
     model.mkdir()
     trimmed = replace(compiled.after, target_tokens=kept)
-    ctranslate2.emit(compiled.base, compiled.tokenizer, vocabulary, trimmed, model, "float32")
-    found = sentences_of([p.source for p in store.samples("it")], tokenizer, vocabulary, compiled.maximum_length)
+    ctranslate2.emit(compiled.domain.base, compiled.domain.tokenizer, vocabulary, trimmed, model, "float32")
+    found = sentences_of([p.source for p in store.samples("it")], tokenizer, vocabulary, compiled.domain.maximum_length)
     sentences = Sentences(found.tokens[:24], found.real)
     problem = problem_of(sentences, vocabulary, kept, tokenizer.target_prefix, 40)
     expected = pytorch("PyTorch", load_masked(store, "it")[0], problem, 4)
@@ -61,10 +61,12 @@ def test_trimming_shrinks_every_kind_of_weights(quantization: str, tmp_path: Pat
         directory = tmp_path / str(len(tokens))
         directory.mkdir()
         domain = replace(compiled.after, target_tokens=tokens)
-        ctranslate2.emit(compiled.base, compiled.tokenizer, compiled.vocabulary, domain, directory, quantization)
+        ctranslate2.emit(
+            compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary, domain, directory, quantization
+        )
         sizes.append((directory / "model.bin").stat().st_size)
     # Tied embeddings are stored once; trimmed ones beside the encoder's.
-    rows = len(half(compiled)) * compiled.base.config.d_model
+    rows = len(half(compiled)) * compiled.domain.base.config.d_model
     assert sizes[1] - sizes[0] == pytest.approx(rows * (1 if quantization == "int8" else 2), rel=0.5)
 
 
@@ -73,9 +75,9 @@ def test_trimming_shrinks_every_kind_of_weights(quantization: str, tmp_path: Pat
 )
 def test_tokens_that_every_output_needs_cannot_be_trimmed(kind: str, token: str, tmp_path: Path) -> None:
     compiled = compile_domain(write_store(tmp_path / "store", kind), "it")
-    index = compiled.vocabulary.target.index(token)
+    index = compiled.domain.vocabulary.target.index(token)
     without = replace(compiled.after, target_tokens=np.setdiff1d(compiled.after.target_tokens, [index]))
-    arguments = (compiled.base, compiled.tokenizer, compiled.vocabulary)
+    arguments = (compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary)
     with pytest.raises(FmallocError, match=f"the trimmed vocabulary lacks {token}, which every output needs"):
         ctranslate2.emit(*arguments, without, tmp_path, "float32")
     beyond = replace(compiled.after, target_tokens=np.append(compiled.after.target_tokens, 9_999))

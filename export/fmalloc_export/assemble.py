@@ -8,6 +8,7 @@ from itertools import compress
 from pathlib import Path
 
 from fmalloc.corpus import Pair, digest
+from fmalloc.records import Score
 from fmalloc_export import parity
 from fmalloc_export.compiler import Compiled, compile_at, emit
 from fmalloc_export.domain import Domain
@@ -147,15 +148,17 @@ class _Assembly:
         )
 
     def _drop(self, keep: float) -> float:
-        """BLEU that a share of the cells loses, with the weights' final type."""
+        """What a share of the cells loses with the weights' final type: in BLEU or in chrF, whichever is more."""
         assert self._held_out
         compiled = self._compile(keep)
-        bleu = self._bleu(compiled.after, compiled, self._options.quantization)
-        lost = self._held_out.score(self._held_out.learned).score.bleu - bleu
-        self._on_step(f"{keep:.0%} of the cells: {-lost:+.2f} BLEU")
-        return lost
+        before = self._held_out.score(self._held_out.learned).score
+        after = self._score(compiled.after, compiled, self._options.quantization)
+        self._on_step(
+            f"{keep:.0%} of the cells: {after.bleu - before.bleu:+.2f} BLEU, {after.chrf - before.chrf:+.2f} chrF"
+        )
+        return max(before.bleu - after.bleu, before.chrf - after.chrf)
 
-    def _bleu(self, model: DomainModel, compiled: Compiled, quantization: str) -> float:
+    def _score(self, model: DomainModel, compiled: Compiled, quantization: str) -> Score:
         """Of a model between two passes, or after all, on held-out text."""
         assert self._held_out
         with tempfile.TemporaryDirectory(dir=self._work) as name:
@@ -167,7 +170,7 @@ class _Assembly:
             )
             manifest = self._manifest(compiled, None, parity.UNCHECKED)
             translator = Translator.load(Bundle(directory, manifest), CPU)
-            return self._held_out.score(self._held_out.translated(translator)).score.bleu
+            return self._held_out.score(self._held_out.translated(translator)).score
 
     def _check(self, compiled: Compiled, sentences: Sentences) -> parity.Report:
         self._on_step("checking parity")
@@ -202,7 +205,7 @@ class _Assembly:
             bleu = None
             if self._held_out and step.name in CHANGING:
                 self._on_step(f"measuring {step.name}")
-                bleu = self._bleu(step.model, compiled, "float32")
+                bleu = self._score(step.model, compiled, "float32").bleu
             stage = Stage.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)
             found.append(stage)
         quantization = self._options.quantization

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fmalloc.store import Store
 from fmalloc_export import pipeline
@@ -13,8 +12,6 @@ from fmalloc_export.model import DomainModel
 from fmalloc_export.options import Options
 from fmalloc_export.passes.base import Pass
 from fmalloc_export.pipeline import Step, Text
-from fmalloc_export.vocabulary import Vocabulary
-from fmalloc_runtime.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -26,31 +23,6 @@ class Compiled:
     steps: tuple[Step, ...]
 
     @property
-    def base(self) -> Any:
-        """See Domain."""
-        return self.domain.base
-
-    @property
-    def tokenizer(self) -> Any:
-        """See Domain."""
-        return self.domain.tokenizer
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """See Domain."""
-        return self.domain.vocabulary
-
-    @property
-    def maximum_length(self) -> int:
-        """See Domain."""
-        return self.domain.maximum_length
-
-    @property
-    def before(self) -> DomainModel:
-        """What the passes began with."""
-        return self.domain.model
-
-    @property
     def after(self) -> DomainModel:
         """What is emitted."""
         return self.steps[-1].model
@@ -58,10 +30,6 @@ class Compiled:
     def emit(self, directory: Path, quantization: str) -> None:
         """Write the engine's files into a new `directory`."""
         emit(self.domain, self.emitter, self.after, directory, quantization)
-
-    def emit_tokenizer(self, directory: Path) -> Tokenizer:
-        """See Domain.write_tokenizer."""
-        return self.domain.write_tokenizer(directory)
 
 
 def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, quantization: str) -> None:

@@ -14,8 +14,8 @@ SINGLE_FILE = "beam_search.onnx"
 @dataclass(frozen=True)
 class Options:
     """`keep`: share of the cells that compact-cells leaves (O2); None finds the smallest that costs at most
-    `max_bleu_drop` BLEU on the store's samples. `vocabulary`: at most so many target tokens (O1, O2). `single_file`
-    adds a file that has encoder, decoder and beam search in one, for ONNX Runtime.
+    `max_bleu_drop` points of BLEU, and of chrF, on the store's samples. `vocabulary`: at most so many target tokens
+    (O1, O2). `single_file` adds a file that has encoder, decoder and beam search in one, for ONNX Runtime.
     """
 
     engine: str = "ctranslate2"
