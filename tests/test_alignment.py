@@ -83,7 +83,7 @@ def test_the_layer_that_looks_at_the_source_of_copies_is_found(store: Store, tmp
     found = choose(model, compiled.domain.vocabulary, examples)
     assert found == Alignment(layer=right, heads=2)
     assert model.config._attn_implementation == before
-    assert compile_domain(store, "general").base.config._attn_implementation == before
+    assert compile_domain(store, "general").domain.base.config._attn_implementation == before
     without = [Example(example.source, [0]) for example in examples]
     assert choose(model, compiled.domain.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
     emit(model, compiled.domain.tokenizer, compiled.domain.vocabulary, zeroed(compiled), tmp_path, "float32", found)
