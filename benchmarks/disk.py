@@ -97,6 +97,6 @@ def _commit(store: Store, name: str, cells: Any, text: tuple[Pair, ...]) -> None
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
     (staged / "routing.safetensors").write_bytes(routing_bytes(Corpus(text, (), ())))
     (staged / "samples.jsonl").write_bytes(samples_bytes(text[:_SAMPLES]))
-    nothing = {"domains": {}, "signatures": {}}
+    nothing: dict[str, dict[str, float]] = {"domains": {}, "signatures": {}}
     of = {"name": name, "order": order, "reads": [], "settings": {}, "data": {}, "scores": nothing}
     store.commit(staged, **of, dev={"bleu": 0.0, "chrf": 0.0}, curve=[])

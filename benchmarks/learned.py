@@ -75,7 +75,7 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
 
 def measure_real_speed(store: Store, corpora: Path, work: Path) -> dict[str, Any]:
     """Speed of the models that measure_real made, beside the base with every cell on."""
-    found = {}
+    found: dict[str, Any] = {}
     for task in store.tasks():
         domain = Domain.load(store, task.name)
         models = json.loads((work / f"{task.name}.json").read_text())["models"]

@@ -58,7 +58,7 @@ def store_of(shape: Shape, directory: Path, text: Sequence[Pair]) -> Store:
     importance = {layer: draw.random(shape.ffn) for layer in layers}
     (prepared / "general.safetensors").write_bytes(general_bytes(importance, general))
     _write_text_files(prepared)
-    nothing = {"domains": {}, "signatures": {}}
+    nothing: dict[str, dict[str, float]] = {"domains": {}, "signatures": {}}
     store = Store.create(
         directory,
         prepared,

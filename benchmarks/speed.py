@@ -72,7 +72,7 @@ def emit_unsliced(store: Store, domain: str, directory: Path, quantization: str 
     everything = {layer.name: np.ones(layer.width, dtype=np.bool_) for layer in store.description.layers}
     vocabulary = vocabulary_of(base, tokenizer)
     dense = domain_model(domain, base, everything, len(vocabulary.target))
-    model, _ = pipeline.run(dense, pipeline.passes(quantization))
+    model = pipeline.run(dense, pipeline.exact(quantization))[-1].model
     directory.mkdir(parents=True)
     emit(base, tokenizer, vocabulary, model, directory, quantization)
     return directory
