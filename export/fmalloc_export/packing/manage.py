@@ -60,7 +60,7 @@ def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> 
                 raise click.UsageError("--prune takes no names: what is live says what stays")
             _prune(directory, ask)
             return
-        # Imported here: where neither is asked for, listing works without numpy's help.
+        # Imported here: listing needs none of it.
         from fmalloc_export.packing.pack import pack, unpack
 
         chosen = [Bundle.open(path) for path in _chosen(directory, names)]
