@@ -40,9 +40,11 @@ def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, 
 
 
 def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pass, ...]:
-    """What a level does; `text` is needed from -O1 on, `keep` at -O2."""
-    if options.level == "O0" or text is None:
+    """What a level does; ValueError without `text` from -O1 on, or without `keep` at -O2."""
+    if options.level == "O0":
         return pipeline.exact(options.quantization)
+    if text is None or (options.level == "O2" and keep is None):
+        raise ValueError(f"-{options.level} needs text of the domain, and -O2 a share of cells to keep")
     if options.level == "O1" or keep is None:
         return pipeline.calibrated(text, options.quantization)
     return pipeline.compacted(text, keep, options.quantization)

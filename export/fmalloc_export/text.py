@@ -29,7 +29,8 @@ def text_of(
     if not held_out:
         count = min(_HELD_OUT, len(own) // 10)
         held_out = [own[index * len(own) // count] for index in range(count)]
-        own = [pair for pair in own if pair not in set(held_out)]
+        known = set(held_out)
+        own = [pair for pair in own if pair not in known]
     if len(own) < _FEWEST:
         raise FmallocError(
             f"calibration text: {len(own)} pairs beside those held out to measure quality on; "
