@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.engines import Condition
 from benchmarks.shapes import DOMAIN, Shape, store_of
+from benchmarks.unsliced import unsliced
 from fmalloc.corpus import Corpus, Pair
 from fmalloc.progress import console
 from fmalloc_export.calibration import TextCalibration
@@ -71,9 +72,7 @@ def build(part: Part, text: Sequence[Pair], corpus: Corpus, work: Path) -> dict[
 def models_of(domain: Domain, part: Part, text: Sequence[Pair], work: Path) -> dict[str, DomainModel]:
     """By level; `base` has every cell on. `random` has the widths of the highest level, or half of them where that is
     not -O2, with cells drawn by chance; `no cells` is the bound: the least that any compaction could leave."""
-    everything = [replace(layer, mask=np.ones_like(layer.mask)) for layer in domain.model.feed_forward]
-    whole = replace(domain.model, feed_forward=tuple(everything))
-    found = {"base": compile_at(replace(domain, model=whole), Options()).after}
+    found = {"base": compile_at(unsliced(domain), Options()).after}
     calibration = TextCalibration(domain.base, domain.tokenizer, text, domain.languages, _CALIBRATION_TOKENS)
     trimmed = trimming(domain, text, ())
     text_ = Text(calibration, LossCurves(calibration), trimmed)

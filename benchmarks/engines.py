@@ -60,7 +60,7 @@ def runner(engine: Engine, condition: Condition) -> Run:
     options = TranslationOptions(beam_size=condition.beam, max_length=condition.output_tokens)
 
     def run(sources: Sequence[Sequence[str]]) -> int:
-        return sum(len(hypothesis.tokens) for hypothesis in engine.translate(sources, (), options))
+        return sum(len(best.tokens) for best, *_ in engine.translate(sources, (), options))
 
     return run
 

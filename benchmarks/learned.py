@@ -1,23 +1,20 @@
 """Quality and speed of the compiler's levels on a store that `make real` learned."""
 
 import json
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.emitted import megabytes
 from benchmarks.engines import BASELINE, compare, conditions, load, runner
 from benchmarks.machine import once
+from benchmarks.unsliced import emit_unsliced
 from fmalloc.corpus import Corpus, Languages, read_corpus
 from fmalloc.evaluate import score
 from fmalloc.progress import console
 from fmalloc.store import Store
 from fmalloc_export.assemble import export
-from fmalloc_export.compiler import compile_at
 from fmalloc_export.domain import Domain
 from fmalloc_export.options import LEVELS, Options
 from fmalloc_export.publish import writing
@@ -77,15 +74,12 @@ def measure_real_speed(store: Store, corpora: Path, work: Path) -> dict[str, Any
     """Speed of the models that measure_real made, beside the base with every cell on."""
     found: dict[str, Any] = {}
     for task in store.tasks():
-        domain = Domain.load(store, task.name)
         models = json.loads((work / f"{task.name}.json").read_text())["models"]
         paths = {name: work / row["folder"] / "model" for name, row in models.items()}
-        everything = (replace(layer, mask=np.ones_like(layer.mask)) for layer in domain.model.feed_forward)
-        whole = replace(domain, model=replace(domain.model, feed_forward=tuple(everything)))
         for quantization in ("float32", "int8"):
             path = work / f"{task.name}-base-{quantization}"
             if not path.exists():
-                compile_at(whole, Options(quantization=quantization)).emit(path, quantization)
+                emit_unsliced(store, task.name, path, quantization)
             paths[f"base, ctranslate2 {quantization}"] = path
         tokenizer = Tokenizer.load(next(iter(paths.values())).parent / "tokenizer")
         test = read_corpus(corpora / task.name, _LANGUAGES).test[:64]

@@ -14,7 +14,8 @@ import click
 import torch
 
 from benchmarks.machine import Goal, versions, write_results
-from benchmarks.speed import compare, emit_unsliced
+from benchmarks.speed import compare
+from benchmarks.unsliced import emit_unsliced
 from fmalloc.architectures import load_base
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.devices import select
@@ -31,12 +32,15 @@ from fmalloc_export.__main__ import main as export_command
 from fmalloc_runtime.bundle import LiveIndex
 from fmalloc_runtime.registry import Registry
 from fmalloc_runtime.router import AUTO
+from fmalloc_runtime.text.job import TextOptions
 from fmalloc_runtime.translator import EngineSettings
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
 
 _DOCUMENT = 10
 _OUTPUT_TOKENS = 20
+# A line is a sentence here, as it was in training.
+_LINES = TextOptions(splitting="lines", protect=False)
 
 
 def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
@@ -107,8 +111,8 @@ def route(job: Job, bundles: Path) -> dict[str, Any]:
             document = pairs[start : start + _DOCUMENT]
             sources = [pair.source for pair in document]
             for label, asked in (("routed", AUTO), ("oracle", domain), ("general", GENERAL)):
-                translations, chosen = served.translate(sources, asked)
-                outputs[label] += translations
+                translations, chosen = served.translate(sources, asked, _LINES)
+                outputs[label] += [translation.text for translation in translations]
                 right += label == "routed" and chosen.domain == domain
             documents += 1
             references += [pair.target for pair in document]

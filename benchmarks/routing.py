@@ -71,6 +71,7 @@ def _measure(router: Router, tests: Mapping[str, Sequence[str]], count: int) -> 
     }
     best = {domain: [_best(route) for route in found] for domain, found in routes.items()}
     served = {domain: [route.domain for route in found] for domain, found in routes.items()}
+    right = [route.scores[domain] for domain, found in routes.items() for route in found]
     of_domains = [(domain, chosen) for domain in served if domain != GENERAL for chosen in served[domain]]
     return {
         "lines": count,
@@ -78,6 +79,7 @@ def _measure(router: Router, tests: Mapping[str, Sequence[str]], count: int) -> 
         "best": _accuracy(best),
         "served": _accuracy(served),
         "served_to_a_wrong_domain": _share(chosen not in (domain, GENERAL) for domain, chosen in of_domains),
+        "log_loss_nats": round(-float(np.mean(np.log([max(score, 1e-9) for score in right]))), 4),
         "served_general_to_a_domain": _share(chosen != GENERAL for chosen in served[GENERAL]),
         "confusion": {domain: dict(sorted(Counter(chosen).items())) for domain, chosen in best.items()},
         "scores_raw": {domain: [round(route.scores[domain], 4) for route in found] for domain, found in routes.items()},

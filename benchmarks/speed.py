@@ -10,14 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ctranslate2
-import numpy as np
-
-from fmalloc.models import load_dense
-from fmalloc.store import Store
-from fmalloc_export import pipeline
-from fmalloc_export.build import domain_model
-from fmalloc_export.ctranslate2 import emit
-from fmalloc_export.vocabulary import vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -64,15 +56,3 @@ def compare(
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return Timing(seconds, len(sources))
-
-
-def emit_unsliced(store: Store, domain: str, directory: Path, quantization: str = "float32") -> Path:
-    """Write the domain's CTranslate2 model with all cells of every layer switched on."""
-    base, tokenizer = load_dense(store, domain)
-    everything = {layer.name: np.ones(layer.width, dtype=np.bool_) for layer in store.description.layers}
-    vocabulary = vocabulary_of(base, tokenizer)
-    dense = domain_model(domain, base, everything, len(vocabulary.target))
-    model = pipeline.run(dense, pipeline.exact(quantization))[-1].model
-    directory.mkdir(parents=True)
-    emit(base, tokenizer, vocabulary, model, directory, quantization)
-    return directory

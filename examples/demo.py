@@ -19,7 +19,8 @@ import sacrebleu
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import compare, emit_unsliced
+from benchmarks.speed import compare
+from benchmarks.unsliced import emit_unsliced
 from examples.serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
 from fmalloc.corpus import Languages, Pair, read_corpus
 from fmalloc.evaluate import forgetting

@@ -105,8 +105,11 @@ def tree_bytes(directory: Path) -> dict[str, bytes]:
 
 
 def subprocess_environment() -> dict[str, str]:
-    """The environment for `python -m fmalloc_export`, one thread a process."""
-    return environment(PYTHONWARNINGS="ignore")
+    """The environment for `python -m fmalloc_export`, one thread a process.
+
+    Where a test sets more threads than there are free cores, they sleep while they wait for each other.
+    """
+    return environment(PYTHONWARNINGS="ignore", GOMP_SPINCOUNT="0")
 
 
 def _switched(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:

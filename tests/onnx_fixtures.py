@@ -60,5 +60,5 @@ def emitted(domain: Domain, directory: Path, quantization: str = "float32", *, t
         kept[list(target_frame(domain.tokenizer).prefix)] = True
         model = replace(model, target_tokens=np.flatnonzero(kept))
     directory.mkdir()
-    onnx.emit(domain.base, domain.tokenizer, domain.vocabulary, model, directory, quantization)
+    onnx.emit(domain, model, directory, quantization)
     return Emitted(domain, model, directory)

@@ -14,10 +14,14 @@ from fmalloc.batches import Example, encode
 from fmalloc.corpus import Pair
 from fmalloc.models import load_masked
 from fmalloc.store import Store
+from fmalloc_export import ctranslate2 as ctranslate2_emitter
+from fmalloc_export import onnx
 from fmalloc_export.alignment import Alignment, choose, copied_tokens, last_layer
 from fmalloc_export.compiler import Compiled, compile_domain
-from fmalloc_export.ctranslate2 import emit
+from fmalloc_export.domain import Domain
 from fmalloc_export.vocabulary import Vocabulary
+from fmalloc_runtime.engine import CTranslate2Engine, TranslationOptions
+from fmalloc_runtime.onnx_engine import OnnxEngine
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,9 @@ def copying(compiled: Compiled) -> list[Example]:
 
 
 @pytest.mark.parametrize("right", [0, 1])
-def test_the_layer_that_looks_at_the_source_of_copies_is_found(store: Store, tmp_path: Path, right: int) -> None:
+def test_the_layer_that_looks_at_the_source_of_copies_is_found(
+    store: Store, tmp_path: Path, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = compile_domain(store, "general")
     model, examples = aligned(compiled, right), copying(compiled)
     before = model.config._attn_implementation
@@ -86,7 +92,8 @@ def test_the_layer_that_looks_at_the_source_of_copies_is_found(store: Store, tmp
     assert compile_domain(store, "general").domain.base.config._attn_implementation == before
     without = [Example(example.source, [0]) for example in examples]
     assert choose(model, compiled.domain.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
-    emit(model, compiled.domain.tokenizer, compiled.domain.vocabulary, zeroed(compiled), tmp_path, "float32", found)
+    monkeypatch.setattr(Domain, "alignment", found)
+    ctranslate2_emitter.emit(replace(compiled.domain, base=model), zeroed(compiled), tmp_path, "float32")
     translator = ctranslate2.Translator(str(tmp_path), device="cpu", intra_threads=1)
     source = [compiled.domain.vocabulary.source[index] for index in examples[0].source]
     result = translator.translate_batch([source], return_attention=True, max_decoding_length=5, min_decoding_length=5)
@@ -105,7 +112,9 @@ def zeroed(compiled: Compiled) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["bart", "mbart50", "fsmt"])
-def test_the_engines_alignments_are_the_chosen_layers_attention(kind: str, tmp_path: Path) -> None:
+def test_the_engines_alignments_are_the_chosen_layers_attention(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = write_store(tmp_path / "store", kind)
     compiled = compile_domain(store, "general")
     tokenizer = compiled.domain.write_tokenizer(tmp_path / "tokenizer")
@@ -115,34 +124,25 @@ def test_the_engines_alignments_are_the_chosen_layers_attention(kind: str, tmp_p
     chosen = choose(model, vocabulary, examples)
     assert chosen == choose(model, vocabulary, examples)
     assert chosen.heads == 2
-    (tmp_path / "model").mkdir()
-    arguments = (
-        compiled.domain.base,
-        compiled.domain.tokenizer,
-        vocabulary,
-        compiled.after,
-        tmp_path / "model",
-        "float32",
-    )
-    emit(*arguments, alignment=chosen)
-    translator = ctranslate2.Translator(str(tmp_path / "model"), device="cpu", intra_threads=1)
-    source = tokenizer.encode("der bote bringt den brief")
-    result = translator.translate_batch(
-        [source],
-        target_prefix=[list(tokenizer.target_prefix)] if tokenizer.target_prefix else None,
-        return_attention=True,
-        max_decoding_length=8,
-    )[0]
-    attention, written = np.array(result.attention[0]), result.hypotheses[0]
-    assert attention.shape == (len(written), len(source))
-    ids = {token: index for index, token in enumerate(vocabulary.source)}
     model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        reference = model(
-            input_ids=torch.tensor([[ids.get(token, ids[vocabulary.unknown]) for token in source]]),
-            decoder_input_ids=torch.tensor(
-                [[model.config.decoder_start_token_id, *(vocabulary.target.index(token) for token in written[:-1])]]
-            ),
-            output_attentions=True,
-        ).cross_attentions[chosen.layer]
-    np.testing.assert_allclose(attention, reference[0].mean(0).numpy()[: len(written)], atol=1e-5)
+    monkeypatch.setattr(Domain, "alignment", chosen)
+    sources = [tokenizer.encode(text) for text in ("der bote bringt den brief", "der hund", "die katze sieht den hund")]
+    ids = {token: index for index, token in enumerate(vocabulary.source)}
+    prompt = [model.config.decoder_start_token_id, *map(vocabulary.target.index, tokenizer.target_prefix)]
+    for emitter, engine_of in ((ctranslate2_emitter, CTranslate2Engine), (onnx, OnnxEngine)):
+        directory = tmp_path / emitter.NAME
+        directory.mkdir()
+        emitter.emit(compiled.domain, compiled.after, directory, "float32")
+        engine = engine_of(directory, "cpu", intra_threads=1)
+        options = TranslationOptions(4, 8, hypotheses=2, attention=True)
+        for source, found in zip(sources, engine.translate(sources, tokenizer.target_prefix, options), strict=True):
+            for hypothesis in found:
+                written = [vocabulary.target.index(token) for token in hypothesis.tokens]
+                with torch.inference_mode():
+                    reference = model(
+                        input_ids=torch.tensor([[ids.get(token, ids[vocabulary.unknown]) for token in source]]),
+                        decoder_input_ids=torch.tensor([[*prompt, *written]]),
+                        output_attentions=True,
+                    ).cross_attentions[chosen.layer]
+                expected = reference[0].mean(0).numpy()[len(prompt) - 1 :][: len(written)]
+                np.testing.assert_allclose(hypothesis.attention, expected, atol=1e-5)

@@ -144,18 +144,19 @@ def memory_names(store: Store) -> tuple[str, ...]:
 
 def test_cells_that_are_off_and_empty_layers_are_refused(marian: Store, tmp_path: Path) -> None:
     compiled = compile_domain(marian, "odd", "float32")
-    arguments = (compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary)
     with pytest.raises(FmallocError, match="cells are off, but not cut: run bake-mask"):
-        emit(*arguments, compiled.domain.model, tmp_path, "float32")
+        emit(compiled.domain, compiled.domain.model, tmp_path, "float32")
     empty = replace(
         compiled.after.feed_forward[0],
         cells=np.zeros(0, dtype=np.int64),
         mask=np.zeros(0, dtype=np.bool_),
     )
     with pytest.raises(FmallocError, match=r"encoder.0: no cell is left.*run pad-width"):
-        emit(*arguments, replace(compiled.after, feed_forward=(empty,)), tmp_path, "float32")
+        emit(compiled.domain, replace(compiled.after, feed_forward=(empty,)), tmp_path, "float32")
     with pytest.raises(FmallocError, match="has layers encoder.1, decoder.0, decoder.1, its base encoder.0"):
-        emit(*arguments, replace(compiled.after, feed_forward=compiled.after.feed_forward[1:]), tmp_path, "float32")
+        emit(
+            compiled.domain, replace(compiled.after, feed_forward=compiled.after.feed_forward[1:]), tmp_path, "float32"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,5 +198,5 @@ def test_a_bound_on_the_output_does_not_count_the_language_token(core_store: Sto
         engine.translate(sources, tokenizer.target_prefix, TranslationOptions(beam_size=1, max_length=length))
         for length in (None, 1)
     )
-    assert [hypothesis.tokens for hypothesis in bounded] == [hypothesis.tokens[:1] for hypothesis in free]
-    assert any(hypothesis.tokens for hypothesis in free)
+    assert [best.tokens for (best,) in bounded] == [best.tokens[:1] for (best,) in free]
+    assert any(best.tokens for (best,) in free)

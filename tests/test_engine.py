@@ -1,8 +1,10 @@
 """The CTranslate2 engine, and the translator over it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runtime_fixtures import CPU, MAXIMUM_LENGTH, SENTENCES, bundle_of, bundles, own_bundles, write_bundle
 
@@ -14,6 +16,7 @@ from fmalloc_runtime.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
 
 __all__ = ["bundles", "own_bundles"]
+OPTIONS = TranslationOptions()
 LINES = [line for lines in SENTENCES.values() for line in lines]
 
 
@@ -36,25 +39,88 @@ def test_a_batch_translates_as_its_sentences_alone(translator: Translator) -> No
 def test_beam_search_finds_likelier_hypotheses(translator: Translator) -> None:
     sources = [translator.tokenizer.encode(line) for line in LINES]
     search = [translator.engine.translate(sources, (), TranslationOptions(beam, length_penalty=0.0)) for beam in (1, 8)]
-    greedy, wide = (sum(hypothesis.score for hypothesis in found) for found in search)
+    greedy, wide = (sum(best.score for (best,) in found) for found in search)
     assert wide > greedy
 
 
 def test_output_ends_at_max_length_and_holds_no_special_token(translator: Translator) -> None:
     sources = [translator.tokenizer.encode(line) for line in LINES]
-    lengths = {len(item.tokens) for item in translator.engine.translate(sources, (), TranslationOptions(max_length=5))}
+    lengths = {
+        len(best.tokens) for (best,) in translator.engine.translate(sources, (), TranslationOptions(max_length=5))
+    }
     assert max(lengths) == 5
     free = translator.engine.translate(sources, (), TranslationOptions())
-    assert 5 < max(len(item.tokens) for item in free) <= MAXIMUM_LENGTH
-    assert all("</s>" not in item.tokens for item in free)
+    assert 5 < max(len(best.tokens) for (best,) in free) <= MAXIMUM_LENGTH
+    assert all("</s>" not in best.tokens for (best,) in free)
 
 
 def test_the_target_prefix_steers_and_is_not_part_of_the_result(translator: Translator) -> None:
     sources = [translator.tokenizer.encode(line) for line in LINES]
     plain = translator.engine.translate(sources, (), TranslationOptions())
     steered = translator.engine.translate(sources, ("▁Die",), TranslationOptions())
-    assert [item.tokens for item in plain] != [item.tokens for item in steered]
-    assert max(len(item.tokens) for item in steered) <= MAXIMUM_LENGTH - 1
+    assert [best.tokens for (best,) in plain] != [best.tokens for (best,) in steered]
+    assert max(len(best.tokens) for (best,) in steered) <= MAXIMUM_LENGTH - 1
+
+
+@pytest.mark.parametrize("options", [TranslationOptions(4), TranslationOptions(4, 9, 0.0), TranslationOptions(6, 1)])
+def test_several_hypotheses_are_sorted_unlike_and_begin_with_the_best(
+    translator: Translator, options: TranslationOptions
+) -> None:
+    sources = [translator.encode(line) for line in LINES]
+    best = translator.engine.translate(sources, (), options)
+    found = translator.engine.translate(sources, (), replace(options, hypotheses=4))
+    for (only,), several in zip(best, found, strict=True):
+        assert len({hypothesis.tokens for hypothesis in several}) == len(several) == 4
+        assert list(several) == sorted(several, key=lambda hypothesis: -hypothesis.score)
+        assert several[0].score >= only.score
+        if options.length_penalty:
+            assert several[0].tokens == only.tokens
+
+
+def test_what_the_engine_makes_up_behind_a_prefix_is_no_hypothesis(translator: Translator) -> None:
+    options = TranslationOptions(16, max_length=1, hypotheses=16)
+    found = translator.engine.translate([translator.encode(line) for line in LINES], ("▁Die",), options)
+    assert all(hypothesis.score > -100 for several in found for hypothesis in several)
+    assert {len(several) for several in found} == {15, 16}
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+@pytest.mark.parametrize("prefix", [(), ("▁Die",)])
+def test_attention_is_a_distribution_over_the_source_of_its_own_sentence(
+    translator: Translator, beam_size: int, prefix: tuple[str, ...]
+) -> None:
+    sources = [translator.encode(line) for line in LINES]
+    options = TranslationOptions(beam_size, max_length=9, hypotheses=beam_size, attention=True)
+    for source, together in zip(sources, translator.engine.translate(sources, prefix, options), strict=True):
+        (alone,) = translator.engine.translate([source], prefix, options)
+        assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in together]
+        for ours, theirs in zip(together, alone, strict=True):
+            assert ours.attention is not None and theirs.attention is not None
+            assert ours.attention.shape == (len(ours.tokens), len(source))
+            np.testing.assert_allclose(ours.attention.sum(axis=1), 1, atol=1e-5)
+            np.testing.assert_allclose(ours.attention, theirs.attention, atol=1e-5)
+    assert all(hypothesis.attention is None for (hypothesis,) in translator.engine.translate(sources, prefix, OPTIONS))
+
+
+def test_attention_changes_no_translation(translator: Translator) -> None:
+    sources = [translator.encode(line) for line in LINES]
+    with_attention, without = (
+        translator.engine.translate(sources, (), TranslationOptions(hypotheses=4, attention=asked))
+        for asked in (True, False)
+    )
+    assert with_attention == without
+
+
+def test_a_model_from_memory_gives_attention_too(translator: Translator) -> None:
+    model = translator.bundle.model
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    options = TranslationOptions(max_length=9, attention=True)
+    engine = CTranslate2Engine(model / "nowhere", "cpu", intra_threads=1, maximum_length=MAXIMUM_LENGTH, files=files)
+    sources = [translator.encode(line) for line in LINES]
+    for (ours,), (theirs,) in zip(
+        engine.translate(sources, (), options), translator.engine.translate(sources, (), options), strict=True
+    ):
+        np.testing.assert_array_equal(ours.attention, theirs.attention)
 
 
 def test_blank_texts_translate_to_themselves(translator: Translator) -> None:
@@ -121,6 +187,9 @@ def test_options_are_checked() -> None:
         TranslationOptions(beam_size=0)
     with pytest.raises(FmallocError, match="maximum length 0: expected 1 or more"):
         TranslationOptions(max_length=0)
+    for wanted in (0, 4):
+        with pytest.raises(FmallocError, match=f"{wanted} hypotheses: expected 1 to 3, the beam size"):
+            TranslationOptions(beam_size=3, hypotheses=wanted)
 
 
 def test_the_engine_refuses_what_it_has_no_positions_for(translator: Translator) -> None:

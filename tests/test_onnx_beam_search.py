@@ -23,7 +23,7 @@ def test_one_file_with_beam_search_inside_translates_as_the_engine_does(
     found = emitted(domain, tmp_path / "model", trimmed=trimmed)
     prefix = found.target_prefix
     (tmp_path / "alone").mkdir()
-    emit_beam_search(domain.base, vocabulary, found.model, tmp_path / "alone", "float32", prefix)
+    emit_beam_search(domain, found.model, tmp_path / "alone", "float32", prefix)
     session = onnxruntime.InferenceSession(str(tmp_path / "alone" / SINGLE_FILE))
     engine = OnnxEngine(found.directory, "cpu", intra_threads=1, maximum_length=300)
     target = [vocabulary.target[i] for i in found.model.target_tokens]
@@ -39,7 +39,7 @@ def test_one_file_with_beam_search_inside_translates_as_the_engine_does(
         (sequences,) = session.run(None, {**inputs, "num_beams": np.array([beam_size], dtype=np.int32)})
         expected = engine.translate(found.source_tokens(40), prefix, TranslationOptions(beam_size, 99 - len(prefix)))
         compared = 0
-        for sequence, hypothesis in zip(sequences[:, 0].tolist(), expected, strict=True):
+        for sequence, (hypothesis,) in zip(sequences[:, 0].tolist(), expected, strict=True):
             # Beams that are cut off count one token more, and nothing is empty behind a prefix.
             if 0 < len(hypothesis.tokens) < (90 if beam_size > 1 else 100):
                 tokens = [target[i] for i in sequence[1:]]
@@ -52,7 +52,7 @@ def test_one_file_with_beam_search_inside_translates_as_the_engine_does(
 def test_beam_search_inside_has_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     core = load(tmp_path, "fsmt")
     model = emitted(core, tmp_path / "model").model
-    arguments = (core.base, core.vocabulary, model, tmp_path, "float32")
+    arguments = (core, model, tmp_path, "float32")
     with pytest.raises(FmallocError, match=r"can force one token, not more"):
         emit_beam_search(*arguments, ("a", "b"))
     monkeypatch.setattr("fmalloc_export.onnx.beam_search._LARGEST", 10_000)

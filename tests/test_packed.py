@@ -60,13 +60,19 @@ def test_packing_and_unpacking_give_the_same_bytes(plain: Path) -> None:
 
 def test_packed_bundles_translate_and_are_taken_over_by_a_running_server(plain: Path) -> None:
     registry = Registry(plain, CPU)
-    expected = {domain: registry.snapshot().translate([TEXT], domain)[0] for domain in registry.snapshot().translators}
+    registry.load()
+    expected = {domain: registry.snapshot().translate([TEXT], domain)[0] for domain in registry.snapshot().bundles}
+    size = registry.snapshot().models.used
     packed(plain)
     paths = sorted(plain.glob("*@*"))
-    assert {d: Registry(plain, CPU).snapshot().translate([TEXT], d)[0] for d in expected} == expected
+    again = Registry(plain, CPU).load()
+    assert {domain: again.translate([TEXT], domain)[0] for domain in expected} == expected
+    assert again.models.used == size
     make_live(plain, paths[0])
-    assert sorted(registry.snapshot().translators) == [paths[0].name.partition("@")[0]]
+    registry.refresh()
+    assert sorted(registry.snapshot().bundles) == [paths[0].name.partition("@")[0]]
     make_live(plain, *paths)
+    registry.refresh()
     assert {domain: registry.snapshot().translate([TEXT], domain)[0] for domain in expected} == expected
     assert registry.failure is None
 

@@ -1,7 +1,11 @@
 """Routing: who is chosen and why; decisions come from additive counts alone."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from killing import environment
 from runtime_fixtures import SENTENCES
 
 from fmalloc_runtime.errors import UnknownDomainError
@@ -57,14 +61,14 @@ def test_no_text_is_general(lines: list[str]) -> None:
 def test_text_that_says_nothing_is_general(line: str) -> None:
     route = ROUTER.route([line])
     assert route.domain == "general"
-    assert route.reason.startswith("unsure: best is ") and route.reason.endswith("< 0.60")
+    assert route.reason.startswith("unsure: best is ") and route.reason.endswith(", threshold 0.60 by default")
 
 
 def test_without_general_the_best_domain_is_taken() -> None:
     two = {domain: COUNTS[domain] for domain in ("it", "kitchen")}
     assert Router(two, NAMES).route(NEW["kitchen"]).reason == "detected"
     unsure = Router(two, NAMES).route(["东京"])
-    assert unsure.reason == "unsure: best is it with 0.50 < 0.60, and no general is served"
+    assert unsure.reason == "unsure: best is it with 0.50, threshold 0.60 by default, and no general is served"
     alone = Router({"it": COUNTS["it"]}, NAMES).route(NEW["kitchen"])
     assert (alone.domain, alone.score, alone.reason) == ("it", 1.0, "the only domain served")
 
@@ -130,3 +134,40 @@ def test_huge_documents_are_bounded() -> None:
     route = ROUTER.route(lines)
     assert route.domain == "it"
     assert ROUTER.route(["Der Server " * 200_000]).domain == "it"
+
+
+def test_one_long_line_counts_as_many_and_all_of_it_counts() -> None:
+    """Text without line breaks is not judged by how it begins."""
+    begins = " ".join(SENTENCES["it"])
+    rest = " ".join(SENTENCES["kitchen"] * 6)
+    assert ROUTER.route([f"{begins} {rest}"]).domain == "kitchen"
+    assert ROUTER.route([f"{rest} {begins}"]).domain == "kitchen"
+    assert ROUTER.route([begins]).domain == "it"
+
+
+def test_too_many_lines_are_taken_from_all_of_them() -> None:
+    lines = [*SENTENCES["it"] * 100, *SENTENCES["kitchen"] * 300]
+    assert ROUTER.route(lines).domain == ROUTER.route(lines[::-1]).domain == "kitchen"
+
+
+def test_the_reason_names_the_threshold_and_where_it_is_from() -> None:
+    strict = Router(COUNTS, NAMES, 0.999999, "by routing.json")
+    route = strict.route(["Der Server am Montag"])
+    assert (route.domain, strict.threshold) == ("general", 0.999999)
+    assert route.reason.startswith("unsure: best is ") and route.reason.endswith(", threshold 1.00 by routing.json")
+    assert Router(COUNTS, NAMES, 0.0).route(["东京"]).reason == "detected"
+
+
+def test_scores_are_the_same_to_the_last_bit_in_every_process() -> None:
+    """Python orders sets of strings differently in each; sums must not depend on it."""
+    code = (
+        "import sys; from fmalloc_runtime.router import Router; from fmalloc_shared.ngrams import NgramCounts\n"
+        "counts = {line[:2].lower(): NgramCounts.of([line]) for line in sys.argv[1:]}\n"
+        "print([Router(counts, dict.fromkeys(counts, 'x')).route([line]).scores for line in sys.argv[1:]])"
+    )
+    lines = [lines[0] for lines in SENTENCES.values()]
+    found = {
+        subprocess.check_output([sys.executable, "-c", code, *lines], env=environment(PYTHONHASHSEED=seed), text=True)
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1 and "'am': 0." in found.pop()

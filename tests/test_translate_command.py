@@ -11,6 +11,8 @@ from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, own_bundles
 
 from fmalloc_runtime.__main__ import translate
 from fmalloc_runtime.bundle import Bundle
+from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.text.job import TextOptions
 from fmalloc_runtime.translator import Translator
 
 __all__ = ["bundles", "own_bundles"]
@@ -45,6 +47,35 @@ def test_beam_size_reaches_the_engine(bundles: Path) -> None:
     assert run(bundles, "--beam-size", "1", text=text).stdout != run(bundles, "--beam-size", "6", text=text).stdout
 
 
+def test_a_line_that_is_too_long_is_translated_in_parts(bundles: Path) -> None:
+    line = SENTENCES["it"][0]
+    short = run(bundles, "--domain", "it", text=f"{line}\n".encode()).stdout
+    result = run(bundles, "--domain", "it", text=f"{line}\n{line * 9}\n{line}\n".encode())
+    first, long, last = result.stdout.splitlines(keepends=True)
+    assert result.exit_code == 0 and first == last == short
+    assert len(long) > 3 * len(short)
+
+
+@pytest.mark.parametrize("kind", ["html", "xml"])
+def test_a_document_keeps_its_tags_and_is_routed_by_its_text(bundles: Path, tmp_path: Path, kind: str) -> None:
+    first, second = SENTENCES["kitchen"][:2]
+    text = f'<div>\r\n<p id="a">{first}</p>\n<p>{second}</p></div>\n'
+    (tmp_path / "in").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    result = run(bundles, "--format", kind, str(tmp_path / "in"))
+    assert result.exit_code == 0 and "domain kitchen (detected)" in result.stderr
+    options = TextOptions(format=kind)  # type: ignore[arg-type]
+    (translation,), _ = Registry(bundles, CPU).load().translate([text], "kitchen", options)
+    assert result.stdout_bytes == translation.text.encode()
+    assert result.stdout_bytes.startswith(b'<div>\r\n<p id="a">') and result.stdout_bytes.endswith(b"</p></div>\n")
+
+
+def test_placeholders_are_kept_unless_told_otherwise(bundles: Path) -> None:
+    text = f"{SENTENCES['it'][0]} {{count}} https://example.com/a?b=c\n".encode()
+    kept = run(bundles, "--domain", "it", text=text).stdout
+    assert "{count}" in kept and "https://example.com/a?b=c" in kept
+    assert "{count}" not in run(bundles, "--domain", "it", "--no-protect", text=text).stdout
+
+
 def test_no_input_gives_no_output(bundles: Path) -> None:
     result = run(bundles)
     assert (result.exit_code, result.stdout) == (0, "")
@@ -63,7 +94,6 @@ def test_many_lines_come_out_in_order(bundles: Path) -> None:
     [
         (["--domain", "law"], b"x\n", "domain 'law' is not served: use auto or one of general, it, kitchen"),
         ([], b"gut\ngr\xfc\xdfe\n", "<stdin>:2: byte 0xfc at column 3 is not UTF-8"),
-        (["--domain", "it"], b"gut\n" + b"lang " * 60 + b"\n", "line 2: "),
     ],
 )
 def test_bad_input_is_a_message_and_exit_code_2(

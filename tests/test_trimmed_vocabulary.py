@@ -36,7 +36,7 @@ def test_a_trimmed_model_is_the_model_restricted_to_its_tokens(kind: str, tmp_pa
     model = tmp_path / "model"
     model.mkdir()
     trimmed = replace(compiled.after, target_tokens=kept)
-    ctranslate2.emit(compiled.domain.base, compiled.domain.tokenizer, vocabulary, trimmed, model, "float32")
+    ctranslate2.emit(compiled.domain, trimmed, model, "float32")
     found = sentences_of([p.source for p in store.samples("it")], tokenizer, vocabulary, compiled.domain.maximum_length)
     sentences = Sentences(found.tokens[:24], found.real)
     problem = problem_of(sentences, vocabulary, kept, tokenizer.target_prefix, 40)
@@ -60,10 +60,7 @@ def test_trimming_shrinks_every_kind_of_weights(quantization: str, tmp_path: Pat
     for tokens in (compiled.after.target_tokens, half(compiled)):
         directory = tmp_path / str(len(tokens))
         directory.mkdir()
-        domain = replace(compiled.after, target_tokens=tokens)
-        ctranslate2.emit(
-            compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary, domain, directory, quantization
-        )
+        ctranslate2.emit(compiled.domain, replace(compiled.after, target_tokens=tokens), directory, quantization)
         sizes.append((directory / "model.bin").stat().st_size)
     # Tied embeddings are stored once; trimmed ones beside the encoder's.
     rows = len(half(compiled)) * compiled.domain.base.config.d_model
@@ -77,9 +74,8 @@ def test_tokens_that_every_output_needs_cannot_be_trimmed(kind: str, token: str,
     compiled = compile_domain(write_store(tmp_path / "store", kind), "it")
     index = compiled.domain.vocabulary.target.index(token)
     without = replace(compiled.after, target_tokens=np.setdiff1d(compiled.after.target_tokens, [index]))
-    arguments = (compiled.domain.base, compiled.domain.tokenizer, compiled.domain.vocabulary)
     with pytest.raises(FmallocError, match=f"the trimmed vocabulary lacks {token}, which every output needs"):
-        ctranslate2.emit(*arguments, without, tmp_path, "float32")
+        ctranslate2.emit(compiled.domain, without, tmp_path, "float32")
     beyond = replace(compiled.after, target_tokens=np.append(compiled.after.target_tokens, 9_999))
     with pytest.raises(FmallocError, match=r"writes token 9999, the model's last is \d+"):
-        ctranslate2.emit(*arguments, beyond, tmp_path, "float32")
+        ctranslate2.emit(compiled.domain, beyond, tmp_path, "float32")

@@ -18,6 +18,7 @@ from fmalloc_export.publish import writing
 from fmalloc_export.stage import Stage
 from fmalloc_export.text import text_of
 from fmalloc_export.transformer import one_thread
+from fmalloc_export.triton.command import lay_out
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
@@ -72,6 +73,13 @@ _PATH = click.Path(path_type=Path)
     "others, onnx float16.",
 )
 @click.option("--single-file", is_flag=True, help="onnx: add a file that has encoder, decoder and beam search in one.")
+@click.option(
+    "--layout",
+    type=click.Choice(["bundles", "triton"]),
+    default="bundles",
+    show_default=True,
+    help="triton: afterwards, lay out all that is live for NVIDIA Triton too, in the folder triton of --output_dir.",
+)
 @click.option("--force", is_flag=True, help="Write a bundle again if the one that is there is damaged.")
 @click.option("--no-live", is_flag=True, help="Leave live.json, which says what is served, as it is.")
 @click.option("--dry-run", is_flag=True, help="Run the passes and show what they do, but emit and write nothing.")
@@ -89,6 +97,7 @@ def main(
     engine: str,
     quantization: str,
     single_file: bool,
+    layout: str,
     force: bool,
     no_live: bool,
     dry_run: bool,
@@ -123,6 +132,8 @@ def main(
         return
     with writing(output_dir):
         exported = [_export(store, name, output_dir, options, texts[name], force, not no_live) for name in names]
+    if layout == "triton":
+        lay_out(output_dir, output_dir / "triton", force=True)
     _print_results(exported)
 
 

@@ -20,7 +20,7 @@ from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_export.publish import CPU, publish, put_live, staging
 from fmalloc_export.quality import HeldOut
 from fmalloc_export.sentences import Sentences, sentences_of
-from fmalloc_export.stage import CHANGING, Stage
+from fmalloc_export.stage import Stage
 from fmalloc_export.text import text_of
 from fmalloc_export.transformer import one_thread, with_cells
 from fmalloc_runtime import bundle as format_
@@ -137,9 +137,8 @@ class _Assembly:
         from fmalloc_export.onnx.beam_search import emit_beam_search  # needs onnx
 
         self._on_step("emitting a single file")
-        directory, domain = self._directory / format_.MODEL_DIRECTORY, self._domain
-        prefix = self._tokenizer.target_prefix
-        emit_beam_search(domain.base, domain.vocabulary, compiled.after, directory, self._options.quantization, prefix)
+        directory, prefix = self._directory / format_.MODEL_DIRECTORY, self._tokenizer.target_prefix
+        emit_beam_search(self._domain, compiled.after, directory, self._options.quantization, prefix)
 
     def _compile(self, keep: float | None) -> Compiled:
         share = "" if keep is None else f", {keep:.0%} of the cells"
@@ -203,7 +202,7 @@ class _Assembly:
         found = [Stage.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]
         for step in compiled.steps:
             bleu = None
-            if self._held_out and step.name in CHANGING:
+            if self._held_out and not step.exact:
                 self._on_step(f"measuring {step.name}")
                 bleu = self._score(step.model, compiled, "float32").bleu
             stage = Stage.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)

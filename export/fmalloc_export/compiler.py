@@ -35,8 +35,7 @@ class Compiled:
 def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, quantization: str) -> None:
     """Write a model of the domain, between any two passes, into a new `directory`."""
     directory.mkdir()
-    parts = (domain.base, domain.tokenizer, domain.vocabulary, model)
-    emitter.emit(*parts, directory, quantization, alignment=domain.alignment)
+    emitter.emit(domain, model, directory, quantization)
 
 
 def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pass, ...]:

@@ -13,11 +13,12 @@ import numpy as np
 from ctranslate2.converters.transformers import _MODEL_LOADERS
 from numpy.typing import NDArray
 
-from fmalloc_export.alignment import Alignment, last_layer
+from fmalloc_export.domain import Domain
 from fmalloc_export.fsmt import FSMTLoader
 from fmalloc_export.model import DomainModel
 from fmalloc_export.problem import Ids, Outputs, Problem
 from fmalloc_export.vocabulary import MARIAN, Vocabulary, needed_tokens
+from fmalloc_runtime.engine import BATCH_TOKENS
 from fmalloc_shared.errors import FmallocError
 
 NAME = "ctranslate2"
@@ -32,7 +33,6 @@ QUANTIZATIONS = (
     "float16",
     "bfloat16",
 )
-_BATCH_TOKENS = 2048
 # Layer norm before each sublayer, and on the embeddings: older configurations said so, newer models just are so.
 _LAYER_NORMS = {"bart": (False, True), "mbart": (True, True), "pegasus": (True, False)}
 # Underflows to nothing in both products of a layer, yet is no 0: see _avoid_zero_scales.
@@ -49,38 +49,26 @@ def loader_of(base: Any) -> Any:
     return _MODEL_LOADERS[name]
 
 
-def emit(
-    base: Any,
-    tokenizer: Any,
-    vocabulary: Vocabulary,
-    domain: DomainModel,
-    directory: Path,
-    quantization: str,
-    alignment: Alignment | None = None,
-) -> None:
-    """Write the model of `domain` into the existing, empty `directory`.
-
-    `base` gives everything but the feed-forward cells; it stays as it was. Equal inputs give equal bytes.
-    `alignment` says where word alignments are read off; the last layer's heads without it.
-    """
-    domain.check_emittable()
-    check_target_tokens(base, tokenizer, vocabulary, domain)
-    spec = specification(base)
-    _replace_cells(spec, domain)
-    if len(domain.target_tokens) < len(vocabulary.target):
-        _trim_target(spec, domain.target_tokens)
+def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str) -> None:
+    """See Emitter.emit."""
+    model.check_emittable()
+    check_target_tokens(domain, model)
+    spec = specification(domain.base)
+    _replace_cells(spec, model)
+    vocabulary = domain.vocabulary
+    if len(model.target_tokens) < len(vocabulary.target):
+        _trim_target(spec, model.target_tokens)
     if quantization == "int16":
         _avoid_zero_scales(spec)
-    alignment = alignment or last_layer(base)
-    spec.decoder.alignment_layer = np.int16(alignment.layer)
-    spec.decoder.alignment_heads = np.int16(alignment.heads)
-    _set_tokens(spec.config, base, tokenizer, vocabulary)
+    spec.decoder.alignment_layer = np.int16(domain.alignment.layer)
+    spec.decoder.alignment_heads = np.int16(domain.alignment.heads)
+    _set_tokens(spec.config, domain)
     spec.register_source_vocabulary(list(vocabulary.source))
-    spec.register_target_vocabulary([vocabulary.target[index] for index in domain.target_tokens])
+    spec.register_target_vocabulary([vocabulary.target[index] for index in model.target_tokens])
     try:
         spec.validate()
     except ValueError as error:
-        raise FmallocError(f"domain {domain.domain!r}: CTranslate2 refuses the model: {error}") from error
+        raise FmallocError(f"domain {domain.name!r}: CTranslate2 refuses the model: {error}") from error
     spec.optimize(quantization)
     spec.save(str(directory))
 
@@ -100,8 +88,9 @@ def specification(base: Any) -> Any:
     return spec
 
 
-def _set_tokens(config: Any, base: Any, tokenizer: Any, vocabulary: Vocabulary) -> None:
+def _set_tokens(config: Any, domain: Domain) -> None:
     """What loaders set, but mBART's start token too: a bundle translates into one language."""
+    base, tokenizer, vocabulary = domain.base, domain.tokenizer, domain.vocabulary
     config.eos_token, config.unk_token = vocabulary.end, vocabulary.unknown
     if tokenizer.bos_token is not None:
         config.bos_token = tokenizer.bos_token
@@ -111,32 +100,34 @@ def _set_tokens(config: Any, base: Any, tokenizer: Any, vocabulary: Vocabulary) 
     config.decoder_start_token = start
 
 
-def check_target_tokens(base: Any, tokenizer: Any, vocabulary: Vocabulary, domain: DomainModel) -> None:
-    """Raise FmallocError unless the domain can write what every output needs."""
-    if int(domain.target_tokens[-1]) >= len(vocabulary.target):
+def check_target_tokens(domain: Domain, model: DomainModel) -> None:
+    """Raise FmallocError unless the model can write what every output needs."""
+    vocabulary = domain.vocabulary
+    if int(model.target_tokens[-1]) >= len(vocabulary.target):
         raise FmallocError(
-            f"domain {domain.domain!r} writes token {domain.target_tokens[-1]}, the model's last is "
+            f"domain {domain.name!r} writes token {model.target_tokens[-1]}, the model's last is "
             f"{len(vocabulary.target) - 1}"
         )
-    kept = {vocabulary.target[index] for index in domain.target_tokens}
-    if missing := [token for token in needed_tokens(base, tokenizer, vocabulary) if token not in kept]:
+    kept = {vocabulary.target[index] for index in model.target_tokens}
+    needed = needed_tokens(domain.base, domain.tokenizer, vocabulary)
+    if missing := [token for token in needed if token not in kept]:
         raise FmallocError(
-            f"domain {domain.domain!r}: the trimmed vocabulary lacks {', '.join(missing)}, which every output needs: "
+            f"domain {domain.name!r}: the trimmed vocabulary lacks {', '.join(missing)}, which every output needs: "
             "keep these target tokens"
         )
 
 
-def _replace_cells(spec: Any, domain: DomainModel) -> None:
+def _replace_cells(spec: Any, model: DomainModel) -> None:
     layers = {
         f"{stack}.{index}": layer
         for stack in ("encoder", "decoder")
         for index, layer in enumerate(getattr(spec, stack).layer)
     }
-    if list(layers) != list(domain.widths):
+    if list(layers) != list(model.widths):
         raise FmallocError(
-            f"domain {domain.domain!r} has layers {', '.join(domain.widths)}, its base {', '.join(layers)}"
+            f"domain {model.domain!r} has layers {', '.join(model.widths)}, its base {', '.join(layers)}"
         )
-    for block in domain.feed_forward:
+    for block in model.feed_forward:
         first, second = layers[block.name].ffn.linear_0, layers[block.name].ffn.linear_1
         first.weight, first.bias = np.array(block.fc1_weight), np.array(block.fc1_bias)
         second.weight, second.bias = np.array(block.fc2_weight), np.array(block.fc2_bias)
@@ -178,7 +169,7 @@ def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size
         results = translator.translate_batch(
             sources,
             target_prefix=[prefix] * len(sources) if prefix else None,
-            max_batch_size=_BATCH_TOKENS,
+            max_batch_size=BATCH_TOKENS,
             batch_type="tokens",
             beam_size=beam_size,
             length_penalty=1.0,
@@ -192,7 +183,7 @@ def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size
         scored = translator.score_batch(
             [sources[source] for source, _ in pairs],
             [[*prefix, *(vocabulary.target[i] for i in output)] for _, output in pairs],
-            max_batch_size=_BATCH_TOKENS,
+            max_batch_size=BATCH_TOKENS,
             batch_type="tokens",
             max_input_length=0,
         )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-from fmalloc_export.alignment import Alignment
+from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
 from fmalloc_export.problem import Outputs, Problem
 from fmalloc_export.vocabulary import Vocabulary
@@ -21,21 +21,11 @@ class Emitter(Protocol):
     MINIMUM_VERSION: str
     QUANTIZATIONS: tuple[str, ...]
 
-    def emit(
-        self,
-        base: Any,
-        tokenizer: Any,
-        vocabulary: Vocabulary,
-        domain: DomainModel,
-        directory: Path,
-        quantization: str,
-        alignment: Alignment | None = None,
-    ) -> None:
-        """Write the model of `domain` into the existing, empty `directory`.
+    def emit(self, domain: Domain, model: DomainModel, directory: Path, quantization: str) -> None:
+        """Write what the passes made of `domain` into the existing, empty `directory`.
 
-        `base`, a transformers model that stays as it was, gives everything but the feed-forward cells and the target
-        tokens. `alignment` says where word alignments are read off, for engines that give any. Equal inputs give
-        equal bytes. FmallocError if the engine cannot take the model.
+        `model` gives the feed-forward cells and the target tokens, the domain's base, which stays as it was, all else.
+        Equal inputs give equal bytes. FmallocError if the engine cannot take the model.
         """
 
     def outputs(self, directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:

@@ -19,11 +19,12 @@ _REDUCED_MULTIPLE = 16
 
 @dataclass(frozen=True)
 class Step:
-    """A pass that ran: its report, and the model after it."""
+    """A pass that ran: its report, and the model after it; `exact` as Pass.exact."""
 
     name: str
     report: str
     model: DomainModel
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ def run(model: DomainModel, steps: Iterable[Pass], on_pass: Callable[[str], obje
         on_pass(step.name)
         model, report = step.apply(model)
         model.verify()
-        done.append(Step(step.name, report, model))
+        done.append(Step(step.name, report, model, step.exact))
     return tuple(done)

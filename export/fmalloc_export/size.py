@@ -19,14 +19,19 @@ def parameters(domain: Domain, model: DomainModel) -> int:
     """
     dense = sum(int(parameter.numel()) for parameter in domain.base.parameters())
     total = dense - _cells(domain.model) + _cells(model)
-    trimmed = len(domain.model.target_tokens) - len(model.target_tokens)
+    kept = len(model.target_tokens)
+    trimmed = len(domain.model.target_tokens) - kept
     if not trimmed:
         return total
-    width = int(_output(domain.base).shape[1])
-    if _shares_sides(domain.base):
-        return total + len(model.target_tokens) * width
-    copies = 1 if domain.base.get_output_embeddings().weight is _decoder_embeddings(domain.base) else 2
-    return total - copies * trimmed * width
+    projection, embeddings = _projection(domain.base), _embeddings(domain.base.get_decoder())
+    width = int(embeddings.shape[1])
+    if projection.bias is not None:
+        total -= trimmed
+    if projection.weight is not embeddings:
+        total -= trimmed * width
+    if embeddings is _embeddings(domain.base.get_encoder()):
+        return total + kept * width
+    return total - trimmed * width
 
 
 def megabytes(domain: Domain, model: DomainModel, quantization: str) -> float:
@@ -39,16 +44,17 @@ def flops_per_token(domain: Domain, model: DomainModel) -> int:
 
     Attention over positions, which grows with the sentence, is left out.
     """
+    projection = _projection(domain.base)
     matrices = sum(
         int(module.weight.numel())
         for stack in (domain.base.get_encoder(), domain.base.get_decoder())
         for module in stack.modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, nn.Linear) and module is not projection
     )
     layers = feed_forward_layers(domain.base)
     dense = sum(int(layer.module.fc1.weight.numel() + layer.module.fc2.weight.numel()) for layer in layers)
     kept = sum(layer.fc1_weight.size + layer.fc2_weight.size for layer in model.feed_forward)
-    return 2 * (matrices - dense + kept + len(model.target_tokens) * int(_output(domain.base).shape[1]))
+    return 2 * (matrices - dense + kept + len(model.target_tokens) * int(projection.weight.shape[1]))
 
 
 def _cells(model: DomainModel) -> int:
@@ -56,13 +62,10 @@ def _cells(model: DomainModel) -> int:
     return sum(array.size for layer in arrays for array in layer)
 
 
-def _output(base: Any) -> Any:
-    return base.get_output_embeddings().weight
+def _projection(base: Any) -> Any:
+    # FSMT, which has no lm_head, names its embeddings when it is asked for its output layer.
+    return base.lm_head if hasattr(base, "lm_head") else base.get_decoder().output_projection
 
 
-def _decoder_embeddings(base: Any) -> Any:
-    return base.get_decoder().embed_tokens.weight
-
-
-def _shares_sides(base: Any) -> bool:
-    return bool(base.get_encoder().embed_tokens.weight is _decoder_embeddings(base))
+def _embeddings(stack: Any) -> Any:
+    return stack.embed_tokens.weight

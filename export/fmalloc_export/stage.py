@@ -6,9 +6,6 @@ from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
 from fmalloc_export.size import flops_per_token, megabytes, parameters
 
-# Passes after which a translation may be another one.
-CHANGING = ("drop-dead-cells", "trim-vocabulary", "compact-cells")
-
 
 @dataclass(frozen=True)
 class Stage:

@@ -3,7 +3,7 @@
 Greedy search is beam search of size 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,13 +31,24 @@ class Decoder(Protocol):
         """Go on with hypotheses `rows` (any number of each); `sentences`: those left, None where all are."""
         ...
 
+    def attention(self, row: int) -> Floats | None:
+        """Where a hypothesis looked behind each appended token, to choose the next: (tokens, source tokens).
+
+        None where the decoder does not keep it.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Output:
-    """Tokens without prompt and end token; `score` is the log-probability over length to the length penalty's power."""
+    """Tokens without prompt and end token; `score` is the log-probability over length to the length penalty's power.
+
+    `attention`: (tokens, source tokens), see Decoder.attention.
+    """
 
     ids: tuple[int, ...]
     score: float
+    attention: Floats | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class BeamSearch:
 
     `end`: the end token. `longest`: bound on the output, end token included. `shortest`: least number of tokens before
     the end token. The length that scores are divided by counts the end token and all of the prompt but its first token.
+    `hypotheses`: how many outputs are wanted, at most `beam_size`.
     """
 
     beam_size: int
@@ -53,12 +65,17 @@ class BeamSearch:
     longest: int
     length_penalty: float = 1.0
     shortest: int = 0
+    hypotheses: int = 1
 
-    def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[Output]:
-        """The best output of each sentence after `prompt`: start token and target prefix."""
+    def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[list[Output]]:
+        """The best `hypotheses` outputs of each sentence, best first, after `prompt`: start token and target prefix.
+
+        There are fewer where the vocabulary and `longest` allow no more.
+        """
         if self.longest < 1:
-            return [Output((), 0.0)] * sentences
+            return [[Output((), 0.0)] for _ in range(sentences)]
         found: list[list[Output]] = [[] for _ in range(sentences)]
+        best_ended = np.zeros(sentences, dtype=np.bool_)
         alive = np.arange(sentences)
         scores: Floats = np.zeros((sentences, 1), dtype=np.float32)
         written: Integers = np.zeros((sentences, 1, 0), dtype=np.int64)
@@ -67,31 +84,36 @@ class BeamSearch:
             logits = decoder.advance(ids)[:, -1]
             if step < self.shortest:
                 logits[:, self.end] = -np.inf
+            width = written.shape[1]
             scores, beams, tokens = best(logits, scores, 2 * self.beam_size)
-            ends = tokens == self.end
             if step == 0 and len(prompt) > 1:
                 # CTranslate2's rule: after a prefix the end token is only taken where it is the most likely one.
-                scores[:, 1:][ends[:, 1:]] = _NEVER
-                ends[:, 1:] = False
-            divisor = (step + len(prompt)) ** self.length_penalty
+                scores[:, 1:][tokens[:, 1:] == self.end] = _NEVER
+            possible = scores > _NEVER / 2
+            ends = possible & (tokens == self.end)
+            best_ended[alive] |= ends[:, 0]
             last = step + 1 == self.longest
+            finished = possible & (ends | last)
+            for row, column in zip(*np.nonzero(finished[:, : self.beam_size]), strict=True):
+                beam = beams[row, column]
+                output = (*written[row, beam].tolist(), int(tokens[row, column]))[: -1 if ends[row, column] else None]
+                score = float(scores[row, column]) / (step + len(prompt)) ** self.length_penalty
+                attention = decoder.attention(row * width + beam)
+                if attention is not None:
+                    attention = attention[len(prompt) - 1 :][: len(output)]
+                found[alive[row]].append(Output(output, score, attention))
             going = np.tile(np.arange(self.beam_size), (len(alive), 1))
-            for row, column in zip(*np.nonzero(ends[:, : self.beam_size] | last), strict=True):
-                ids_before = written[row, beams[row, column]]
-                ids_after = ids_before if ends[row, column] else np.append(ids_before, tokens[row, column])
-                found[alive[row]].append(Output(tuple(ids_after.tolist()), float(scores[row, column]) / divisor))
             for row in np.flatnonzero(ends[:, : self.beam_size].any(axis=1)):
                 going[row] = self._going(ends[row])
-            left = np.flatnonzero([not last and not self._done(found[i], ends[row, 0]) for row, i in enumerate(alive)])
+            left = np.flatnonzero([not last and not self._done(found[i], best_ended[i]) for i in alive])
             if not len(left):
                 break
-            width = written.shape[1]
             kept = left[:, None], going[left]
             scores, beams, tokens = scores[kept], beams[kept], tokens[kept]
             written = np.concatenate([written[left[:, None], beams], tokens[:, :, None]], axis=2)
             decoder.select((left[:, None] * width + beams).ravel(), left if len(left) < len(alive) else None)
             alive, ids = alive[left], tokens.reshape(-1, 1)
-        return [max(outputs, key=lambda output: output.score) for outputs in found]
+        return [sorted(outputs, key=lambda output: -output.score)[: self.hypotheses] for outputs in found]
 
     def _going(self, ends: NDArray[np.bool_]) -> Integers:
         """Which candidates go on: a finished one among the first gives its place to the next that is not finished."""
@@ -100,8 +122,10 @@ class BeamSearch:
         return np.array([next(spare, place) if ends[place] else place for place in range(size)])
 
     def _done(self, found: list[Output], best_ended: bool) -> bool:
-        # Without a penalty on length nothing can get better than a finished best candidate.
-        return bool(best_ended) if self.length_penalty == 0 else len(found) >= self.beam_size
+        if self.length_penalty == 0:
+            # Without a penalty on length nothing can get better than a best candidate that is finished.
+            return best_ended and len(found) >= self.hypotheses
+        return len(found) >= self.beam_size
 
 
 def best(logits: Floats, scores: Floats, count: int) -> tuple[Floats, Integers, Integers]:

@@ -1,15 +1,20 @@
 """What turns source tokens into target tokens: the one interface that the rest of the runtime knows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fmalloc_runtime.errors import EngineError
 from fmalloc_shared.errors import FmallocError
 
 # Padded tokens that one call of the model may hold: bounds memory whatever the number of sentences.
-_BATCH_TOKENS = 2048
+BATCH_TOKENS = 2048
+# CTranslate2 fills its beams up with hypotheses of -1e10 (over the length) where there are no others.
+_IMPOSSIBLE = -1e6
 
 
 @dataclass(frozen=True)
@@ -18,15 +23,20 @@ class TranslationOptions:
 
     `max_length` bounds the output in tokens, end token included (None: as long as the model can).
     `length_penalty` is the exponent of the length that a hypothesis' log-probability is divided by.
+    `hypotheses`: how many of each source are wanted, at most `beam_size`; `attention`: whether they carry it.
     """
 
     beam_size: int = 4
     max_length: int | None = None
     length_penalty: float = 1.0
+    hypotheses: int = 1
+    attention: bool = False
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
             raise FmallocError(f"beam size {self.beam_size}: expected 1 or more")
+        if not 1 <= self.hypotheses <= self.beam_size:
+            raise FmallocError(f"{self.hypotheses} hypotheses: expected 1 to {self.beam_size}, the beam size")
         if self.max_length is not None and self.max_length < 1:
             raise FmallocError(f"maximum length {self.max_length}: expected 1 or more tokens")
 
@@ -36,20 +46,28 @@ class Hypothesis:
     """An output of the model, without target prefix and end token.
 
     `score` is its log-probability in nats over its length to the power of the length penalty; it ranks
-    hypotheses of one source and says nothing about quality.
+    hypotheses of one source and says nothing about quality. `attention`, where it was asked for and the model has it,
+    is (tokens, source tokens): how much each token looked at each source token, rows adding up to 1.
     """
 
     tokens: tuple[str, ...]
     score: float
+    attention: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 class Engine(Protocol):
-    """Translates tokens; safe to call from several threads at once."""
+    """Translates tokens; safe to call from several threads at once.
+
+    `independent`: whether a source translates the same alone and beside others.
+    """
+
+    device: str
+    independent: bool
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
-    ) -> list[Hypothesis]:
-        """The best hypothesis of each source. Sources carry their own prefix and end token; none is cut."""
+    ) -> list[tuple[Hypothesis, ...]]:
+        """The best hypotheses of each source, best first. Sources carry their own prefix and end token; none is cut."""
         ...
 
 
@@ -79,6 +97,7 @@ class CTranslate2Engine:
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.device = device
+        self.independent = True
         self._model = model
         self._maximum_length = maximum_length
         try:
@@ -95,28 +114,65 @@ class CTranslate2Engine:
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
-    ) -> list[Hypothesis]:
-        """The best hypothesis of each source; see Engine."""
+    ) -> list[tuple[Hypothesis, ...]]:
+        """The best hypotheses of each source; see Engine."""
         if not sources:
             return []
         prefix = list(target_prefix)
         longest = (options.max_length or self._maximum_length) + len(prefix)  # the engine counts the prefix too
+        results = self._search(
+            sources,
+            target_prefix=[prefix] * len(sources) if prefix else None,
+            beam_size=options.beam_size,
+            length_penalty=options.length_penalty,
+            max_decoding_length=min(longest, self._maximum_length),
+            min_decoding_length=0,
+            num_hypotheses=options.hypotheses,
+            return_scores=True,
+            return_attention=options.attention,
+        )
+        found = [_hypotheses(result, len(prefix), len(source)) for result, source in zip(results, sources, strict=True)]
+        if options.attention and options.beam_size > 1 and not prefix and self.device == "cpu":
+            self._mend_first_rows(sources, found)
+        return found
+
+    def _search(self, sources: Sequence[Sequence[str]], **settings: Any) -> Any:
         try:
-            results = self._translator.translate_batch(
+            return self._translator.translate_batch(
                 [list(source) for source in sources],
-                target_prefix=[prefix] * len(sources) if prefix else None,
-                max_batch_size=_BATCH_TOKENS,
+                max_batch_size=BATCH_TOKENS,
                 batch_type="tokens",
-                beam_size=options.beam_size,
-                length_penalty=options.length_penalty,
-                max_decoding_length=min(longest, self._maximum_length),
-                min_decoding_length=0,
                 max_input_length=0,
-                return_scores=True,
+                **settings,
             )
         except RuntimeError as error:
             raise EngineError(f"{self._model}: CTranslate2 failed: {error}") from error
-        return [Hypothesis(tuple(result.hypotheses[0][len(prefix) :]), float(result.scores[0])) for result in results]
+
+    def _mend_first_rows(self, sources: Sequence[Sequence[str]], found: Sequence[tuple[Hypothesis, ...]]) -> None:
+        """Put in where first tokens looked: the same for all hypotheses of a source, and in greedy search.
+
+        CTranslate2's beam search (4.8.5, on a CPU, without a prefix) gives that of another source of the batch.
+        """
+        results = self._search(
+            sources, beam_size=1, max_decoding_length=1, min_decoding_length=1, return_attention=True
+        )
+        for result, hypotheses in zip(results, found, strict=True):
+            for hypothesis in hypotheses:
+                if hypothesis.attention is not None and hypothesis.tokens:
+                    hypothesis.attention[0] = result.attention[0][0]
+
+
+def _hypotheses(result: Any, prefix: int, source_tokens: int) -> tuple[Hypothesis, ...]:
+    found = []
+    for index, (tokens, score) in enumerate(zip(result.hypotheses, result.scores, strict=True)):
+        if index and score < _IMPOSSIBLE:
+            continue
+        attention = None
+        if result.attention:
+            rows = result.attention[index][prefix : len(tokens)]
+            attention = np.array(rows, dtype=np.float32).reshape(len(tokens) - prefix, source_tokens)
+        found.append(Hypothesis(tuple(tokens[prefix:]), float(score), attention))
+    return tuple(found)
 
 
 def ctranslate2_version() -> str:

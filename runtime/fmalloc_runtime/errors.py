@@ -35,6 +35,34 @@ class UnsupportedMediaTypeError(RequestError):
     """The body is neither JSON nor a form."""
 
 
+class UnauthorizedError(RequestError):
+    """No key, or none that the server knows."""
+
+
+class BusyError(RequestError):
+    """The server has all the work that it takes at once, or the client has had its share; `retry_after` in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimitedError(BusyError):
+    """This key's share of requests or characters is used up for now."""
+
+
+class OverloadedError(BusyError):
+    """The queue is full."""
+
+
+class QuotaExceededError(RequestError):
+    """This key has used all the characters of the month."""
+
+
+class SlowClientError(RequestError):
+    """The body did not arrive in time."""
+
+
 class EngineError(FmallocError):
     """The engine failed on tokens that it should take: the bundle or the machine is to blame, not the request."""
 
@@ -50,6 +78,11 @@ _STATUS: dict[type[FmallocError], int] = {
     InputTooLongError: 400,
     BodyTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
+    UnauthorizedError: 403,
+    RateLimitedError: 429,
+    OverloadedError: 429,
+    QuotaExceededError: 456,
+    SlowClientError: 408,
     EngineError: 500,
     NotReadyError: 503,
     FmallocError: 500,

@@ -1,45 +1,107 @@
-"""English names of languages, as clients show them."""
+"""Language codes as models and clients write them: `de`, `DE`, `de-AT`, `deu_Latn` and `de_DE` are one language."""
 
-_NAMES = {
-    "ar": "Arabic",
-    "bg": "Bulgarian",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "et": "Estonian",
-    "fi": "Finnish",
-    "fr": "French",
-    "ga": "Irish",
-    "he": "Hebrew",
-    "hi": "Hindi",
-    "hr": "Croatian",
-    "hu": "Hungarian",
-    "id": "Indonesian",
-    "it": "Italian",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "lt": "Lithuanian",
-    "lv": "Latvian",
-    "mt": "Maltese",
-    "nb": "Norwegian",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sk": "Slovak",
-    "sl": "Slovenian",
-    "sv": "Swedish",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "vi": "Vietnamese",
-    "zh": "Chinese",
+import re
+
+# Two-letter code, three-letter code (NLLB), English name.
+_LANGUAGES = (
+    ("af", "afr", "Afrikaans"),
+    ("ar", "arb", "Arabic"),
+    ("bg", "bul", "Bulgarian"),
+    ("bn", "ben", "Bengali"),
+    ("ca", "cat", "Catalan"),
+    ("cs", "ces", "Czech"),
+    ("cy", "cym", "Welsh"),
+    ("da", "dan", "Danish"),
+    ("de", "deu", "German"),
+    ("el", "ell", "Greek"),
+    ("en", "eng", "English"),
+    ("es", "spa", "Spanish"),
+    ("et", "est", "Estonian"),
+    ("eu", "eus", "Basque"),
+    ("fa", "pes", "Persian"),
+    ("fi", "fin", "Finnish"),
+    ("fr", "fra", "French"),
+    ("ga", "gle", "Irish"),
+    ("gl", "glg", "Galician"),
+    ("he", "heb", "Hebrew"),
+    ("hi", "hin", "Hindi"),
+    ("hr", "hrv", "Croatian"),
+    ("hu", "hun", "Hungarian"),
+    ("id", "ind", "Indonesian"),
+    ("is", "isl", "Icelandic"),
+    ("it", "ita", "Italian"),
+    ("ja", "jpn", "Japanese"),
+    ("ko", "kor", "Korean"),
+    ("lt", "lit", "Lithuanian"),
+    ("lv", "lvs", "Latvian"),
+    ("mk", "mkd", "Macedonian"),
+    ("ms", "zsm", "Malay"),
+    ("mt", "mlt", "Maltese"),
+    ("nb", "nob", "Norwegian Bokmål"),
+    ("nl", "nld", "Dutch"),
+    ("no", "nor", "Norwegian"),
+    ("pl", "pol", "Polish"),
+    ("pt", "por", "Portuguese"),
+    ("ro", "ron", "Romanian"),
+    ("ru", "rus", "Russian"),
+    ("sk", "slk", "Slovak"),
+    ("sl", "slv", "Slovenian"),
+    ("sq", "als", "Albanian"),
+    ("sr", "srp", "Serbian"),
+    ("sv", "swe", "Swedish"),
+    ("sw", "swh", "Swahili"),
+    ("th", "tha", "Thai"),
+    ("tr", "tur", "Turkish"),
+    ("uk", "ukr", "Ukrainian"),
+    ("ur", "urd", "Urdu"),
+    ("vi", "vie", "Vietnamese"),
+    ("zh", "zho", "Chinese"),
+)
+_NAMES = {code: name for code, _, name in _LANGUAGES}
+_SHORT = {long: code for code, long, _ in _LANGUAGES}
+# Languages whose variants are so far apart that a model writes one of them, and what DeepL calls them.
+_VARIANTS = {
+    "en": (("EN-GB", "English (British)"), ("EN-US", "English (American)")),
+    "pt": (("PT-BR", "Portuguese (Brazilian)"), ("PT-PT", "Portuguese (European)")),
+    "zh": (("ZH-HANS", "Chinese (simplified)"), ("ZH-HANT", "Chinese (traditional)")),
 }
+# Stands for no country in the codes of mBART.
+_NOWHERE = "xx"
 
 
 def language_name(code: str) -> str:
     """The language's English name; the code itself where we know none."""
-    return _NAMES.get(code, code)
+    return _NAMES.get(_parts(code)[0], code)
+
+
+def short_code(code: str) -> str:
+    """The code that clients know a model's language by: two letters where there are two, and no variant."""
+    return _parts(code)[0]
+
+
+def is_language(asked: str, served: str) -> bool:
+    """Whether a client that asks for `asked` means the language `served`; two variants of one are not the same."""
+    language, variant = _parts(asked)
+    served_language, served_variant = _parts(served)
+    return language == served_language and (not variant or not served_variant or variant == served_variant)
+
+
+def deepl_source(code: str) -> str:
+    """DeepL's code of a source language: no variant, upper case."""
+    return short_code(code).upper()
+
+
+def deepl_targets(code: str) -> tuple[tuple[str, str], ...]:
+    """DeepL's codes and names for a target language: its variants where DeepL has several, else the language."""
+    language = short_code(code)
+    found = tuple(item for item in _VARIANTS.get(language, ()) if is_language(item[0], code))
+    return found or ((language.upper(), language_name(code)),)
+
+
+def _parts(code: str) -> tuple[str, str]:
+    """Language and variant ('' where it says nothing); scripts and countries count only for languages of _VARIANTS."""
+    language, *rest = re.split("[-_]", code.lower())
+    language = _SHORT.get(language, language)
+    variant = rest[0] if rest and language in _VARIANTS and rest[0] != _NOWHERE else ""
+    known = {name.lower().partition("-")[2] for name, _ in _VARIANTS.get(language, ())}
+    return language, variant if variant in known else ""

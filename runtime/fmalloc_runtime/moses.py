@@ -2,6 +2,7 @@
 
 import unicodedata
 from functools import lru_cache
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Moses:
         """The text of pieces."""
         words = "".join(pieces).replace(_WORD_END, " ").split()
         return str(self._detokenizer.detokenize(words))
+
+    def surface(self, piece: str) -> str:
+        """What stands in text for one piece."""
+        return unescape(piece.removesuffix(_WORD_END)).replace("@-@", "-")
 
     def _split_word(self, word: str) -> tuple[str, ...]:
         """Byte-pair encoding (Sennrich et al. 2016): join the pair of lowest rank, everywhere, until none is left."""

@@ -5,13 +5,12 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from fmalloc_runtime.beam import BeamSearch, Output
-from fmalloc_runtime.engine import Hypothesis, TranslationOptions
+from fmalloc_runtime.engine import BATCH_TOKENS, Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.onnx_model import VOCABULARY_FILE, OnnxModel, import_onnxruntime
 from fmalloc_shared.errors import FmallocError
 
-# Padded source tokens, and numbers in a step's logits, that one batch may hold: they bound memory.
-_BATCH_TOKENS = 2048
+# Numbers in a step's logits that one batch may hold: they bound memory where a vocabulary is large.
 _BATCH_LOGITS = 1 << 25
 
 
@@ -40,6 +39,7 @@ class OnnxEngine:
         self._path = model
         self._model = OnnxModel(model, device, intra_threads, files)
         self.device = self._model.device
+        self.independent = self._model.independent
         self._maximum_length = maximum_length
         self._free = BoundedSemaphore(inter_threads)
         vocabulary = self._model.vocabulary
@@ -51,8 +51,8 @@ class OnnxEngine:
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
-    ) -> list[Hypothesis]:
-        """The best hypothesis of each source; see Engine."""
+    ) -> list[tuple[Hypothesis, ...]]:
+        """The best hypotheses of each source; see Engine."""
         if unknown := [token for token in target_prefix if token not in self._target_ids]:
             raise EngineError(f"{self._path}: target prefix {unknown[0]!r} is not among the tokens that it can write")
         vocabulary = self._model.vocabulary
@@ -64,36 +64,45 @@ class OnnxEngine:
             end=self._target_ids[vocabulary.end],
             longest=longest - len(target_prefix),
             length_penalty=options.length_penalty,
+            hypotheses=options.hypotheses,
         )
         unknown_id = self._source_ids[vocabulary.unknown]
         encoded = [[self._source_ids.get(token, unknown_id) for token in source] for source in sources]
         try:
             with self._free:
-                outputs = search_batches(self._model, encoded, prompt, search)
+                outputs = search_batches(self._model, encoded, prompt, search, attention=options.attention)
         except Exception as error:  # ONNX Runtime has exceptions of its own, without a common class
             raise EngineError(f"{self._path}: ONNX Runtime failed: {error}") from error
         tokens = vocabulary.target_tokens
-        return [Hypothesis(tuple(tokens[i] for i in output.ids), output.score) for output in outputs]
+        return [
+            tuple(Hypothesis(tuple(tokens[i] for i in output.ids), output.score, output.attention) for output in found)
+            for found in outputs
+        ]
 
 
 def search_batches(
-    model: OnnxModel, sources: Sequence[Sequence[int]], prompt: tuple[int, ...], search: BeamSearch
-) -> list[Output]:
-    """The best output of each source, all as ids; sources of like length go together."""
-    outputs: list[Output] = [Output((), 0.0)] * len(sources)
+    model: OnnxModel,
+    sources: Sequence[Sequence[int]],
+    prompt: tuple[int, ...],
+    search: BeamSearch,
+    *,
+    attention: bool = False,
+) -> list[list[Output]]:
+    """The outputs found of each source, best first, all as ids; sources of like length go together."""
+    outputs: list[list[Output]] = [[] for _ in sources]
     rows = _BATCH_LOGITS // (search.beam_size * len(model.vocabulary.target_tokens))
     for batch in _batches([len(source) for source in sources], max(rows, 1)):
-        decoder = model.encode([sources[index] for index in batch])
+        decoder = model.encode([sources[index] for index in batch], attention=attention)
         for index, output in zip(batch, search.run(decoder, prompt, len(batch)), strict=True):
             outputs[index] = output
     return outputs
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Numbers of sources, longest first: at most `most` and as few as _BATCH_TOKENS wants."""
+    """Numbers of sources, longest first: at most `most` and as few as BATCH_TOKENS wants."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:
-        size = min(most, max(_BATCH_TOKENS // max(lengths[order[0]], 1), 1))
+        size = min(most, max(BATCH_TOKENS // max(lengths[order[0]], 1), 1))
         yield order[:size]
         order = order[size:]
 

@@ -15,7 +15,11 @@ from fmalloc_shared.errors import FmallocError
 
 VOCABULARY_FILE = "vocabulary.json"
 _ENCODER, _DECODER, _GATHER = "encoder_model.onnx", "decoder_with_past_model.onnx", "cache_gather.onnx"
-_GRAPH_SUFFIX, _DATA_SUFFIX = ".onnx", ".onnx_data"
+# An output of the decoder that bundles of earlier exporters do not have.
+ATTENTION = "alignment"
+_DATA_SUFFIX = ".onnx_data"
+# Begins the names of operators that round values with one scale for all of a batch.
+_BATCH_SCALED = b"DynamicQuantize"
 _FLOAT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -59,13 +63,18 @@ class OnnxModel:
         self.encoder, self.decoder, self.gather = (
             self._session(model, name, options, files) for name in (_ENCODER, _DECODER, _GATHER)
         )
+        self.independent = all(_BATCH_SCALED not in self._graph(model, name, files) for name in (_ENCODER, _DECODER))
         self.caches = [value.name for value in self.decoder.get_inputs() if ".decoder." in value.name]
         first = next(value for value in self.decoder.get_inputs() if value.name == self.caches[0])
         self.float_type = _FLOAT_TYPES[first.type]
         self.heads, self.head_size = first.shape[1], first.shape[3]
+        self.has_attention = any(value.name == ATTENTION for value in self.decoder.get_outputs())
 
-    def encode(self, sources: Sequence[Sequence[int]]) -> "OnnxDecoder":
-        """Run the encoder over ids of source tokens: a decoder with one hypothesis a sentence, without tokens."""
+    def encode(self, sources: Sequence[Sequence[int]], *, attention: bool = False) -> "OnnxDecoder":
+        """Run the encoder over ids of source tokens: a decoder with one hypothesis a sentence, without tokens.
+
+        `attention`: it keeps where hypotheses looked, if the model says so.
+        """
         length = max(map(len, sources))
         ids = np.zeros((len(sources), length), dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -76,7 +85,8 @@ class OnnxModel:
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("attention_mask", mask)
         names = [name.replace("past_key_values", "present").replace("decoder", "encoder") for name in self.caches]
-        return OnnxDecoder(self, mask, self.run(self.encoder, binding, names))
+        caches = self.run(self.encoder, binding, names)
+        return OnnxDecoder(self, mask, caches, attention and self.has_attention)
 
     def run(self, session: Any, binding: Any, names: Sequence[str]) -> list[Any]:
         """Run with inputs bound: the outputs `names`, on the device."""
@@ -109,6 +119,10 @@ class OnnxModel:
             raise FmallocError("ONNX Runtime here cannot use CUDA: pip install 'fmalloc[onnx-gpu]' instead of [onnx]")
         return device
 
+    @staticmethod
+    def _graph(model: Path, name: str, files: Mapping[str, bytes] | None) -> bytes:
+        return (model / name).read_bytes() if files is None else _content(files, name, model)
+
     def _session(self, model: Path, name: str, options: Any, files: Mapping[str, bytes] | None) -> Any:
         providers = ["CUDAExecutionProvider"] if self.device == "cuda" else []
         source = str(model / name) if files is None else _content(files, name, model)
@@ -124,11 +138,13 @@ class OnnxModel:
 class OnnxDecoder:
     """A batch in the middle of decoding; see fmalloc_runtime.beam.Decoder."""
 
-    def __init__(self, model: OnnxModel, mask: NDArray[np.int64], cross: list[Any]) -> None:
+    def __init__(self, model: OnnxModel, mask: NDArray[np.int64], cross: list[Any], attention: bool) -> None:
         self._model = model
         self._mask, self._cross = mask, cross
         self._caches = model.empty_caches(len(mask))
         self._logits = np.empty(0, dtype=np.float32)
+        # (hypotheses, tokens, source tokens with padding)
+        self._attention = np.zeros((len(mask), 0, mask.shape[1]), dtype=np.float32) if attention else None
         self._binding = model.decoder.io_binding()
         self._bind_sentences()
 
@@ -144,18 +160,33 @@ class OnnxDecoder:
         if self._logits.size < size:
             self._logits = np.empty(size, dtype=np.float32)
         binding.bind_output("logits", "cpu", 0, np.float32, shape, self._logits.ctypes.data)
+        attended = None
+        if self._attention is not None:
+            attended = np.empty((*ids.shape, self._mask.shape[1]), dtype=np.float32)
+            binding.bind_output(ATTENTION, "cpu", 0, np.float32, attended.shape, attended.ctypes.data)
         names = [name.replace("past_key_values", "present") for name in model.caches]
         self._caches = model.run(model.decoder, binding, names)
+        if self._attention is not None and attended is not None:
+            self._attention = np.concatenate([self._attention, attended], axis=1)
         return self._logits[:size].reshape(shape)
 
     def select(self, rows: Integers, sentences: Integers | None) -> None:
         """Go on with these rows, and with these sentences alone unless None."""
         if not np.array_equal(rows, np.arange(self._caches[0].shape()[0])):
             self._caches = self._model.rows(self._caches, rows)
+            if self._attention is not None:
+                self._attention = self._attention[rows]
         if sentences is not None:
             self._mask = self._mask[sentences]
             self._cross = self._model.rows(self._cross, sentences)
             self._bind_sentences()
+
+    def attention(self, row: int) -> Floats | None:
+        """Where this hypothesis looked: (tokens, source tokens); None if that was not to be kept."""
+        if self._attention is None:
+            return None
+        mask = self._mask[row * len(self._mask) // len(self._attention)]
+        return self._attention[row, :, : mask.sum()].copy()
 
     def _bind_sentences(self) -> None:
         self._binding.bind_cpu_input("encoder_attention_mask", self._mask)

@@ -10,6 +10,7 @@ import tokenizers
 from pydantic import Field
 
 from fmalloc_runtime.moses import Moses
+from fmalloc_runtime.offsets import Span, locate
 from fmalloc_runtime.strict import StrictModel
 from fmalloc_shared.errors import FmallocError
 
@@ -43,6 +44,8 @@ class _Pieces(Protocol):
 
     def join(self, pieces: list[str]) -> str: ...
 
+    def surface(self, piece: str) -> str: ...
+
 
 class _SentencePiece:
     def __init__(self, source: Path, target: Path) -> None:
@@ -54,6 +57,9 @@ class _SentencePiece:
 
     def join(self, pieces: list[str]) -> str:
         return str(self._target.decode_pieces(pieces)).replace(_SPACE, " ").strip()
+
+    def surface(self, piece: str) -> str:
+        return piece.replace(_SPACE, " ").strip()
 
 
 class _Tokenizers:
@@ -72,6 +78,9 @@ class _Tokenizers:
     def join(self, pieces: list[str]) -> str:
         decoder = self._tokenizer.decoder
         return (str(decoder.decode(pieces)) if decoder is not None else " ".join(pieces)).strip()
+
+    def surface(self, piece: str) -> str:
+        return self.join([piece])
 
 
 class Tokenizer:
@@ -117,6 +126,17 @@ class Tokenizer:
     def decode(self, tokens: Sequence[str]) -> str:
         """Text of output tokens; special tokens are dropped."""
         return self._pieces.join([token for token in tokens if token not in self._special])
+
+    def source_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
+        """Where each token that `encode` made of `text` stands in it; prefix and suffix are empty spans."""
+        before, after = len(self.config.source_prefix), len(self.config.source_suffix)
+        pieces = tokens[before : len(tokens) - after]
+        inner = locate(text, [self._pieces.surface(piece) for piece in pieces])
+        return [*[(0, 0)] * before, *inner, *[(len(text), len(text))] * after]
+
+    def target_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
+        """Where each token that `decode` made `text` of stands in it; special tokens share what stands around them."""
+        return locate(text, ["" if token in self._special else self._pieces.surface(token) for token in tokens])
 
 
 def _load_sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:

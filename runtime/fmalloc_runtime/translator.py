@@ -49,6 +49,24 @@ class Translator:
         """Load a verified bundle; FmallocError if no engine here can run it."""
         return cls(bundle, Tokenizer.load(bundle.tokenizer), _load_engine(bundle, settings or EngineSettings()))
 
+    @property
+    def source_language(self) -> str:
+        """Code of the language that it reads."""
+        return self.bundle.manifest.languages.source
+
+    @property
+    def maximum_length(self) -> int:
+        """Tokens that the model has positions for."""
+        return self.bundle.manifest.maximum_length
+
+    def encode(self, text: str) -> list[str]:
+        """The tokens that the engine reads."""
+        return self.tokenizer.encode(text)
+
+    def decode(self, tokens: Sequence[str]) -> str:
+        """The text of the engine's tokens."""
+        return self.tokenizer.decode(tokens)
+
     def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """Translate each text as one sentence; blank texts come back as they are.
 
@@ -58,7 +76,7 @@ class Translator:
         sources = [self._encode(texts[index], index) for index in wanted]
         hypotheses = self.engine.translate(sources, self.tokenizer.target_prefix, options)
         translations = [Translation(text, None) for text in texts]
-        for index, hypothesis in zip(wanted, hypotheses, strict=True):
+        for index, (hypothesis, *_) in zip(wanted, hypotheses, strict=True):
             translations[index] = Translation(self.tokenizer.decode(hypothesis.tokens), hypothesis.score)
         return translations
 

@@ -4,9 +4,10 @@ Counts are additive: learning, freeing and merging domains add or subtract vecto
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,46 @@ from fmalloc_shared.errors import FmallocError
 
 VERSION = 2
 BUCKETS = 2**18
-_CHARACTER_ORDERS = (2, 3, 4)
 # Counts from here on do not fit into a byte beside the mark that says so.
 _LARGE = 255
 
 
-def buckets(sentence: str) -> NDArray[np.uint32]:
-    """Distinct hash buckets, sorted, of the sentence's lower-cased character 2-4-grams and words 1-2."""
-    words = sentence.lower().split()
+def _characters(order: int, words: Sequence[str]) -> Iterator[str]:
     text = f" {' '.join(words)} "
-    grams = {text[i : i + n] for n in _CHARACTER_ORDERS for i in range(len(text) - n + 1)}
-    grams.update(f"\0{word}" for word in words)
-    grams.update(f"\0{first}\0{second}" for first, second in pairwise(words))
-    hashed = {zlib.crc32(gram.encode("utf-8", "surrogatepass")) % BUCKETS for gram in grams}
-    return np.array(sorted(hashed), dtype=np.uint32)
+    return (text[i : i + order] for i in range(len(text) - order + 1))
+
+
+def _words(words: Sequence[str]) -> Iterator[str]:
+    return (f"\0{word}" for word in words)
+
+
+def _word_pairs(words: Sequence[str]) -> Iterator[str]:
+    return (f"\0{first}\0{second}" for first, second in pairwise(words))
+
+
+KINDS: Mapping[str, Callable[[Sequence[str]], Iterator[str]]] = {
+    "characters 2": partial(_characters, 2),
+    "characters 3": partial(_characters, 3),
+    "characters 4": partial(_characters, 4),
+    "words": _words,
+    "word pairs": _word_pairs,
+}
+
+
+def grams(sentence: str, kinds: Iterable[str] = KINDS) -> list[list[str]]:
+    """Distinct n-grams of the lower-cased, space-folded sentence in their order, a list for each of `kinds`."""
+    words = sentence.lower().split()
+    return [list(dict.fromkeys(KINDS[kind](words))) for kind in kinds]
+
+
+def hashed(grams: Iterable[str]) -> list[int]:
+    """The bucket of each n-gram."""
+    return [zlib.crc32(gram.encode("utf-8", "surrogatepass")) % BUCKETS for gram in grams]
+
+
+def buckets(sentence: str) -> NDArray[np.uint32]:
+    """Distinct hash buckets, sorted, of the sentence's n-grams of every kind."""
+    return np.array(sorted(set(hashed(chain.from_iterable(grams(sentence))))), dtype=np.uint32)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fmalloc_export.alignment import Alignment
+from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
 from fmalloc_export.onnx.data import External
 from fmalloc_export.onnx.graph import Weights, model_bytes
@@ -38,48 +38,35 @@ NAME = "onnx"
 MINIMUM_VERSION = "1.24"
 QUANTIZATIONS = ("float32", "int8", "float16")
 _SCORED = 8  # sentences at once: scoring holds the whole vocabulary at every position
-_GRAPHS = {
-    "encoder_model.onnx": encoder_graph,
-    "decoder_model.onnx": decoder_graph,
-    "decoder_with_past_model.onnx": decoder_with_past_graph,
-    "cache_gather.onnx": cache_gather_graph,
-}
 
 
-def emit(
-    base: Any,
-    tokenizer: Any,
-    vocabulary: Vocabulary,
-    domain: DomainModel,
-    directory: Path,
-    quantization: str,
-    alignment: Alignment | None = None,
-) -> None:
-    """Write the model of `domain` into the existing, empty `directory`.
-
-    `base` gives everything but the feed-forward cells; it stays as it was. Equal inputs give equal bytes.
-    """
-    del tokenizer, alignment
-    model = transformer_of(base, domain)
-    tokens = vocabulary_file(vocabulary, domain, model)
+def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str) -> None:
+    """See Emitter.emit."""
+    transformer = transformer_of(domain.base, model)
+    tokens = vocabulary_file(domain.vocabulary, model, transformer)
     with External(directory) as data:
         weights = Weights(quantization, data)
-        for name, build in _GRAPHS.items():
-            graph = build(model, weights)
+        graphs = {
+            "encoder_model.onnx": encoder_graph(transformer, weights),
+            "decoder_model.onnx": decoder_graph(transformer, weights),
+            "decoder_with_past_model.onnx": decoder_with_past_graph(transformer, weights, domain.alignment),
+            "cache_gather.onnx": cache_gather_graph(transformer, weights),
+        }
+        for name, graph in graphs.items():
             (directory / name).write_bytes(model_bytes(graph.proto(graph.initializers())))
     (directory / VOCABULARY_FILE).write_bytes(tokens.to_bytes())
-    _write_configuration(base.config, tokens, directory)
+    _write_configuration(domain.base.config, tokens, directory)
 
 
-def vocabulary_file(vocabulary: Vocabulary, domain: DomainModel, model: Transformer) -> OnnxVocabulary:
+def vocabulary_file(vocabulary: Vocabulary, model: DomainModel, transformer: Transformer) -> OnnxVocabulary:
     """What our engine knows of the tokens; FmallocError if the end token cannot be written."""
-    target = tuple(vocabulary.target[index] for index in domain.target_tokens)
+    target = tuple(vocabulary.target[index] for index in model.target_tokens)
     if vocabulary.end not in target:
-        raise FmallocError(f"domain {domain.domain!r}: the end token {vocabulary.end!r} is not a target token")
+        raise FmallocError(f"domain {model.domain!r}: the end token {vocabulary.end!r} is not a target token")
     return OnnxVocabulary(
         source=vocabulary.source,
         target=None if target == vocabulary.source else target,
-        start=model.start,
+        start=transformer.start,
         end=vocabulary.end,
         unknown=vocabulary.unknown,
     )
@@ -118,7 +105,7 @@ def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size
             shortest=problem.shortest - len(problem.prefix) if problem.prefix else 0,
         )
         found = search_batches(model, problem.sources, prompt, settings)
-        return [tuple(int(problem.target_tokens[index]) for index in output.ids) for output in found]
+        return [tuple(int(problem.target_tokens[index]) for index in best.ids) for best, *_ in found]
 
     def score(pairs: Sequence[tuple[int, Ids]]) -> list[list[float]]:
         targets = [[*prompt, *(ids[token] for token in output), end] for _, output in pairs]

@@ -9,11 +9,11 @@ ONNX Runtime 1.28 loads the file, 1.25 does not (it sees no weights of the outer
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from fmalloc_export.domain import Domain
 from fmalloc_export.model import DomainModel
 from fmalloc_export.onnx.data import Inline
 from fmalloc_export.onnx.graph import MICROSOFT, Graph, Weights, model_bytes
@@ -30,12 +30,7 @@ _NEVER = -10000.0
 
 
 def emit_beam_search(
-    base: Any,
-    vocabulary: Vocabulary,
-    domain: DomainModel,
-    directory: Path,
-    quantization: str,
-    target_prefix: Sequence[str] = (),
+    domain: Domain, model: DomainModel, directory: Path, quantization: str, target_prefix: Sequence[str] = ()
 ) -> None:
     """Write beam_search.onnx into `directory`; FmallocError if it would be larger than 2 GB.
 
@@ -43,26 +38,26 @@ def emit_beam_search(
     """
     if len(target_prefix) > 1:
         raise FmallocError(f"target prefix {' '.join(target_prefix)}: {SINGLE_FILE} can force one token, not more")
-    model = transformer_of(base, domain)
-    end, *prefix = (_index(domain, vocabulary, token) for token in (vocabulary.end, *target_prefix))
+    transformer, vocabulary = transformer_of(domain.base, model), domain.vocabulary
+    end, *prefix = (_index(model, vocabulary, token) for token in (vocabulary.end, *target_prefix))
     weights = Weights(quantization, Inline())
-    encoder, decoder = _encoder(model, weights), _decoder(model, weights, prefix)
+    encoder, decoder = _encoder(transformer, weights), _decoder(transformer, weights, prefix)
     shared = {tensor.name: tensor for graph in (encoder, decoder) for tensor in graph.initializers()}
     size = sum(tensor.ByteSize() for tensor in shared.values())
     if size > _LARGEST:
         raise FmallocError(
-            f"domain {domain.domain!r}: {SINGLE_FILE} would have {size / 1e9:.1f} GB, but one file can have 2 at most: "
+            f"domain {domain.name!r}: {SINGLE_FILE} would have {size / 1e9:.1f} GB, but one file can have 2 at most: "
             "use int8 or float16, or do without it"
         )
     (directory / SINGLE_FILE).write_bytes(
-        _file(model.start, end, encoder, decoder, list(shared.values()), bool(prefix))
+        _file(transformer.start, end, encoder, decoder, list(shared.values()), bool(prefix))
     )
 
 
-def _index(domain: DomainModel, vocabulary: Vocabulary, token: str) -> int:
-    found = np.flatnonzero(domain.target_tokens == vocabulary.target.index(token))
+def _index(model: DomainModel, vocabulary: Vocabulary, token: str) -> int:
+    found = np.flatnonzero(model.target_tokens == vocabulary.target.index(token))
     if not len(found):
-        raise FmallocError(f"domain {domain.domain!r}: {token!r} is not a target token")
+        raise FmallocError(f"domain {model.domain!r}: {token!r} is not a target token")
     return int(found[0])
 
 
@@ -142,7 +137,8 @@ def _decoder(model: Transformer, weights: Weights, prefix: Sequence[int]) -> Gra
         ]
         for kind, tokens in (("self", "past"), ("cross", "source"))
     )
-    logits, presents = decode(graph, model, ids, mask, caches, pasts)
+    decoded = decode(graph, model, ids, mask, caches, pasts)
+    logits = decoded.logits
     if prefix:
         forced = np.full((1, 1, len(model.projection.weight)), _NEVER, dtype=np.float32)
         forced[..., prefix] = 0
@@ -150,7 +146,7 @@ def _decoder(model: Transformer, weights: Weights, prefix: Sequence[int]) -> Gra
         is_first = graph.node("Equal", past, graph.integers(0))
         logits = graph.node("Where", is_first, graph.table("prefix", forced), logits)
     graph.output("logits", logits, graph.float_type, ["rows", 1, len(model.projection.weight)])
-    for index, present in enumerate(presents):
+    for index, present in enumerate(decoded.presents):
         for part, value in zip(("key", "value"), present, strict=True):
             shape = cache_shape(model, "rows", "past + 1")
             graph.output(f"present_{part}_self_{index}", value, graph.float_type, shape)

@@ -12,6 +12,8 @@ from fmalloc_export.onnx.weights import Array, Linear, Norm
 OPSET = 20
 _IR_VERSION = 9  # of the ONNX release that brought the opset
 MICROSOFT = "com.microsoft"
+# What rows of zeros are divided by.
+_SMALLEST = 1e-30
 
 Dimension = int | str
 
@@ -19,7 +21,8 @@ Dimension = int | str
 class Weights:
     """The weights that the graphs of a model share, in one quantization.
 
-    int8: matrices and embeddings are integers with a scale a row (a matrix' output); all else is float32.
+    int8: matrices and embeddings are integers with a scale a row (a matrix' output); all else is float32. What
+    matrices are multiplied by is rounded to integers too, with a scale a token.
     """
 
     def __init__(self, quantization: str, placement: Placement) -> None:
@@ -122,9 +125,16 @@ class Graph:
             weight = self._use(self._weights.floats(f"{name}.weight", layer.weight, of_domain))
             return self.node("Gemm", value, weight, *([bias] if bias else []), transB=1)
         weight, scale = map(self._use, self._weights.int8(f"{name}.weight", layer.weight, of_domain))
+        # Each row of values has a scale of its own, so that a sentence depends on no other in its batch. The operator
+        # DynamicQuantizeMatMul has one scale for all.
+        magnitudes = self.node("ReduceMax", self.node("Abs", value), self.integers(-1), keepdims=1)
+        largest = self.node("Max", magnitudes, self.number(_SMALLEST))
+        step, zero = self.number(1 / 127), self._zero_point()
+        quantized = self.node("QuantizeLinear", self.node("Div", value, largest), step, zero)
         # The engine transposes once, when it loads the model.
-        operands = (value, self.node("Transpose", weight, perm=[1, 0]), scale, "", bias)
-        return self.node("DynamicQuantizeMatMul", *operands, domain=MICROSOFT)
+        operands = (quantized, self.node("Transpose", weight, perm=[1, 0]), step, scale, zero)
+        product = self.node("Mul", self.node("MatMulIntegerToFloat", *operands, domain=MICROSOFT), largest)
+        return self.node("Add", product, bias) if bias else product
 
     def norm(self, value: str, name: str, norm: Norm) -> str:
         """Layer normalisation over the last axis."""
@@ -151,6 +161,12 @@ class Graph:
         """A constant float."""
         name = f"float.{value!r}"
         self._constants[name] = numpy_helper.from_array(np.array(value, dtype=self._weights.float_type), name)
+        return name
+
+    def _zero_point(self) -> str:
+        # Unsigned values are what processors multiply fastest.
+        name = "uint8.128"
+        self._constants[name] = numpy_helper.from_array(np.array(128, dtype=np.uint8), name)
         return name
 
     def initializers(self) -> list[TensorProto]:

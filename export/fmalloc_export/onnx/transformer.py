@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
+from fmalloc_export.alignment import Alignment
 from fmalloc_export.onnx.graph import Graph, Weights
 from fmalloc_export.onnx.weights import CrossAttention, Layer, Linear, Norm, SelfAttention, Stack, Transformer
+from fmalloc_runtime.onnx_model import ATTENTION
 from fmalloc_shared.errors import FmallocError
 
+# Taken from the scores of padding: leaves no probability, and fits into float16.
+_HIDING = 10000.0
 # By transformers' name: ONNX' operator, and how it approximates. Swish is made of two operators.
 _SWISH = ("silu", "swish")
 _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
@@ -52,16 +56,19 @@ def decoder_graph(model: Transformer, weights: Weights) -> Graph:
         _keys_values(graph, memory, f"decoder.layers.{index}.cross", cross, shape)
         for index, cross in enumerate(model.cross)
     ]
-    logits, presents = decode(graph, model, ids, mask, caches, None)
-    _logits_output(graph, model, logits)
-    for index, (present, cache) in enumerate(zip(presents, caches, strict=True)):
+    decoded = decode(graph, model, ids, mask, caches, None)
+    _logits_output(graph, model, decoded.logits)
+    for index, (present, cache) in enumerate(zip(decoded.presents, caches, strict=True)):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "target")
         _cache_output(graph, model, f"present.{index}.encoder", cache, "batch", "source")
     return graph
 
 
-def decoder_with_past_graph(model: Transformer, weights: Weights) -> Graph:
-    """A step: input_ids (R, T), caches with P ≥ 0 tokens → logits (R, T, target tokens), the decoder's caches."""
+def decoder_with_past_graph(model: Transformer, weights: Weights, alignment: Alignment) -> Graph:
+    """A step: input_ids (R, T), caches with P ≥ 0 tokens → logits (R, T, target tokens), the decoder's caches.
+
+    Also alignment (R, T, S): where each token looked to choose the next. No other tool knows this output.
+    """
     graph = Graph("decoder_with_past", weights)
     ids = graph.input("input_ids", TensorProto.INT64, ["rows", "target"])
     mask = _mask(graph, "encoder_attention_mask")
@@ -69,10 +76,12 @@ def decoder_with_past_graph(model: Transformer, weights: Weights) -> Graph:
     for index in range(len(model.decoder.layers)):
         pasts.append(_cache_input(graph, model, f"past_key_values.{index}.decoder", "rows", "past"))
         caches.append(_cache_input(graph, model, f"past_key_values.{index}.encoder", "batch", "source"))
-    logits, presents = decode(graph, model, ids, mask, caches, pasts)
-    _logits_output(graph, model, logits)
-    for index, present in enumerate(presents):
+    decoded = decode(graph, model, ids, mask, caches, pasts, alignment)
+    _logits_output(graph, model, decoded.logits)
+    for index, present in enumerate(decoded.presents):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "past + target")
+    if decoded.attention is not None:
+        graph.output(ATTENTION, decoded.attention, TensorProto.FLOAT, ["rows", "target", "source"])
     return graph
 
 
@@ -106,6 +115,15 @@ def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, 
     return graph.node("Reshape", hidden, split), caches
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """`logits` (R, T, target tokens), each layer's new keys and values, `attention` (R, T, S) if it was asked for."""
+
+    logits: str
+    presents: list[list[str]]
+    attention: str | None
+
+
 def decode(
     graph: Graph,
     model: Transformer,
@@ -113,8 +131,9 @@ def decode(
     mask: str,
     caches: list[list[str]],
     pasts: list[list[str]] | None,
-) -> tuple[str, list[list[str]]]:
-    """The logits (R, T, target tokens) and each layer's new keys and values; `mask` int32 (B, S)."""
+    alignment: Alignment | None = None,
+) -> Decoded:
+    """A step, which is the first where there are no `pasts`; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     first = graph.integers(0)
     if pasts is not None:
@@ -124,7 +143,7 @@ def decode(
     split = graph.node("Concat", shape, graph.integers(-1), axis=0)
     sentences = graph.node("Gather", graph.node("Shape", mask), graph.integers(0))
     by_sentence = graph.node("Concat", sentences, graph.integers(-1, model.decoder.positions.shape[1]), axis=0)
-    presents = []
+    presents, attention = [], None
     for index, (layer, cross) in enumerate(zip(model.decoder.layers, model.cross, strict=True)):
         block = _Block(graph, model.decoder, f"decoder.layers.{index}.attention", layer.attention.norm)
         past = [] if pasts is None else ["", "", "", *pasts[index]]
@@ -138,12 +157,15 @@ def decode(
         query = graph.linear(block.enter(hidden), f"{block.name}.query", cross.query)
         operands = [graph.node("Reshape", query, by_sentence), *caches[index], "", mask]
         (inner,) = graph.attention(1, *operands, num_heads=cross.heads)
+        if alignment is not None and alignment.layer == index:
+            looked = _looked(graph, operands[0], caches[index][0], mask, cross, alignment.heads)
+            attention = graph.node("Reshape", looked, split)
         hidden = block.leave(hidden, _output(graph, inner, block.name, cross.output))
 
         hidden = _feed_forward(graph, model.decoder, hidden, f"decoder.layers.{index}", layer, model.activation)
     hidden = _final_norm(graph, hidden, "decoder", model.decoder)
     logits = graph.linear(hidden, "projection", model.projection, of_domain=model.trimmed)
-    return graph.node("Reshape", logits, split), presents
+    return Decoded(graph.node("Reshape", logits, split), presents, attention)
 
 
 def _embedded(graph: Graph, name: str, stack: Stack, ids: str, first: str, last: str, of_domain: bool = False) -> str:
@@ -215,6 +237,25 @@ def _self_attention(
         3 if causal else 1, *query_key_value, *operands, num_heads=attention.heads, unidirectional=int(causal)
     )
     return [_output(graph, result, name, attention.output), *present]
+
+
+def _looked(graph: Graph, query: str, key: str, mask: str, cross: CrossAttention, heads: int) -> str:
+    """Attention (B, tokens, S), float32, as the mean of the first `heads` heads.
+
+    `query` (B, tokens, d), `key` (B, H, S, h), `mask` int32 (B, S). MultiHeadAttention keeps to itself what it computes.
+    """
+    size = cross.output.weight.shape[1] // cross.heads
+    queries = graph.node("Reshape", query, graph.integers(0, 0, cross.heads, size))
+    queries = graph.node("Transpose", queries, perm=[0, 2, 1, 3])
+    scores = graph.node("MatMul", queries, graph.node("Transpose", key, perm=[0, 1, 3, 2]))
+    scores = graph.node("Mul", scores, graph.number(size**-0.5))
+    hidden = graph.node("Sub", graph.node("Cast", mask, to=graph.float_type), graph.number(1.0))
+    hidden = graph.node("Mul", graph.node("Unsqueeze", hidden, graph.integers(1, 2)), graph.number(_HIDING))
+    scores = graph.node("Cast", graph.node("Add", scores, hidden), to=TensorProto.FLOAT)
+    attention = graph.node("Softmax", scores, axis=-1)
+    if heads < cross.heads:
+        attention = graph.node("Slice", attention, graph.integers(0), graph.integers(heads), graph.integers(1))
+    return graph.node("ReduceMean", attention, graph.integers(1), keepdims=0)
 
 
 def _output(graph: Graph, value: str, name: str, layer: Linear) -> str:

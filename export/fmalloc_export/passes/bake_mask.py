@@ -15,6 +15,7 @@ class BakeMask:
     """Afterwards every mask is True everywhere; a layer may be left without cells."""
 
     name: str = "bake-mask"
+    exact: bool = True
 
     def explain(self, model: DomainModel) -> str:
         """How many cells would be left."""

@@ -16,6 +16,10 @@ class Pass(Protocol):
     def name(self) -> str:
         """As it stands in the manifest."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether it changes no translation of any text."""
+
     def explain(self, model: DomainModel) -> str:
         """What it would do to `model`, or why it does not apply; costs nothing."""
 

@@ -43,6 +43,7 @@ class CompactCells:
     curves: LossCurves
     keep: float
     name: str = "compact-cells"
+    exact: bool = False
 
     def explain(self, model: DomainModel) -> str:
         """How many cells would be left."""

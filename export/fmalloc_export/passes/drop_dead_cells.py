@@ -19,6 +19,7 @@ class DropDeadCells:
 
     calibration: Calibration
     name: str = "drop-dead-cells"
+    exact: bool = False
 
     def explain(self, model: DomainModel) -> str:
         """Whether the activation function has exact zeros."""

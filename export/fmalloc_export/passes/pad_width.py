@@ -16,6 +16,7 @@ class PadWidth:
 
     multiple: int
     name: str = "pad-width"
+    exact: bool = True
 
     def explain(self, model: DomainModel) -> str:
         """The widths that the engine wants."""

@@ -27,6 +27,7 @@ class TrimVocabulary:
     safety: NDArray[np.int64]
     counts: NDArray[np.int64]
     name: str = "trim-vocabulary"
+    exact: bool = False
 
     def explain(self, model: DomainModel) -> str:
         """How many tokens would be left."""

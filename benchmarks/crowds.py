@@ -1,0 +1,187 @@
+"""Phases with many connections: clients that are slow on purpose, and very many at once."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle, islice
+from threading import Thread
+
+import psutil
+
+from benchmarks.background import repeat, until
+from benchmarks.load import Call, Outcome, open_loop, percentiles, poisson
+from benchmarks.phase import Record, Setting
+from benchmarks.raw import connect, head, message, read_reply
+from benchmarks.serving import Server, serving
+
+_SLOW = 100  # of each kind
+_HEADER_SECONDS, _BODY_SECONDS = 3.0, 5.0
+_SLACK_SECONDS = 5.0
+_DRIP_SECONDS = 0.5
+_RATE, _LOAD_SECONDS = 10.0, 8.0
+# Slow clients cost the event loop something, and the client's side of all this shares the machine.
+FACTOR, _FLOOR_SECONDS = 3.0, 0.1
+_CONNECTIONS = 1000
+_TIMES_UNREAD = 400
+
+
+def slow(setting: Setting, record: Record) -> None:
+    """Clients that drip heads and bodies, say nothing, or never read: all are cut off, and others do not notice."""
+    kinds = (_silent, _dripping_head, _dripping_body, _dripping_chunks, _never_reading)
+    load = _load(setting)
+    flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS, "--keep-alive-seconds", 2)
+    with serving(setting.bundles, setting.log, *flags) as server:
+
+        def crowd(turn: int) -> None:
+            quiet = _p99(record, open_loop(server.url, load))
+            ended: Counter[str] = Counter()
+            thread = Thread(target=lambda: ended.update(asyncio.run(_all(server, kinds, setting.times(_SLOW)))))
+            thread.start()
+            crowded = _p99(record, open_loop(server.url, load))
+            thread.join()
+            record.facts[f"slow_{turn}"] = {"quiet_p99": quiet, "p99": crowded, "ended": dict(sorted(ended.items()))}
+            bound = FACTOR * max(quiet, _FLOOR_SECONDS)
+            record.check(f"p99 at most {FACTOR:g} times that without slow clients", crowded <= bound, (quiet, crowded))
+            record.check("slow clients are cut off", not any("kept" in how for how in ended), ended)
+            gone = until(lambda: _connections(server) == 0, _BODY_SECONDS + 2 * _SLACK_SECONDS)
+            record.check("their connections are closed", gone is not None, _connections(server))
+
+        repeat(server, record, setting.truth.calls, crowd)
+        record.facts["slow_clients"] = setting.times(_SLOW) * len(kinds)
+
+
+def crowded(setting: Setting, record: Record) -> None:
+    """A thousand connections, all open before any of them asks."""
+    singles = [call for call in setting.truth.calls if isinstance(call.body.get("q"), str)]
+    calls = list(islice(cycle(singles), _CONNECTIONS))
+    with serving(setting.bundles, setting.log) as server:
+
+        def crowd(turn: int) -> None:
+            began = time.monotonic()
+            outcomes = asyncio.run(_at_once(server.url, calls))
+            statuses = record.judge(outcomes, allowed=(429, 503))
+            refused = [outcome for outcome in outcomes if outcome.status in (429, 503)]
+            record.check("all are answered", statuses.total() == _CONNECTIONS and 0 not in statuses, statuses)
+            record.check("who is refused is told when to come again", all(outcome.retry_after for outcome in refused))
+            record.facts[f"crowd_{turn}"] = {
+                "answered": statuses[200],
+                "refused": len(refused),
+                "seconds": round(time.monotonic() - began, 1),
+            }
+
+        repeat(server, record, setting.truth.calls, crowd)
+    record.facts["connections"] = _CONNECTIONS
+
+
+async def _at_once(url: str, calls: Sequence[Call]) -> list[Outcome]:
+    """Connect for every call, then send them all; then read."""
+    connections = [await connect(url) for _ in calls]
+    began = time.monotonic()
+    for (_, writer), call in zip(connections, calls, strict=True):
+        writer.write(message(call))
+
+    async def reply(reader: asyncio.StreamReader, call: Call) -> Outcome:
+        return (await read_reply(reader)).outcome(call, time.monotonic() - began)
+
+    try:
+        replies = [reply(reader, call) for (reader, _), call in zip(connections, calls, strict=True)]
+        return list(await asyncio.gather(*replies))
+    finally:
+        for _, writer in connections:
+            writer.transport.abort()
+
+
+_Client = Callable[[str], Awaitable[str]]
+
+
+async def _all(server: Server, kinds: Sequence[_Client], count: int) -> Counter[str]:
+    """So many clients of each kind at once; how they ended."""
+
+    async def client(kind: _Client) -> str:
+        limit = _HEADER_SECONDS + _BODY_SECONDS + 2 * _SLACK_SECONDS
+        try:
+            async with asyncio.timeout(limit):
+                how = await kind(server.url)
+        except TimeoutError:
+            how = "kept"
+        except OSError:
+            how = "cut off"
+        return f"{getattr(kind, '__name__', '').strip('_')}: {how}"
+
+    return Counter(await asyncio.gather(*(client(kind) for kind in kinds for _ in range(count))))
+
+
+async def _silent(url: str) -> str:
+    reader, writer = await connect(url)
+    try:
+        return "answered" if await reader.read(1) else "cut off"
+    finally:
+        writer.transport.abort()
+
+
+async def _dripping_head(url: str) -> str:
+    return await _drip(url, b"", b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Drip: " + b"x" * 1000)
+
+
+async def _dripping_body(url: str) -> str:
+    start = head("POST", "/translate", ["Content-Type: application/json", "Content-Length: 5000"])
+    return await _drip(url, start, b" " * 5000)
+
+
+async def _dripping_chunks(url: str) -> str:
+    start = head("POST", "/v1/translate", ["Content-Type: application/json", "Transfer-Encoding: chunked"])
+    return await _drip(url, start, b"1\r\n \r\n" * 1000)
+
+
+async def _drip(url: str, start: bytes, rest: bytes) -> str:
+    """Send `start` at once and the rest byte by byte until the server has had enough."""
+    reader, writer = await connect(url)
+    reply = asyncio.create_task(read_reply(reader))
+    try:
+        writer.write(start)
+        for byte in rest:
+            writer.write(bytes([byte]))
+            if (await asyncio.wait((reply,), timeout=_DRIP_SECONDS))[0]:
+                break
+        status = (await reply).status
+        return f"answered {status}" if status else "cut off"
+    finally:
+        reply.cancel()
+        writer.transport.abort()
+
+
+async def _never_reading(url: str) -> str:
+    """Ask for a long answer over and over and read none; the server ends it, or not."""
+    reader, writer = await connect(url)
+    try:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(head("GET", "/openapi.json", []) * _TIMES_UNREAD)
+        began = time.monotonic()
+        while time.monotonic() - began < _BODY_SECONDS + _SLACK_SECONDS:
+            await asyncio.sleep(_DRIP_SECONDS)
+            writer.write(b" ")
+            if writer.is_closing():
+                return "cut off"
+        return "kept"
+    finally:
+        del reader
+        writer.transport.abort()
+
+
+def _load(setting: Setting) -> list[Call]:
+    singles = cycle(call for call in setting.truth.calls if isinstance(call.body.get("q"), str))
+    return [
+        Call(due, call.path, call.body)
+        for due, call in zip(poisson(_RATE, _LOAD_SECONDS, seed=6), singles, strict=False)
+    ]
+
+
+def _p99(record: Record, outcomes: Sequence[Outcome]) -> float:
+    record.judge(outcomes)
+    return percentiles([outcome.seconds for outcome in outcomes])["p99"] or 0.0
+
+
+def _connections(server: Server) -> int:
+    found = psutil.Process(server.process.pid).net_connections("tcp")
+    return sum(connection.status == psutil.CONN_ESTABLISHED for connection in found)

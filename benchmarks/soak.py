@@ -1,0 +1,157 @@
+"""Faults, tried for real on a running server: `python -m benchmarks.soak --bundles DIR [--minutes N]`.
+
+DIR holds two bundles of each domain that is live; it is copied, never changed. A quiet server is asked first what is
+right for every text, domain and bundle; what is answered under faults is compared with that. Writes
+results/soak.json. Each phase's result is kept in the work folder as soon as it is there; run again, the soak goes on
+with the next.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.background import GROWTH_MB, LEAK_MB
+from benchmarks.crowds import crowded, slow
+from benchmarks.damage import damaged
+from benchmarks.ending import ended
+from benchmarks.faults import full_disk, killed
+from benchmarks.floods import huge_bodies, overloaded
+from benchmarks.hostile import malformed
+from benchmarks.machine import Goal, once, versions, write_results
+from benchmarks.phase import Record, Setting
+from benchmarks.swaps import swapped
+from benchmarks.truth import Truth, calls_of, learn_truth
+from fmalloc_runtime.bundle import LiveIndex
+from fmalloc_runtime.machine import raise_open_files
+from fmalloc_shared.command import Command
+from fmalloc_shared.errors import FmallocError
+
+Phase = Callable[[Setting, Record], None]
+_MINUTES = 5.0
+_PHASES: Mapping[str, Phase] = {
+    "killed": killed,
+    "swapped": swapped,
+    "damaged": damaged,
+    "full_disk": full_disk,
+    "malformed": malformed,
+    "slow_clients": slow,
+    "crowded": crowded,
+    "huge_bodies": huge_bodies,
+    "overloaded": overloaded,
+    "ended": ended,
+}
+
+
+@click.command(cls=Command)
+@click.option("--bundles", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=_MINUTES, show_default=True, help="About so many.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path(".work/soak"), show_default=True)
+@click.option("--only", type=click.Choice(list(_PHASES)), multiple=True, help="These phases; nothing is written then.")
+def main(bundles: Path, minutes: float, work: Path, only: Sequence[str]) -> None:
+    """Kill the server, swap and damage its bundles, fill its disk, and be the worst clients it could have."""
+    raise_open_files()
+    here, there = _sides(bundles)
+    work = work / sha256(repr((sorted(here.items()), sorted(there.items()), minutes)).encode()).hexdigest()[:12]
+    work.mkdir(parents=True, exist_ok=True)
+    setting = _setting(bundles, here, there, work, minutes / _MINUTES)
+    parts = {name: once(work / f"{name}.json", lambda name=name: _run(name, setting)) for name in only or _PHASES}
+    goals = _goals(parts, setting)
+    if not only:
+        payload = {
+            "versions": versions("fmalloc", "ctranslate2", "starlette", "uvicorn", "h11", "schemathesis"),
+            "bundles": {"here": dict(here), "there": dict(there)},
+            "minutes": minutes,
+            "requests": len(setting.truth.calls),
+            "phases": parts,
+        }
+        write_results("soak", payload, goals)
+    for goal in goals:
+        click.echo(f"{goal['name']}: {goal['value']} (goal {goal['goal']}, {'met' if goal['met'] else 'not met'})")
+    if not all(goal["met"] for goal in goals):
+        raise FmallocError(f"not all goals are met: see {work}")
+
+
+def _sides(bundles: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What is live, and the other bundle of each domain."""
+    here = dict(LiveIndex.of(bundles).domains)
+    there = {}
+    for domain, name in here.items():
+        others = [path.name for path in sorted(bundles.glob(f"{domain}@*")) if path.name != name]
+        if not others:
+            raise FmallocError(f"{bundles}: expected a second bundle of {domain} beside {name}, to swap them")
+        there[domain] = others[0]
+    return here, there
+
+
+def _setting(bundles: Path, here: Mapping[str, str], there: Mapping[str, str], work: Path, amount: float) -> Setting:
+    """A copy of the bundles, and the truth about them."""
+    source, spoiled = work / "source", work / "bundles"
+    for directory in (source, spoiled):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+    for name in (*here.values(), *there.values()):
+        shutil.copytree(bundles / name, source / name)
+    setting = Setting(source, spoiled, here, there, Truth((), {}), work, work / "truth.log", amount)
+    setting.restore()
+    click.echo("truth …", err=True)
+    sides = (here, there)
+    texts = once(work / "truth.json", lambda: learn_truth(spoiled, sides, setting.log))
+    return replace(setting, truth=Truth(calls_of(source, sides), texts))
+
+
+def _run(name: str, setting: Setting) -> dict[str, Any]:
+    click.echo(f"{name} …", err=True)
+    setting.restore()
+    log = setting.work / f"{name}.log"
+    log.unlink(missing_ok=True)
+    record, began = Record(setting.truth), time.monotonic()
+    _PHASES[name](replace(setting, log=log), record)
+    return {**record.report(), "seconds": round(time.monotonic() - began, 1)}
+
+
+def _goals(parts: Mapping[str, Any], setting: Setting) -> list[Goal]:
+    memory = [part["resident_mb"] for part in parts.values() if "resident_mb" in part]
+    growth = max((found["after"][-1] - found["before"] for found in memory), default=0.0)
+    repeats = max((found["after"][-1] - found["after"][0] for found in memory), default=0.0)
+    wrong = sum(part["wrong"] for part in parts.values())
+    unannounced = sum(part["unannounced"] for part in parts.values())
+    least = {"swaps": 100, "malformed": 10_000}
+    counted = {
+        name: next(part[name] for part in parts.values() if name in part)
+        for name in least
+        if any(name in part for part in parts.values())
+    }
+    return [
+        {"name": "wrong answers", "value": wrong, "goal": "0", "met": wrong == 0},
+        {"name": "5xx that are not announced", "value": unannounced, "goal": "0", "met": unannounced == 0},
+        {
+            "name": "growth of resident memory from warm to the end of a phase, MB",
+            "value": round(growth, 1),
+            "goal": f"<= {GROWTH_MB:g}",
+            "met": growth <= GROWTH_MB,
+        },
+        {
+            "name": "growth from one repeat of a phase to the next, MB",
+            "value": round(repeats, 1),
+            "goal": f"<= {LEAK_MB:g}",
+            "met": repeats <= LEAK_MB,
+        },
+        *(
+            {"name": name, "value": count, "goal": f">= {least[name]}", "met": count >= setting.times(least[name])}
+            for name, count in counted.items()
+        ),
+        *(
+            {"name": f"phase {name} passes", "value": part["passed"], "goal": "true", "met": part["passed"]}
+            for name, part in parts.items()
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The HTTP app: all dialects over one service."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from fmalloc_runtime.api.answers import answer_problem
+from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.deepl import DeepL
+from fmalloc_runtime.api.docs import docs_routes
+from fmalloc_runtime.api.gatekeeper import Gatekeeper
+from fmalloc_runtime.api.health import Health
+from fmalloc_runtime.api.inference import Inference
+from fmalloc_runtime.api.libretranslate import LibreTranslate
+from fmalloc_runtime.api.middleware import middleware
+from fmalloc_runtime.api.native import Native
+from fmalloc_runtime.api.openapi import openapi_route
+from fmalloc_runtime.api.operation import routes
+from fmalloc_runtime.api.page import page_routes
+from fmalloc_runtime.service import Service
+from fmalloc_runtime.settings import Settings
+
+
+def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starlette:
+    """The app; who makes the service loads its registry, watches it and closes it."""
+    backend = Backend(service, settings, gate)
+    operations = [
+        operation
+        for dialect in (LibreTranslate, DeepL, Native, Inference, Health)
+        for operation in dialect(backend).operations
+    ]
+    dialects = {operation.path: operation.dialect for operation in operations}
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        """Answer for a path, method or model that there is not, as the path's dialect does; a foreign path in both."""
+        assert isinstance(error, HTTPException)
+        dialect = dialects.get(getattr(request.scope.get("route"), "path", ""))
+        if dialect is None:
+            text = error.detail
+            return JSONResponse({"error": text, "message": text}, error.status_code, error.headers)
+        return answer_problem(error.detail, error.status_code, dialect, error.headers)
+
+    app = Starlette(
+        routes=[
+            *routes(operations),
+            openapi_route(operations, settings, service.registry),
+            *([*page_routes(), *docs_routes()] if settings.page else ()),
+        ],
+        middleware=middleware(settings, service.metrics),
+        exception_handlers={HTTPException: refuse},
+    )
+    app.router.redirect_slashes = False
+    return app

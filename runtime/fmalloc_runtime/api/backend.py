@@ -1,0 +1,134 @@
+"""What every dialect does with a request once it is read: let it in, bound it, route it, translate it."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from anyio.to_thread import run_sync
+from starlette.requests import ClientDisconnect, Request
+
+from fmalloc_runtime.api.bodies import read_sent
+from fmalloc_runtime.api.fields import Fields
+from fmalloc_runtime.api.gatekeeper import Gatekeeper, Usage
+from fmalloc_runtime.bundle import Languages
+from fmalloc_runtime.engine import TranslationOptions
+from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnsupportedLanguagesError
+from fmalloc_runtime.languages import is_language, short_code
+from fmalloc_runtime.logs import note
+from fmalloc_runtime.router import AUTO, Route
+from fmalloc_runtime.service import Answer, Job, Service
+from fmalloc_runtime.settings import Settings
+from fmalloc_shared.errors import FmallocError
+
+_SCHEMES = ("deepl-auth-key", "bearer")
+_F = TypeVar("_F", bound=Fields)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Service, limits and gate behind all dialects."""
+
+    service: Service
+    settings: Settings
+    gate: Gatekeeper
+
+    async def read(self, request: Request, model: type[_F], *, forms: bool = True) -> _F:
+        """The checked fields of a request; RequestError says what is wrong."""
+        return model.of(await read_sent(request, self.settings.body_limit, forms=forms))
+
+    async def translate(self, request: Request, job: Job, credential: str | None = None) -> Answer:
+        """Translate for a client that has a key; a client that goes away takes its work out of the queue.
+
+        `credential`: a key in the body, for clients that send none in the header. What is refused or fails is not
+        counted against the client's month.
+        """
+        self._check_length(job)
+        client = self.enter(request, credential, job.characters)
+        try:
+            answer = await _while_connected(request, self.service.translate(job))
+        except FmallocError:
+            self.gate.give_back(client, job.characters)
+            raise
+        note(domain=answer.route.domain)
+        return answer
+
+    async def route(self, request: Request, job: Job) -> Route:
+        """Route without translating, which counts no characters."""
+        self._check_length(job)
+        self.enter(request)
+        return await run_sync(self.service.route, job)
+
+    def enter(self, request: Request, credential: str | None = None, characters: int = 0) -> str:
+        """Let the client in: its name. Or raise UnauthorizedError, RateLimitedError or QuotaExceededError."""
+        return self.gate.enter(credential_of(request) or credential or None, characters)
+
+    def usage(self, request: Request, credential: str | None = None) -> Usage:
+        """What the client has used; UnauthorizedError without a key that is known."""
+        return self.gate.usage(credential_of(request) or credential or None)
+
+    @property
+    def languages(self) -> Languages:
+        """The language pair that is served; NotReadyError while there is none."""
+        return self.service.registry.snapshot().languages
+
+    def check_languages(self, source: str, target: str) -> None:
+        """Raise UnsupportedLanguagesError unless this pair is served; `source` may be `auto`."""
+        pair = self.languages
+        known = source.lower() == AUTO or is_language(source, pair.source)
+        if not known or not is_language(target, pair.target):
+            raise UnsupportedLanguagesError(
+                f"{source[:20]!r} to {target[:20]!r} is not supported: use source {short_code(pair.source)} or {AUTO}, "
+                f"and target {short_code(pair.target)}"
+            )
+
+    def search(
+        self,
+        beam_size: int | None = None,
+        max_length: int | None = None,
+        alternatives: int | None = None,
+        alignment: bool | None = None,
+    ) -> TranslationOptions:
+        """How to search, within the limits; BadRequestError names the limit that was passed."""
+        limit, most = self.settings.beam_limit, self.settings.alternatives_limit
+        wanted = (alternatives or 0) + 1
+        if beam_size is not None and beam_size > limit:
+            raise BadRequestError(f"beam_size is {beam_size}: at most {limit} is allowed")
+        if wanted - 1 > most:
+            raise BadRequestError(f"alternatives is {wanted - 1}: at most {most} are allowed")
+        if beam_size is not None and beam_size < wanted:
+            raise BadRequestError(f"alternatives is {wanted - 1}: a beam_size of {beam_size} finds {beam_size - 1}")
+        beam = beam_size or max(self.settings.beam_size, wanted)
+        return TranslationOptions(beam, max_length, hypotheses=wanted, attention=bool(alignment))
+
+    def _check_length(self, job: Job) -> None:
+        characters = job.characters + len(job.context)
+        if characters > (limit := self.settings.text_limit):
+            raise BodyTooLargeError(f"the text has {characters} characters, at most {limit} are allowed in one request")
+
+
+def credential_of(request: Request) -> str | None:
+    """The key in `Authorization: DeepL-Auth-Key …` or `Bearer …`, if there is one."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() in _SCHEMES else None
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of `work`; it is cancelled, and ClientDisconnect raised, if the client leaves before."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_wait_until_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

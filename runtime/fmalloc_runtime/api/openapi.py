@@ -1,0 +1,201 @@
+"""The OpenAPI 3.1 description of all operations, with the limits, languages and domains of this very server."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from anyio.to_thread import run_sync
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fmalloc_runtime.api.bodies import FORMS, JSON
+from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields
+from fmalloc_runtime.api.operation import Operation
+from fmalloc_runtime.errors import NotReadyError
+from fmalloc_runtime.languages import deepl_source, deepl_targets, short_code
+from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.router import AUTO
+from fmalloc_runtime.settings import Settings
+from fmalloc_runtime.snapshot import Snapshot
+
+Schema = dict[str, Any]
+_REF = "#/components/schemas/{model}"
+# Where two modules have a model of one name, pydantic puts the module before it.
+_QUALIFIED = re.compile(r"fmalloc_runtime__api__([a-z]+)(?:_fields)?__")
+_DESCRIPTIONS = {
+    400: "A field is missing, malformed or not supported",
+    403: "No API key, or one that is not known",
+    404: "No such model or version",
+    408: "The body did not arrive in time",
+    413: "The body, or the text in it, is over the limit",
+    415: "The body is of another content type",
+    429: "This key, or the server, has all the work that it takes for now",
+    456: "This key's characters of the month are used up",
+    500: "The server failed",
+    503: "Nothing is served yet, or the server is shutting down",
+    529: "The server has all the work that it takes for now",
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
+_SECURITY: list[Schema] = [{}, {"bearer": []}, {"deepl": []}]
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "deepl": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "DeepL-Auth-Key, then the key"},
+}
+
+
+def openapi_route(operations: Sequence[Operation], settings: Settings, registry: Registry) -> Route:
+    """/openapi.json, with what is served when it is asked for; it is made once for each snapshot."""
+    made: tuple[Snapshot | None, bytes] | None = None
+
+    def content(snapshot: Snapshot | None) -> bytes:
+        return json.dumps(describe(operations, settings, snapshot), ensure_ascii=False).encode()
+
+    async def serve(_request: Request) -> Response:
+        nonlocal made
+        try:
+            snapshot = registry.snapshot()
+        except NotReadyError:
+            snapshot = None
+        if made is None or made[0] is not snapshot:
+            made = (snapshot, await run_sync(content, snapshot))
+        return Response(made[1], media_type=JSON)
+
+    return Route("/openapi.json", serve)
+
+
+def describe(operations: Sequence[Operation], settings: Settings, snapshot: Snapshot | None) -> Schema:
+    """The description; without a snapshot, domains and languages may be any string."""
+    names, schemas = _schemas(operations)
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, names, schemas)
+    found = {
+        "openapi": "3.1.0",
+        "info": {"title": "fmalloc", "version": version("fmalloc"), "description": _introduction(operations)},
+        "tags": [{"name": name} for name in dict.fromkeys(operation.dialect.name for operation in operations)],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
+    }
+    filled = _filled(found, settings, _served(snapshot))
+    assert isinstance(filled, dict)
+    return filled
+
+
+def _introduction(operations: Sequence[Operation]) -> str:
+    dialects = ", ".join(dict.fromkeys(operation.dialect.name for operation in operations))
+    return f"Domain-adapted machine translation that routes by domain, in several protocols: {dialects}."
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[type, str], dict[str, Schema]]:
+    """References of models by class, and the schemas that they lead to."""
+    requests = {operation.request for operation in operations if operation.request is not None}
+    answers = {operation.response for operation in operations if operation.response is not None}
+    answers |= {operation.dialect.error for operation in operations}
+    wanted = [(model, "validation") for model in requests] + [(model, "serialization") for model in answers]
+    wanted.sort(key=lambda item: (item[0].__module__, item[0].__name__))
+    by_model, found = models_json_schema(wanted, ref_template=_REF)  # type: ignore[arg-type]
+    schemas = {_named(name): _renamed(schema) for name, schema in found["$defs"].items()}
+    return {model: _named(schema["$ref"]) for (model, _), schema in by_model.items()}, dict(sorted(schemas.items()))
+
+
+def _operation(operation: Operation, names: Mapping[type, str], schemas: Mapping[str, Schema]) -> Schema:
+    found: Schema = {
+        "operationId": "_".join([operation.method.lower(), *re.findall(r"\w+", operation.path)]),
+        "summary": operation.summary,
+        "tags": [operation.dialect.name],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
+            for name in re.findall(r"{(\w+)}", operation.path)
+        ],
+        "responses": _responses(operation, names),
+    }
+    if operation.keyed:
+        found["security"] = _SECURITY
+    if operation.request is None:
+        return found
+    if operation.method == "GET":
+        schema = schemas[names[operation.request].rpartition("/")[2]]
+        found["parameters"] += _query(schema)
+        return found
+    kinds = (JSON, *FORMS) if operation.forms else (JSON,)
+    found["requestBody"] = {
+        "required": _needed(operation.request),
+        "content": {kind: {"schema": {"$ref": names[operation.request]}} for kind in kinds},
+    }
+    return found
+
+
+def _needed(model: type[Fields]) -> bool:
+    return any(field.is_required() for field in model.model_fields.values())
+
+
+def _query(schema: Schema) -> list[Schema]:
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": content}
+        for name, content in schema["properties"].items()
+    ]
+
+
+def _path_schema(name: str) -> Schema:
+    return {"type": "string", "minLength": 1} | ({SERVED: "models"} if name == "model" else {})
+
+
+def _responses(operation: Operation, names: Mapping[type, str]) -> Schema:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    if operation.response is not None:
+        content = {JSON: {"schema": {"$ref": names[operation.response]}}}
+    found: Schema = {"200": {"description": operation.summary, "content": content}}
+    for status in operation.errors:
+        found[str(status)] = {
+            "description": _DESCRIPTIONS[status],
+            "content": {JSON: {"schema": {"$ref": names[operation.dialect.error]}}},
+        }
+        if status in (429, 529):
+            found[str(status)]["headers"] = _RETRY_AFTER
+    return found
+
+
+def _served(snapshot: Snapshot | None) -> Mapping[str, list[str]]:
+    if snapshot is None:
+        return {}
+    pair = snapshot.languages
+    domains = sorted(snapshot.bundles)
+    return {
+        "models": domains,
+        "domains": [AUTO, *domains],
+        "sources": [AUTO, short_code(pair.source)],
+        "targets": [short_code(pair.target)],
+        "deepl_sources": [deepl_source(pair.source)],
+        "deepl_targets": [code for code, _ in deepl_targets(pair.target)],
+    }
+
+
+def _filled(schema: object, settings: Settings, served: Mapping[str, list[str]]) -> object:
+    """The schema with real limits and values in place of their names."""
+    if isinstance(schema, list):
+        return [_filled(item, settings, served) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _filled(value, settings, served) for key, value in schema.items() if key not in (LIMIT, SERVED)}
+    if LIMIT in schema:
+        found["maxLength" if schema.get("type") == "string" else "maximum"] = getattr(settings, schema[LIMIT])
+    if values := served.get(schema.get(SERVED, "")):
+        found["enum"] = values
+    return found
+
+
+def _named(name: str) -> str:
+    return _QUALIFIED.sub(lambda match: match[1].capitalize(), name)
+
+
+def _renamed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_renamed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _named(value) if key == "$ref" else _renamed(value) for key, value in schema.items()}

@@ -1,0 +1,205 @@
+// The page: what is chosen, when the server is asked, and what is shown of its answer.
+
+import { Refusal, ask, useKey } from "./server.js";
+import * as views from "./views.js";
+
+const { $ } = views;
+
+let served = null; // the answer of /v1/domains
+let chosen = "auto";
+let compared = null; // names of domains, while some are compared
+let shown = null; // the translation on the page
+let request = new AbortController(); // of the answer that is awaited
+let timer = 0;
+
+const text = () => $("source").value;
+// Milliseconds without a key before a text is translated: to translate a long one in vain costs more.
+const pause = () => 400 + text().length / 10;
+const names = () => served.domains.map((domain) => domain.name);
+
+async function readDomains() {
+  served = await ask("v1/domains");
+  const codes = [served.languages.source, served.languages.target].map((code) => code.replace("_", "-"));
+  const [source, target] = codes.map(views.languageName);
+  $("pair").textContent = `${source} → ${target}`;
+  $("source-label").textContent = source;
+  $("target-label").textContent = target;
+  $("source").lang = codes[0];
+  $("output").lang = $("columns").lang = codes[1];
+  $("compare").hidden = served.domains.length < 2;
+  views.drawBundles(served.domains);
+}
+
+// The domain is in the address, so that it can be linked to; text never is.
+function readAddress() {
+  const domain = location.hash.replace("#domain=", "");
+  if (names().includes(domain)) chosen = domain;
+}
+
+function drawChoice() {
+  views.drawDomains(names(), !!compared, compared || [chosen]);
+  $("compare").setAttribute("aria-pressed", !!compared);
+  $("single").hidden = $("wish").hidden = !!compared;
+  $("comparison").hidden = true;
+}
+
+function choose({ target }) {
+  if (compared) compared = names().filter((name) => (name === target.value ? target.checked : compared.includes(name)));
+  else {
+    chosen = target.value;
+    history.replaceState(null, "", chosen === "auto" ? location.pathname : `#domain=${chosen}`);
+  }
+  translate();
+}
+
+function toggleComparison() {
+  const likely = [reference(names()), ...(shown ? [shown.domain.name] : []), ...names()];
+  compared = compared ? null : [...new Set(likely)].slice(0, 3);
+  drawChoice();
+  translate();
+}
+
+const reference = (among) => served.domains.find((domain) => domain.default && among.includes(domain.name))?.name || among[0];
+
+function typed() {
+  stop();
+  views.drawSource(text(), []);
+  if (!text().trim()) return clear();
+  $("output").classList.add("stale");
+  if ($("live").checked) timer = setTimeout(translate, pause());
+}
+
+function stop() {
+  clearTimeout(timer);
+  request.abort();
+  $("form").ariaBusy = false;
+  say("");
+}
+
+async function translate() {
+  stop();
+  const { signal } = (request = new AbortController());
+  $("form").ariaBusy = true;
+  try {
+    if (!served) await readDomains().then(readAddress).then(drawChoice);
+    if (!text().trim()) clear();
+    else await (compared ? compare(signal) : translateOne(signal));
+    $("key-form").hidden = true;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    if (!signal.aborted) refuse(error);
+  }
+  if (!signal.aborted) $("form").ariaBusy = false;
+}
+
+async function asked(domain, signal, alternatives) {
+  const body = { text: text(), domain, format: $("format").value, alternatives };
+  const answer = await ask("v1/translate", body, signal);
+  return { ...answer.translations[0], domain: answer.domain };
+}
+
+async function translateOne(signal) {
+  shown = await asked(chosen, signal, Number($("alternatives").value));
+  const { name, bundle } = shown.domain;
+  views.drawSource(text(), shown.sentences);
+  views.drawTranslation(shown);
+  views.drawRoute(shown.domain, served.threshold, name);
+  $("badge").textContent = name;
+  $("badge").hidden = $("copy").hidden = false;
+  $("output").classList.remove("stale");
+  say(`Translated by ${bundle}.`);
+  await refresh([shown.domain]);
+}
+
+async function compare(signal) {
+  $("comparison").hidden = compared.length < 2;
+  if (compared.length < 2) return say("Choose two domains or more.");
+  const first = reference(compared);
+  const order = [first, ...compared.filter((name) => name !== first)];
+  const found = await Promise.all(order.map((name) => asked(name, signal)));
+  views.drawComparison(found);
+  views.drawRoute(found[0].domain, served.threshold);
+  say(`${order.length} domains compared.`);
+  await refresh(found.map((one) => one.domain));
+}
+
+// Show bundles that were swapped or loaded meanwhile.
+async function refresh(routes) {
+  const known = (route) => served.domains.some((domain) => domain.bundle === route.bundle && domain.loaded);
+  if (!routes.every(known)) await readDomains().catch(() => {});
+}
+
+function clear() {
+  shown = null;
+  views.drawTranslation({ text: "", alternatives: [], sentences: [] });
+  $("badge").hidden = $("copy").hidden = $("route").hidden = $("comparison").hidden = true;
+}
+
+function say(message, tone = "") {
+  $("status").textContent = message;
+  $("status").className = tone;
+}
+
+function refuse({ status, message }) {
+  if (status === 403) {
+    $("key-text").textContent = `${message} The key stays in this tab, until you close it.`;
+    $("key-form").hidden = false;
+    if (document.activeElement !== $("source")) $("key").focus();
+    return;
+  }
+  say(message, "wrong");
+}
+
+function enterKey(event) {
+  event.preventDefault();
+  useKey($("key").value.trim());
+  $("key").value = "";
+  $("source").focus();
+  translate();
+}
+
+function highlight(index) {
+  for (const span of document.querySelectorAll(".sentence")) span.classList.toggle("on", span.dataset.index === index);
+  if (index) views.drawSentence(shown.sentences[index]);
+}
+
+// The text area lies over its mirror.
+const sentenceUnder = (event) =>
+  document.elementsFromPoint(event.clientX, event.clientY).find((found) => found.matches(".sentence"))?.dataset.index;
+
+function move(event) {
+  const all = [...$("output").children];
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const next = all[all.indexOf(document.activeElement) + step];
+  if (!next) return;
+  event.preventDefault();
+  for (const span of all) span.tabIndex = span === next ? 0 : -1;
+  next.focus();
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(shown.text);
+  } catch {
+    // Browsers keep the clipboard from pages that come without TLS, but let them copy what is selected.
+    getSelection().selectAllChildren($("output"));
+    if (!document.execCommand("copy")) return say("The translation is selected: press Ctrl + C.");
+  }
+  say("Copied.");
+}
+
+const on = (id, handlers) => Object.entries(handlers).forEach((pair) => $(id).addEventListener(...pair));
+on("form", { submit: (event) => (event.preventDefault(), translate()) });
+on("key-form", { submit: enterKey });
+on("chips", { change: choose });
+on("compare", { click: toggleComparison });
+on("format", { change: translate });
+on("alternatives", { change: translate });
+on("copy", { click: copy });
+const pointing = { pointermove: (event) => highlight(sentenceUnder(event)), pointerleave: () => highlight() };
+on("source", { input: typed, ...pointing });
+on("output", { keydown: move, focusin: (event) => highlight(event.target.dataset.index), focusout: () => highlight(), ...pointing });
+addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.preventDefault(), translate();
+});
+translate();

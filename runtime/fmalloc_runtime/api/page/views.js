@@ -1,0 +1,105 @@
+// Drawing answers. What comes from a server or a user becomes text nodes, never markup.
+
+import { differences, placed } from "./words.js";
+
+export const $ = (id) => document.getElementById(id);
+
+const make = (name, properties, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+const HINT = $("sentence").textContent;
+const two = (number) => number.toFixed(2).replace("-", "−");
+
+export function languageName(code) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(code);
+  } catch {
+    return code;
+  }
+}
+
+export function drawDomains(names, comparing, chosen) {
+  const type = comparing ? "checkbox" : "radio";
+  $("chips").replaceChildren(...[...(comparing ? [] : ["auto"]), ...names].map((value) => make("label", { className: "chip" },
+    make("input", { type, name: "domain", value, checked: chosen.includes(value) }), make("span", {}, value))));
+}
+
+export const drawSource = (text, sentences) =>
+  $("mirror").replaceChildren(...spans(text, sentences.map((sentence) => sentence.source)), "\n");
+
+export function drawTranslation({ text, alternatives, sentences }) {
+  $("output").replaceChildren(...spans(text, sentences.map((sentence) => sentence.translation)));
+  $("sentence").textContent = HINT;
+  [...$("output").children].forEach((span, index) => {
+    span.tabIndex = index ? -1 : 0;
+    span.setAttribute("aria-describedby", "sentence");
+  });
+  const others = alternatives.map((other) => make("li", {}, ...marked(text, other)[1]));
+  $("more").replaceChildren(...(others.length ? [make("h3", {}, "Alternatives"), make("ol", {}, ...others)] : []));
+}
+
+export const drawSentence = ({ source, log_probability }) =>
+  $("sentence").replaceChildren(make("q", {}, source), make("span", {},
+    `Log-probability ${two(log_probability)} per token: how likely the model held its own words, not how good they are.`));
+
+// `chosen`: the domain that was taken; none where several are compared.
+export function drawRoute({ scores, reason }, threshold, chosen) {
+  const ranked = Object.entries(scores).sort((left, right) => right[1] - left[1]);
+  const first = chosen || ranked[0][0];
+  $("route-title").textContent = `${chosen ? "Domain" : "Closest domain"}: ${first}`;
+  $("reason").textContent = (chosen ? `Reason: ${reason}. ` : "") + `Auto takes a domain whose score reaches ${two(threshold)}, the mark.`;
+  $("scores").replaceChildren(...ranked.map(([name, score]) => {
+    const bar = make("span", { className: "bar" }, make("i"));
+    bar.style.cssText = `--score: ${score}; --threshold: ${threshold}`;
+    return make("li", { className: name === first ? "first" : "" }, make("span", {}, name), bar, make("b", {}, two(score)));
+  }));
+  $("route").hidden = false;
+}
+
+const card = (name, note, ...children) =>
+  make("article", { className: "card" }, make("h3", {}, name, make("small", {}, note)), ...children);
+
+// The others are held against the reference.
+export function drawComparison([reference, ...others]) {
+  const column = (name, note, parts) => card(name, note, make("p", { className: "result", dir: "auto" }, ...parts));
+  const { name } = reference.domain;
+  $("reference").textContent = `Marked is what differs from ${name}.`;
+  $("columns").replaceChildren(column(name, "reference", [reference.text]),
+    ...others.map(({ domain, text }) => column(domain.name, ...marked(reference.text, text))));
+  $("comparison").hidden = false;
+}
+
+export function drawBundles(domains) {
+  $("bundles").replaceChildren(...domains.map((domain) => {
+    const { bleu_before, bleu_after } = domain.quality || {};
+    const facts = {
+      Hash: make("code", {}, domain.bundle.split("@")[1]),
+      Level: domain.level,
+      Engine: domain.engine,
+      Weights: domain.quantization,
+      Size: `${(domain.size_bytes / 1e6).toFixed(1)} MB`,
+      BLEU: domain.quality ? `${bleu_before.toFixed(1)} → ${bleu_after.toFixed(1)}` : "not measured",
+    };
+    const rows = Object.entries(facts).map(([name, fact]) => make("div", {}, make("dt", {}, name), make("dd", {}, fact)));
+    const note = (domain.default ? "default, " : "") + (domain.loaded ? "loaded" : "not loaded");
+    return card(domain.name, note, make("dl", {}, ...rows));
+  }));
+}
+
+function spans(text, pieces) {
+  return placed(text, pieces).map((part) => {
+    if (part.index === undefined) return part.text;
+    const span = make("span", { className: "sentence" }, part.text);
+    span.dataset.index = part.index;
+    return span;
+  });
+}
+
+function marked(reference, text) {
+  const parts = differences(reference, text);
+  const count = parts.filter((part) => part.differs).length;
+  const note = count ? `${count} difference${count > 1 ? "s" : ""}` : "the same";
+  return [note, parts.map((part) => (part.differs ? make("mark", {}, part.text) : part.text))];
+}

@@ -1,0 +1,56 @@
+// Texts word by word: where two differ, and where sentences stand in one.
+
+// Lines that need a larger table than this differ as a whole.
+const CELLS = 4e6;
+
+const words = (text) => text.match(/\s+|[\p{L}\p{M}\p{N}'’-]+|[^\s\p{L}\p{N}]/gu) || [];
+const lines = (text) => text.split(/(?<=\n)/);
+
+// [{text, differs}] that together are `text`. A part without text stands where `reference` has words and `text` none.
+export function differences(reference, text) {
+  const before = lines(reference), after = lines(text);
+  const pairs = before.length === after.length ? after.map((line, at) => [before[at], line]) : [[reference, text]];
+  return pairs.flatMap(([left, right]) => lineDifferences(words(left), words(right)));
+}
+
+// By the longest common subsequence of words. Space never differs.
+function lineDifferences(left, right) {
+  const rows = left.length, columns = right.length;
+  if (rows * columns > CELLS) return [{ text: right.join(""), differs: left.join() !== right.join() }];
+  const longest = new Uint16Array((rows + 1) * (columns + 1));
+  const at = (row, column) => row * (columns + 1) + column;
+  for (let row = rows - 1; row >= 0; row--)
+    for (let column = columns - 1; column >= 0; column--)
+      longest[at(row, column)] = left[row] === right[column]
+        ? longest[at(row + 1, column + 1)] + 1
+        : Math.max(longest[at(row + 1, column)], longest[at(row, column + 1)]);
+  const parts = [];
+  let missing = false;
+  for (let row = 0, column = 0; row < rows || column < columns; ) {
+    const text = right[column];
+    if (column === columns || (row < rows && left[row] !== text && longest[at(row + 1, column)] >= longest[at(row, column + 1)])) {
+      if (left[row++].trim() && !parts.at(-1)?.differs) missing = true;
+      continue;
+    }
+    const differs = left[row] !== text && !!text.trim();
+    if (missing && !differs) parts.push({ text: "", differs: true });
+    if (left[row] === text) row++;
+    parts.push({ text, differs });
+    missing = false;
+    column++;
+  }
+  return missing ? [...parts, { text: "", differs: true }] : parts;
+}
+
+// [{text, index}] that together are `text`: pieces that stand in it in this order have their index, the rest has none.
+export function placed(text, pieces) {
+  const found = [];
+  let end = 0;
+  pieces.forEach((piece, index) => {
+    const at = piece ? text.indexOf(piece, end) : -1;
+    if (at < 0) return;
+    found.push({ text: text.slice(end, at) }, { text: piece, index });
+    end = at + piece.length;
+  });
+  return [...found, { text: text.slice(end) }];
+}

@@ -1,0 +1,1 @@
+"""What `fmalloc doctor` looks at: one file for each part of an installation."""

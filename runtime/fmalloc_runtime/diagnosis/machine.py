@@ -1,0 +1,106 @@
+"""Python, CPU and what the process may use of the machine."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fmalloc_runtime import machine
+from fmalloc_runtime.diagnosis.finding import Check, Finding, readable
+from fmalloc_runtime.settings import Loaded, Settings
+from fmalloc_shared.errors import FmallocError
+
+_PYTHON = (3, 11)
+_CPU_INFO = Path("/proc/cpuinfo")
+_FAST = ("avx512f", "avx2", "asimd")
+# Besides connections: models, libraries, logs.
+_OTHER_FILES = 128
+
+
+def checks() -> list[Check]:
+    """All checks of this part."""
+    return [python, settings, cpu, cpus, open_files]
+
+
+def python() -> Iterator[Finding]:
+    """The interpreter's version."""
+    found = platform.python_version()
+    wanted = ".".join(map(str, _PYTHON))
+    if sys.version_info < _PYTHON:
+        yield Finding("Python", "fail", found, f"install Python {wanted} or newer")
+    else:
+        yield Finding("Python", "ok", f"{found} on {platform.platform()}")
+
+
+def settings() -> Iterator[Finding]:
+    """Variables of the environment and the file that FMALLOC_CONFIG names."""
+    try:
+        origins = Loaded.of().origins
+    except FmallocError as error:
+        yield Finding("settings", "fail", str(error), "mend or remove them; fmalloc-serve --help explains each one")
+    else:
+        yield Finding("settings", "ok", ", ".join(sorted(origins)) or "all as they come")
+
+
+def cpu() -> Iterator[Finding]:
+    """Instructions that int8 models need to be fast, and a switch that makes them slow."""
+    vendor, flags = _cpu_info()
+    if not flags:
+        yield Finding("CPU", "ok", f"{platform.machine()}, its features are not known here")
+        return
+    fast = [name for name in _FAST if name in flags]
+    if fast:
+        yield Finding("CPU", "ok", f"{vendor or platform.machine()} with {', '.join(fast)}")
+    else:
+        advice = f"expect int8 models to be several times slower than on a CPU with one of {', '.join(_FAST)}"
+        yield Finding("CPU", "warn", f"{vendor or platform.machine()} without {', '.join(_FAST)}", advice)
+    if vendor == "AuthenticAMD" and os.environ.get("CT2_USE_MKL") == "1":
+        yield Finding("MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 models run 7 to 16 times slower so")
+
+
+def cpus() -> Iterator[Finding]:
+    """CPUs that may be used, and threads that would fight for them."""
+    allowed, there = machine.cpus(), os.cpu_count() or 1
+    found = f"{allowed:g} of {there} CPUs may be used"
+    if allowed < 1:
+        advice = "grant at least one whole CPU: below that, every batch waits for the quota"
+        yield Finding("CPUs", "warn", found, advice)
+    else:
+        yield Finding("CPUs", "ok", found)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads) > allowed:
+        yield Finding("threads", "warn", f"OMP_NUM_THREADS={threads}, CPUs: {allowed:g}", "unset it or lower it")
+
+
+def open_files() -> Iterator[Finding]:
+    """Whether the connections that the server takes have room."""
+    wanted = Settings.model_fields["connections"].default
+    soft, hard = machine.open_files()
+    found = f"{soft} now, {hard} if asked for" if hard >= 0 else f"{soft} now, any number if asked for"
+    if 0 <= hard < wanted + _OTHER_FILES:
+        advice = f"raise the hard limit (ulimit -Hn) to {wanted + _OTHER_FILES}, or set --connections lower than {hard}"
+        yield Finding("open files", "warn", found, advice)
+    else:
+        yield Finding("open files", "ok", found)
+
+
+def memory(needed: int) -> Iterator[Finding]:
+    """Memory against what the models need, in bytes."""
+    limit = machine.memory()
+    if limit is None:
+        yield Finding("memory", "ok", f"models need {readable(needed)}; how much there is is not known here")
+    elif needed > limit:
+        advice = f"set --memory below {readable(limit)}: models then come and go; or grant more"
+        yield Finding("memory", "warn", f"models need {readable(needed)}, there is {readable(limit)}", advice)
+    else:
+        yield Finding("memory", "ok", f"models need {readable(needed)}, there is {readable(limit)}")
+
+
+def _cpu_info() -> tuple[str, frozenset[str]]:
+    try:
+        lines = [line.partition(":") for line in _CPU_INFO.read_text().splitlines()]
+    except OSError:
+        return "", frozenset()
+    fields = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    return fields.get("vendor_id", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())

@@ -1,0 +1,88 @@
+"""Log lines for people or for machines, each with the id of the request that it belongs to.
+
+What may be in a line is decided where it is noted: names, counts and times, never source text, never keys.
+"""
+
+import logging
+import logging.config
+import sys
+from contextvars import ContextVar
+from typing import Any, Literal
+
+from fmalloc_runtime import __name__ as package
+
+ACCESS = f"{package}.access"
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+FACTS = ("method", "path", "status", "seconds", "client", "domain", "characters", "request_id")
+_facts: ContextVar[dict[str, Any] | None] = ContextVar("facts", default=None)
+
+
+def begin(identity: str) -> dict[str, Any]:
+    """From here on this task's log lines carry the id; returns where facts about the request will be noted."""
+    facts: dict[str, Any] = {}
+    request_id.set(identity)
+    _facts.set(facts)
+    return facts
+
+
+def note(**facts: str | int | float) -> None:
+    """Add some of FACTS to the access-log line of the request that is being served, if one is."""
+    noted = _facts.get()
+    if noted is not None:
+        noted.update(facts)
+
+
+class RequestId(logging.Filter):
+    """Puts the request's id on the records that belong to one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep all records."""
+        if (identity := request_id.get()) is not None:
+            record.request_id = identity
+        return True
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-02 03:04:05,678 INFO message key=value …`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """The line, without a traceback."""
+        facts = [f"{name}={vars(record)[name]}" for name in FACTS if name in vars(record)]
+        return " ".join([super().formatMessage(record), *facts])
+
+
+def configure(style: Literal["text", "json"], level: str) -> None:
+    """Send all logging of the process to standard error, uvicorn's too; its access log is replaced by ours."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"request_id": {"()": RequestId}},
+            "formatters": {"line": {"()": _json_formatter if style == "json" else TextFormatter}},
+            "handlers": {
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "stream": sys.stderr,
+                    "formatter": "line",
+                    "filters": ["request_id"],
+                }
+            },
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {package: {"level": level.upper()}, "uvicorn.access": {"level": "CRITICAL"}},
+        }
+    )
+    logging.captureWarnings(True)
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    return JsonFormatter(
+        "%(levelname)s %(name)s %(message)s",
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp="time",
+        json_ensure_ascii=False,
+    )

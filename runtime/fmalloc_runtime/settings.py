@@ -1,0 +1,261 @@
+"""What an operator can set: flags win over the environment (FMALLOC_*), that over a file, that over the defaults."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
+
+from fmalloc_runtime.manifest import DomainName
+from fmalloc_shared.errors import FmallocError
+
+PREFIX = "FMALLOC_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+# Variables with the prefix that are read elsewhere.
+_FOREIGN = frozenset({CONFIG_VARIABLE, f"{PREFIX}CHECKPOINT_SECONDS"})
+_KUBERNETES_LINK = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?")
+_KUBERNETES = "; Kubernetes sets it for a Service named fmalloc: use enableServiceLinks: false in the pod"
+_DURATION = re.compile(r"(\d+(?:\.\d*)?)\s*(ms|s|m|h)?")
+_SIZES = {"GiB": 2**30, "GB": 10**9, "MiB": 2**20, "MB": 10**6, "KiB": 2**10}
+_METAVARS = {"ByteSize": "SIZE", "float": "TIME", "int": "N", "Path": "PATH", "str": "TEXT", "tuple": "A,B"}
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("expected seconds, or a number with ms, s, m or h, such as 500ms or 2m")
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def _listed(value: Any) -> Any:
+    """A flag or variable holds a list as words with commas between; a file holds a list."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Settings of one server, checked; made from keywords, the environment wherever they say nothing, and defaults.
+
+    Sizes are bytes (`2GB`, `64MiB`), times seconds (`3ms`, `30s`), lists words with commas between.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    bundles: Path = Field(Path("bundles"), description="The directory with live.json.")
+
+    host: str = Field("127.0.0.1", description="0.0.0.0 listens on every network.", min_length=1)
+    port: int = Field(5000, ge=0, le=65535, description="0 takes a free one.")
+    connections: Count = Field(4096, description="Connections at once; beyond them 503.")
+    header_seconds: Seconds = Field(
+        10.0, description="A client that takes longer to send its request's head is cut off."
+    )
+    body_seconds: Seconds = Field(30.0, description="One that takes longer to send its body gets 408.")
+    keep_alive_seconds: Seconds = Field(5.0, description="How long an idle connection stays open.")
+    drain_seconds: Seconds = Field(30.0, description="How long a stopping server finishes what it has begun.")
+    page: bool = Field(True, description="Serve the page at / and the documentation at /docs.")
+    cors: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="Origins whose pages may call the server, * for all; without any, CORS is off."
+    )
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if there is one.")
+    compute_type: str = Field("default", description="CTranslate2's; default keeps the weights' own.", min_length=1)
+    workers: int = Field(0, ge=0, description="Batches at once (0: one a CPU core, or 1 on a GPU).")
+    threads: int = Field(1, ge=0, description="CPU threads a batch (0: the engine's choice).")
+    memory: ByteSize | None = Field(None, gt=0, description="Most bytes of models in memory; without it, all stay.")
+    preload: Annotated[tuple[DomainName, ...] | None, NoDecode, BeforeValidator(_listed)] = Field(
+        None, description="Domains to load at the start; without it, as many as fit."
+    )
+    poll_seconds: Seconds = Field(1.0, gt=0, description="How often live.json is looked at for a change.")
+
+    batch_tokens: Count = Field(2048, description="Most padded source tokens in a batch.")
+    batch_wait: Seconds = Field(0.003, description="How long a batch waits for company.")
+    queue_characters: Count = Field(2_000_000, description="Characters in work at once; beyond them 429.")
+    bodies_limit: ByteSize = Field(ByteSize(64 * 2**20), gt=0, description="Bytes of all bodies at once; beyond: 429.")
+
+    body_limit: ByteSize = Field(ByteSize(2 * 2**20), gt=0, description="Bytes a request.")
+    text_limit: Count = Field(200_000, description="Characters a request.")
+    beam_size: Count = Field(4, description="The beam size of requests that name none.")
+    beam_limit: Count = Field(8, description="The largest beam size that a request may ask for.")
+    alternatives_limit: int = Field(5, ge=0, description="The most alternatives that a request may ask for.")
+
+    keys: Path | None = Field(None, description="API keys (see fmalloc keys); without it, anybody may translate.")
+    usage: Path | None = Field(None, description="Keeps the characters that keys used this month across restarts.")
+    requests_per_minute: Count | None = Field(
+        None, description="Of each key that says nothing else; of all clients together where no keys are set."
+    )
+    characters_per_minute: Count | None = Field(None, description="The same, for characters.")
+
+    log_format: Literal["text", "json"] = Field("text", description="Lines of text or of JSON.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least.")
+    decisions: Path | None = Field(None, description="A JSON-lines file of routing decisions, for fmalloc route-eval.")
+    decisions_text: bool = Field(False, description="Write source text into it too.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        problems = []
+        if self.beam_size > self.beam_limit:
+            problems.append(f"beam_size {self.beam_size}: expected at most beam_limit, {self.beam_limit}")
+        if self.alternatives_limit >= self.beam_limit:
+            problems.append(
+                f"alternatives_limit {self.alternatives_limit}: expected less than beam_limit, {self.beam_limit}"
+            )
+        if self.body_limit > self.bodies_limit:
+            problems.append(
+                f"body_limit {shown(self.body_limit)}: expected at most bodies_limit, {shown(self.bodies_limit)}"
+            )
+        if self.decisions_text and self.decisions is None:
+            problems.append("decisions_text: expected a file in decisions too")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Connections": (
+        "host", "port", "connections", "header_seconds", "body_seconds", "keep_alive_seconds", "drain_seconds",
+        "page", "cors",
+    ),
+    "Models": ("device", "compute_type", "workers", "threads", "memory", "preload", "poll_seconds"),
+    "Throughput": ("batch_tokens", "batch_wait", "queue_characters", "bodies_limit"),
+    "Limits of a request": ("body_limit", "text_limit", "beam_size", "beam_limit", "alternatives_limit"),
+    "Clients": ("keys", "usage", "requests_per_minute", "characters_per_minute"),
+    "Records": ("log_format", "log_level", "decisions", "decisions_text"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and where each one that is not a default comes from (`--port`, `FMALLOC_PORT`, `serve.yaml`)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any] | None = None, config: Path | None = None) -> "Loaded":
+        """Merge and check `flags` (those given), the environment and the file (`config`, or FMALLOC_CONFIG).
+
+        Raises FmallocError that names all problems at once, each with its source, value and what is allowed.
+        """
+        flags = flags or {}
+        if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
+            config = Path(named)
+        environment = EnvSettingsSource(Settings)()
+        written = _read(config) if config else {}
+        origins = dict.fromkeys(written, str(config))
+        origins |= {name: f"{PREFIX}{name.upper()}" for name in environment}
+        origins |= {name: flag(name) for name in flags}
+        problems = _unknown_variables()
+        try:
+            settings = Settings(**{**written, **environment, **flags})
+        except ValidationError as error:
+            problems += _problems(error, origins)
+        if problems:
+            raise FmallocError("\n".join(problems))
+        return cls(settings, origins)
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a setting."""
+    return "BUNDLES" if name == "bundles" else f"--{name.replace('_', '-')}"
+
+
+def shown(value: object) -> str:
+    """A setting's value as one would write it; empty for what is not set."""
+    if value is None or value == ():
+        return ""
+    if isinstance(value, ByteSize):
+        return next((f"{value // size}{unit}" for unit, size in _SIZES.items() if not value % size), str(int(value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, float):
+        return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
+    return str(value)
+
+
+def metavar(name: str) -> str:
+    """What kind of value a setting takes."""
+    annotation = Settings.model_fields[name].annotation
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    # The innermost types of `Annotated[int, …] | None` and the like, without NoneType.
+    kinds = re.findall(r"ByteSize|tuple|float|int|Path|str", str(annotation))
+    return _METAVARS[kinds[0]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    import yaml
+
+    readers: dict[str, Callable[[bytes], Any]] = {
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".toml": lambda content: tomllib.loads(content.decode()),
+    }
+    if path.suffix not in readers:
+        raise FmallocError(f"{path}: expected a file that ends in {', '.join(readers)}")
+    try:
+        written = readers[path.suffix](path.read_bytes())
+    except OSError as error:
+        raise FmallocError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FmallocError(f"{path}: not {path.suffix[1:].upper()}: {error}") from error
+    if written is None:
+        return {}
+    if not isinstance(written, dict):
+        raise FmallocError(f"{path}: expected settings as `name: value`, found {type(written).__name__}")
+    return {str(name): value for name, value in written.items()}
+
+
+def _unknown_variables() -> list[str]:
+    problems = []
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or variable in _FOREIGN or name.lower() in Settings.model_fields:
+            continue
+        problem = f"{variable}: no such setting{_similar(name.lower())}"
+        problems.append(problem + (_KUBERNETES if _KUBERNETES_LINK.fullmatch(name) else ""))
+    return problems
+
+
+def _problems(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    problems = []
+    for problem in error.errors(include_url=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            problems.append(message)
+            continue
+        key = str(problem["loc"][0])
+        origin = origins.get(key, "default")
+        where = origin if origin in (flag(key), f"{PREFIX}{key.upper()}") else f"{origin}: {key}"
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"{where}: no such setting{_similar(key)}")
+            continue
+        value = repr(problem["input"])
+        value = value if len(value) <= 80 else f"{value[:77]}..."
+        linked = origin == f"{PREFIX}PORT" and value.startswith("'tcp://")
+        problems.append(f"{where}: {message}, found {value}{_KUBERNETES if linked else ''}")
+    return problems
+
+
+def _similar(name: str) -> str:
+    similar = get_close_matches(name, Settings.model_fields, n=1)
+    return f", did you mean {similar[0]}?" if similar else f": known are {', '.join(Settings.model_fields)}"

@@ -1,0 +1,1 @@
+"""Texts as users have them, to sentences that a model reads, and back."""

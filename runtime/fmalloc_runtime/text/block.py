@@ -1,0 +1,76 @@
+"""A run of text that belongs together, with the tags in it and what of it must be kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fmalloc_runtime.text.items import Item, find_items
+from fmalloc_runtime.text.job import Format
+
+TagKind = Literal["open", "close", "point"]
+# Stands in the text for an element that is kept and has no short text of its own.
+OBJECT = "\ufffc"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Markup before character `at` of a block's text, `begin` to `end` of the document.
+
+    `pair` is the same number on a tag that opens and the one that closes it; a point stands alone.
+    """
+
+    kind: TagKind
+    at: int
+    begin: int
+    end: int
+    pair: int = -1
+
+
+@dataclass(frozen=True)
+class Block:
+    """`text` is what a reader sees; its character i is written as `starts[i]` to `ends[i]` of the document.
+
+    `kept`: elements that are not translated.
+    """
+
+    text: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+    tags: tuple[Tag, ...] = ()
+    kept: tuple[Item, ...] = ()
+
+
+def plain_block(text: str) -> Block:
+    """A text without markup."""
+    return Block(text, range(len(text)), range(1, len(text) + 1))
+
+
+def items_of(block: Block, document: str, protect: bool) -> list[Item]:
+    """What of a block must be kept, from left to right, disjoint; elements come first, then what looks like an item.
+
+    An item may have whole elements inside, but never only one tag of a pair.
+    """
+    if not protect:
+        return list(block.kept)
+    edges = sorted({tag.at for tag in block.tags} | {at for item in block.kept for at in (item.begin, item.end)})
+    items = list(block.kept)
+    for (begin, end), kind in find_items(block.text, edges):
+        if any(item.begin < end and begin < item.end for item in block.kept) or _cuts_pair(block.tags, begin, end):
+            continue
+        raw = document[block.starts[begin] : block.ends[end - 1]]
+        items.append(Item(begin, end, kind, block.text[begin:end], raw))
+    return sorted(items, key=lambda item: item.begin)
+
+
+def escape(text: str, kind: Format, space: str = "\u00a0") -> str:
+    """Text as it is written in a document; `space` is written for a space that does not break."""
+    if kind == "text":
+        return text
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("\u00a0", space)
+
+
+def _cuts_pair(tags: Sequence[Tag], begin: int, end: int) -> bool:
+    inside = [tag for tag in tags if begin < tag.at < end and tag.pair >= 0]
+    opened = {tag.pair for tag in inside if tag.kind == "open"}
+    return opened != {tag.pair for tag in inside if tag.kind == "close"}

@@ -1,0 +1,145 @@
+"""Where in a translation the tags and items of its source go."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.text.alignment import Weights
+from fmalloc_runtime.text.tree import Node, Pair, Part, Point
+
+# How much less each further word says about where something stood between words.
+_FADING = 0.6
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Something that is written before target word `at`; the order of several at one place is that of the list."""
+
+    at: int
+    kind: Literal["open", "close", "point"]
+    parts: Sequence[Part]
+    spaced: tuple[bool, bool] = (False, False)
+
+
+def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool]) -> list[Placed]:
+    """Where each node goes, well-formed; `weights` (target words, source words) as word_weights gives them.
+
+    `signs`: which source words, then which target words, are punctuation.
+    """
+    return list(_Placer(weights, signs).run(tree))
+
+
+class _Placer:
+    def __init__(self, weights: Weights, signs: Sequence[bool]) -> None:
+        self._count, self._sources = weights.shape
+        self._sums = np.concatenate([np.zeros((self._count, 1), np.float32), np.cumsum(weights, axis=1)], axis=1)
+        self._weights = weights
+        self._source_signs, self._target_signs = signs[: self._sources], signs[self._sources :]
+
+    def run(self, tree: Sequence[Node]) -> Iterator[Placed]:
+        waiting: list[Placed | tuple[Node, Span]] = list(reversed(self._arrange(tree, 0, self._count)))
+        while waiting:
+            step = waiting.pop()
+            if isinstance(step, Placed):
+                yield step
+                continue
+            node, (begin, end) = step
+            if isinstance(node, Point):
+                yield Placed(begin, "point", node.parts, node.spaced)
+                continue
+            if node.reach != "begin":
+                yield Placed(begin, "open", node.opens)
+            if node.reach != "end":
+                waiting.append(Placed(end, "close", node.closes))
+            waiting.extend(reversed(self._arrange(node.children, begin, end)))
+
+    def _arrange(self, nodes: Sequence[Node], low: int, high: int) -> list[tuple[Node, Span]]:
+        """A span of target words for each node, disjoint, within `low` to `high`, in the order in which they stand."""
+        found: list[tuple[Span, int]] = []
+        free = [(low, high)]
+        for index in sorted(range(len(nodes)), key=lambda index: self._urgency(nodes[index], low, high)):
+            node = nodes[index]
+            if isinstance(node, Point):
+                span = self._gap(node.at, low, high, found)
+            elif node.reach == "both":
+                span = self._run(node, free) or self._gap(node.begin, low, high, found)
+                free = _without(free, span)
+            else:
+                at = self._edge(node, low, high)
+                span, low, high = ((at, high), low, at) if node.reach == "end" else ((low, at), at, high)
+                free = [(low, high)]
+            found.append((span, index))
+        return [(nodes[index], span) for span, index in sorted(found)]
+
+    def _urgency(self, node: Node, low: int, high: int) -> tuple[int, float]:
+        """What must reach an edge comes first, then the surest pairs, then points between them."""
+        if isinstance(node, Point):
+            return 2, 0.0
+        if node.reach != "both" or low == high:
+            return 0, 0.0
+        return 1, -_best_run(self._gains(node), low, high)[0]
+
+    def _gains(self, pair: Pair) -> Weights:
+        """How much more each target word comes from inside than from outside."""
+        gains: Weights = 2 * (self._sums[:, pair.end] - self._sums[:, pair.begin]) - self._sums[:, -1]
+        return gains
+
+    def _run(self, pair: Pair, free: Sequence[Span]) -> Span | None:
+        """The words that come from inside most; None if none is free."""
+        gains = self._gains(pair)
+        runs = [_best_run(gains, *span) for span in free if span[0] < span[1]]
+        if not runs:
+            return None
+        _, begin, end = max(runs)
+        # Punctuation at an edge belongs inside only where the source has it there.
+        while end - begin > 1 and self._target_signs[end - 1] and not self._source_signs[pair.end - 1]:
+            end -= 1
+        while end - begin > 1 and self._target_signs[begin] and not self._source_signs[pair.begin]:
+            begin += 1
+        return begin, end
+
+    def _edge(self, pair: Pair, low: int, high: int) -> int:
+        """Where a pair begins that reaches to the end, or ends that reaches back to the beginning."""
+        gains = self._gains(pair)[low:high]
+        sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])
+        return low + int(sums.argmax())
+
+    def _gap(self, at: int, low: int, high: int, taken: Sequence[tuple[Span, int]]) -> Span:
+        """Between which target words something stands that stood before source word `at`."""
+        words = np.arange(self._sources)
+        sides = np.where(words < at, _FADING ** (at - 1 - words.astype(np.float32)), 0)
+        sides = np.where(words >= at, -(_FADING ** (words.astype(np.float32) - at)), sides)
+        sums = np.concatenate([[0], np.cumsum(self._weights[low:high] @ sides)])
+        wanted = low + at / max(self._sources, 1) * (high - low)
+        if at < self._sources and self._source_signs[-1]:
+            # What stood before the full stop of the source stands before that of the translation.
+            last = self._count
+            while last > low and self._target_signs[last - 1]:
+                last -= 1
+            high = min(high, last)
+        inside = {place for (begin, end), _ in taken for place in range(begin + 1, end)}
+        allowed = [place for place in range(low, high + 1) if place not in inside]
+        best = max(allowed, key=lambda place: (round(float(sums[place - low]), 4), -abs(place - wanted)))
+        return best, best
+
+
+def _best_run(gains: Weights, low: int, high: int) -> tuple[float, int, int]:
+    """The words in a row with the largest sum of gains, one at least: sum, begin, end."""
+    sums = np.concatenate([[0], np.cumsum(gains[low:high])])
+    lowest = np.minimum.accumulate(sums[:-1])
+    end = int((sums[1:] - lowest).argmax()) + 1
+    begin = int(sums[:end].argmin())
+    return float(sums[end] - sums[begin]), low + begin, low + end
+
+
+def _without(free: Sequence[Span], taken: Span) -> list[Span]:
+    rest = []
+    for begin, end in free:
+        if begin <= taken[0] and taken[1] <= end and taken[0] < taken[1]:
+            rest.extend([(begin, taken[0]), (taken[1], end)])
+        else:
+            rest.append((begin, end))
+    return rest

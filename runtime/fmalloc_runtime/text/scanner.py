@@ -1,0 +1,143 @@
+"""Markup as tokens with their places, HTML and XML alike; what is no markup is text."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+TokenKind = Literal["text", "open", "close", "single", "raw"]
+
+_NAME = re.compile(r"[^\W\d][^\s/>\"'=<]*")
+# Inside a tag a quote counts after an equals sign only.
+_SPECIAL = re.compile(r"=\s*([\"'])|([\"'>])")
+_ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": ">", "<!": ">", "</": ">"}
+_XML_ENDS = {**_ENDS, "<?": "?>"}
+_RAW = frozenset({"script", "style", "textarea", "xmp"})
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of markup from character `begin` to before `end`.
+
+    `single`: a comment, an instruction, a declaration or an element that says itself that it is empty; `raw`: an
+    element whose content is not markup, with that content. Names are in lower case in HTML.
+    """
+
+    kind: TokenKind
+    begin: int
+    end: int
+    name: str = ""
+
+
+def scan(text: str, html: bool) -> list[Token]:
+    """Tokens that cover the text without gaps, in linear time."""
+    scanner = _Scanner(text, html)
+    tokens: list[Token] = []
+    at = 0
+    for token in scanner.tags():
+        if token.begin > at:
+            tokens.append(Token("text", at, token.begin))
+        tokens.append(token)
+        at = token.end
+    if at < len(text):
+        tokens.append(Token("text", at, len(text)))
+    return tokens
+
+
+class _Scanner:
+    def __init__(self, text: str, html: bool) -> None:
+        self._text = text
+        self._html = html
+        self._ends = _ENDS if html else _XML_ENDS
+        self._missing: set[str] = set()  # ends that do not come any more
+        self._specials: list[int] = []
+        self._closings: list[int] = []
+
+    def tags(self) -> Iterator[Token]:
+        at = self._text.find("<")
+        while at >= 0:
+            token = self._token(at)
+            if token is not None:
+                yield token
+            at = self._text.find("<", at + 1 if token is None else token.end)
+
+    def _token(self, at: int) -> Token | None:
+        for start, stop in self._ends.items():
+            if self._text.startswith(start, at):
+                return self._bounded(at, start, stop)
+        if (match := _NAME.match(self._text, at + 1)) is None or (end := self._tag_end(match.end())) is None:
+            return None
+        name = self._name(match[0])
+        if self._text[end - 2] == "/":
+            return Token("single", at, end, name)
+        if self._html and name in _RAW:
+            return self._raw(at, end, name)
+        return Token("open", at, end, name)
+
+    def _bounded(self, at: int, start: str, end: str) -> Token | None:
+        name = ""
+        if start == "</":
+            if (match := _NAME.match(self._text, at + 2)) is None:
+                return None
+            name = self._name(match[0])
+        elif start == "<!":
+            if not self._text[at + 2 : at + 3].isalpha():
+                return None
+            bracket = self._text.find("[", at, at + 500)
+            if 0 <= bracket < self._find(">", at):
+                end = "]>"  # a declaration with others in it
+        found = self._find(end, at + len(start))
+        if found < 0:
+            return None
+        return Token("close" if name else "single", at, found + len(end), name)
+
+    def _find(self, wanted: str, at: int) -> int:
+        if wanted in self._missing:
+            return -1
+        found = self._text.find(wanted, at)
+        if found < 0:
+            self._missing.add(wanted)
+        return found
+
+    def _raw(self, begin: int, end: int, name: str) -> Token:
+        closing = f"</{name}"
+        if closing in self._missing:
+            return Token("open", begin, end, name)
+        match = re.compile(rf"{closing}(?=[\s/>])[^>]*>", re.IGNORECASE).search(self._text, end)
+        if match is None:
+            self._missing.add(closing)
+            return Token("open", begin, end, name)
+        return Token("raw", begin, match.end(), name)
+
+    def _name(self, name: str) -> str:
+        return name.lower() if self._html else name
+
+    def _tag_end(self, at: int) -> int | None:
+        """Where the tag ends whose name ends at `at`, quoted values taken into account."""
+        if not self._closings:
+            self._find_closings()
+        found = self._closings[bisect_left(self._specials, at)]
+        return None if found < 0 else found
+
+    def _find_closings(self) -> None:
+        """For each special sign: where a tag ends that is open and outside quotes before it."""
+        found = list(_SPECIAL.finditer(self._text))
+        outside, double, single = -1, -1, -1
+        closings = [outside]
+        for match in reversed(found):
+            opened, bare = match[1], match[2]
+            quote = opened or bare
+            if bare == ">":
+                outside = match.end()
+            else:
+                before = outside
+                if opened:
+                    outside = double if opened == '"' else single
+                if quote == '"':
+                    double = before
+                else:
+                    single = before
+            closings.append(outside)
+        self._specials = [match.start() for match in found]
+        self._closings = closings[::-1]

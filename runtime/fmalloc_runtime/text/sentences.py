@@ -1,0 +1,128 @@
+"""Where sentences begin and end, and where one that is too long can be cut."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import sentencex
+
+from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.text.job import Splitting
+from fmalloc_runtime.text.words import starts_sign
+
+LINE_END = re.compile(r"\r\n|\n|\r")
+# sentencex cannot read wide whitespace beside a full stop (1.0.32), nor half a surrogate pair.
+_WIDE_SPACE = re.compile(r"[^\S\t\n\r ]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_CLAUSE = re.compile(r"[;:,،–—]\s+|[；：，、]")
+_SPACE = re.compile(r"\s+")
+# Only after these a sentence begins without a space before it: a.b is a name.
+_UNSPACED_ENDS = "。．！？｡…」』）”"
+# Its time grows with the square of a line's length in the worst case.
+_LONGEST_LINE = 5_000
+
+
+def sentences(text: str, language: str, splitting: Splitting, whole: Sequence[Span] = ()) -> list[Span]:
+    """Sentences without the whitespace around them; all other characters are in one of them.
+
+    `whole`: spans in order inside which no sentence ends.
+    """
+    cuts = {0, len(text)}
+    if splitting != "none":
+        cuts.update(at for match in LINE_END.finditer(text) for at in match.span())
+    if splitting == "sentences":
+        for begin, end in pairwise(sorted(cuts)):
+            cuts.update(_sentence_ends(text, begin, end, language))
+    inside = _inside(sorted(cuts), whole)
+    return [span for piece in pairwise(sorted(cuts - inside)) for span in strip(text, *piece)]
+
+
+def fitting(text: str, span: Span, whole: Sequence[Span], fits: Callable[[Span], bool]) -> list[Span]:
+    """The span in as many pieces as it takes for each to fit, cut at the best places; whitespace between is left out.
+
+    A single sign or whole that does not fit stays as it is.
+    """
+    pieces, rest = [], [span]
+    while rest:
+        piece = rest.pop()
+        at = None if fits(piece) else _cut(text, *piece, whole)
+        if at is None:
+            pieces.append(piece)
+        else:
+            rest.extend([*strip(text, at, piece[1]), *strip(text, piece[0], at)])
+    return pieces
+
+
+def strip(text: str, begin: int, end: int) -> list[Span]:
+    """The span without whitespace around it; none if nothing is left."""
+    piece = text[begin:end]
+    core = piece.strip()
+    if not core:
+        return []
+    begin += len(piece) - len(piece.lstrip())
+    return [(begin, begin + len(core))]
+
+
+def readable(text: str) -> str:
+    """The text with what UTF-8 cannot express replaced, character by character."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _sentence_ends(text: str, begin: int, end: int, language: str) -> list[int]:
+    ends = []
+    while begin < end:
+        stop = min(begin + _LONGEST_LINE, end)
+        if stop < end and (space := text.rfind(" ", begin + 1, stop)) > 0:
+            stop = space
+        at = begin
+        for sentence in _segment(_WIDE_SPACE.sub(" ", readable(text[begin:stop])), language):
+            at += len(sentence)
+            if at == stop or text[at - 1].isspace() or text[at - 1] in _UNSPACED_ENDS:
+                ends.append(at)
+        if stop < end:
+            ends.pop()
+            # What the window cut goes on in the next one, unless a single sentence filled it.
+            stop = ends[-1] if ends and ends[-1] > begin else stop
+        begin = stop
+    return ends
+
+
+def _segment(text: str, language: str) -> list[str]:
+    if not text.strip():
+        return [text]
+    pieces: list[str] = sentencex.segment(language, text)
+    return pieces if "".join(pieces) == text else [text]
+
+
+def _inside(places: Sequence[int], spans: Sequence[Span]) -> set[int]:
+    found, rest = set(), iter(spans)
+    span = next(rest, None)
+    for place in places:
+        while span is not None and span[1] <= place:
+            span = next(rest, None)
+        if span is not None and span[0] < place:
+            found.add(place)
+    return found
+
+
+def _cut(text: str, begin: int, end: int, whole: Sequence[Span]) -> int | None:
+    """The best place to cut a span: after a clause near its middle, else at a space, else between two signs."""
+    for places in (_clause_ends, _space_ends, _sign_ends):
+        found = places(text, begin, end)
+        inside = _inside(found, whole)
+        if allowed := [at for at in found if begin < at < end and at not in inside]:
+            return min(allowed, key=lambda at: abs(2 * at - begin - end))
+    return None
+
+
+def _clause_ends(text: str, begin: int, end: int) -> list[int]:
+    ends = (match.end() for match in _CLAUSE.finditer(text, begin, end))
+    return [at for at in ends if end - begin <= 4 * (at - begin) <= 3 * (end - begin)]
+
+
+def _space_ends(text: str, begin: int, end: int) -> list[int]:
+    return [match.end() for match in _SPACE.finditer(text, begin, end)]
+
+
+def _sign_ends(text: str, begin: int, end: int) -> list[int]:
+    return [at for at in range(begin + 1, end) if starts_sign(text, at)]

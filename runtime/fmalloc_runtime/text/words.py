@@ -1,0 +1,102 @@
+"""Words and other signs of a text as spans; no sign is ever cut inside a grapheme."""
+
+import unicodedata
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from fmalloc_runtime.offsets import Span
+
+# Scripts that put no spaces between words: each of their characters is a sign of its own.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+_JOINER = "\u200d"
+_INNER = "'’"
+_GROUPING = ".,:"
+_OPENING = "([{<«„‚“‘¿¡"
+_CLOSING = ".,;:!?…)]}>»”’、。，；：！？"
+
+
+def words(text: str, whole: Sequence[Span] = (), cuts: Collection[int] = ()) -> list[Span]:
+    """Words, numbers and single other signs: everything but whitespace.
+
+    `whole`: disjoint spans in order that are one word each; `cuts`: where a word ends even in the middle.
+    """
+    spans: list[Span] = []
+    at = 0
+    for begin, end in (*whole, (len(text), len(text))):
+        spans.extend(_words(text, at, begin, cuts))
+        if begin < end:
+            spans.append((begin, end))
+        at = end
+    return spans
+
+
+def _words(text: str, begin: int, end: int, cuts: Collection[int]) -> list[Span]:
+    spans: list[Span] = []
+    before = "space"
+    for at in range(begin, end):
+        kind = _kind(text[at])
+        if kind == "sign" and before == "word" and at + 1 < end and _inside(text[at - 1], text[at], text[at + 1]):
+            kind = "word"
+        joined = before != "space" and (
+            kind == "mark" or text[at - 1] == _JOINER or (kind == before == "word" and at not in cuts)
+        )
+        if joined:
+            spans[-1] = (spans[-1][0], at + 1)
+        elif kind != "space":
+            spans.append((at, at + 1))
+            before = "sign" if kind == "mark" else kind
+        if kind == "space":
+            before = kind
+    return spans
+
+
+def is_word(text: str) -> bool:
+    """Whether a sign is a word or a number."""
+    return any(map(str.isalnum, text))
+
+
+def has_letters(text: str) -> bool:
+    """Whether there is anything to translate in a text."""
+    return any(map(str.isalpha, text))
+
+
+def is_opening(character: str) -> bool:
+    """Whether no space follows this sign."""
+    return character in _OPENING
+
+
+def is_closing(character: str) -> bool:
+    """Whether no space precedes this sign."""
+    return character in _CLOSING
+
+
+def starts_sign(text: str, at: int) -> bool:
+    """Whether a text may be cut before `at` without cutting a grapheme."""
+    return not 0 < at < len(text) or (_kind(text[at]) != "mark" and text[at - 1] != _JOINER)
+
+
+def _inside(before: str, sign: str, after: str) -> bool:
+    if sign in _INNER:
+        return before.isalpha() and after.isalpha()
+    return sign in _GROUPING and before.isdigit() and after.isdigit()
+
+
+@lru_cache(8192)
+def _kind(character: str) -> str:
+    if character.isspace():
+        return "space"
+    code = ord(character)
+    if unicodedata.category(character)[0] == "M" or character == _JOINER or 0x1F3FB <= code <= 0x1F3FF:
+        return "mark"
+    if any(first <= code <= last for first, last in _UNSPACED):
+        return "sign"
+    return "word" if character.isalnum() or character == "_" else "sign"
