@@ -4,12 +4,14 @@ CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
 BASE_NOTE ?=
 STORE ?= .work/real/store
+BUNDLES ?= .work/demo/bundles
+SCALE_VENV ?= .venv-scale
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check real bench-routing bench-export clean
+.PHONY: help demo test test-scale check real soak bench-routing bench-export bench-server clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -23,8 +25,13 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
 	$(BIN)/python -m examples.demo
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## run the tests, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
+	$(PYTHON) -m venv $(SCALE_VENV)
+	$(SCALE_VENV)/bin/python -m pip install --quiet -e '.[scale]'
+	$(SCALE_VENV)/bin/python -m pytest tests/scale
 
 check: $(READY) ## lint, format, types and import rules
 	$(BIN)/ruff check .
@@ -40,6 +47,12 @@ bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it 
 
 bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
 	$(BIN)/python -m benchmarks.export --store $(STORE) --corpora $(CORPORA)
+
+bench-server: $(READY) ## measure the server; BUNDLES= with two bundles a domain, CORPORA= their text (ten minutes)
+	$(BIN)/python -m benchmarks.server --bundles $(BUNDLES) --corpora $(CORPORA)
+
+soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles a domain (five minutes)
+	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)
 
 clean: ## remove everything made here but the environment
 	rm -rf .work build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

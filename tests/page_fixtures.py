@@ -21,7 +21,6 @@ from starlette.routing import Mount
 
 from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.api.gatekeeper import Gatekeeper
-from fmalloc_runtime.api.page import page_routes
 from fmalloc_runtime.keys import Keys, add_key
 from fmalloc_runtime.server import build
 from fmalloc_runtime.settings import Settings
@@ -113,7 +112,7 @@ def site(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         for path, chosen in settings.items():
             gate = Gatekeeper(Keys(chosen.keys) if chosen.keys else None, chosen, service.metrics)
             stack.callback(gate.close)
-            mounts.append(Mount(path, routes=[*page_routes(), Mount("", create_app(service, chosen, gate))]))
+            mounts.append(Mount(path, create_app(service, chosen, gate)))
         yield Site(stack.enter_context(_running(Starlette(routes=mounts))), key)
 
 

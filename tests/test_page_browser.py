@@ -35,7 +35,7 @@ def test_text_is_translated_as_it_is_typed(visit: Visit, site: Site) -> None:
     wanted = site.translate(TEXT)
     assert visit.text("#output") == wanted["translations"][0]["text"]
     assert visit.text("#badge") == wanted["domain"]["name"] == "it"
-    assert visit.text("#pair") == "German → English"
+    assert (visit.text("#source-label"), visit.text("#target-label")) == ("German", "English")
     assert visit.text("#reason").startswith("Reason: detected. ") and "0.60" in visit.text("#reason")
     rows = visit.page.locator("#scores li").all_text_contents()
     ranked = sorted(wanted["domain"]["scores"].items(), key=lambda pair: -pair[1])
@@ -101,7 +101,7 @@ def test_domains_are_compared_word_by_word(visit: Visit, site: Site) -> None:
     visit.page.get_by_label("it", exact=True).uncheck(force=True)
     expect(visit.page.locator("#status")).to_have_text("2 domains compared.")
     visit.page.get_by_label("kitchen").uncheck(force=True)
-    expect(visit.page.locator("#status")).to_have_text("Choose two domains or more.")
+    expect(visit.page.locator("#status")).to_have_text("Choose two or more.")
     visit.page.get_by_role("button", name="Compare domains").click()
     expect(visit.page.locator("#single")).to_be_visible()
 
@@ -114,6 +114,24 @@ def test_differences(visit: Visit) -> None:
     for parts, (_, text, marked) in zip(results, DIFFERENCES, strict=True):
         assert "".join(part["text"] for part in parts) == text
         assert [part["text"] for part in parts if part["differs"]] == marked, text
+
+
+def test_sentences_are_found_among_tags(visit: Visit) -> None:
+    text = '<p>Ein <b\nclass="x">fettes</b> Wort\n mehr (a*b). Ja?</p> 5 &lt; 6. <br> Ja? 😀!'
+    pieces = ["Ein fettes Wort mehr (a*b).", "Ja?", "nirgends", "", "Ja?", "😀!"]
+    script = "async pieces => (await import('./static/words.js')).placed(...pieces)"
+    parts = visit.page.evaluate(script, [text, pieces, True])
+    assert "".join(part["text"] for part in parts) == text
+    found = [(part["index"], part["text"]) for part in parts if "index" in part]
+    assert found == [(0, text[3 : text.index(" Ja?")]), (1, "Ja?"), (4, "Ja?"), (5, "😀!")]
+    parts = visit.page.evaluate(script, ["Ein <b> und\n< c >.", ["<b> und", "< c >."], False])
+    assert parts == [
+        {"text": "Ein "},
+        {"text": "<b> und", "index": 0},
+        {"text": "\n"},
+        {"text": "< c >.", "index": 1},
+        {"text": ""},
+    ]
 
 
 def test_long_lines_are_compared_in_time(visit: Visit) -> None:

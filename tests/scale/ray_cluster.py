@@ -1,6 +1,7 @@
 """Ray Serve on this machine, started as an operator does: `serve run` with the config of deploy/."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,10 @@ from triton_server import free_port
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "ray" / "serve.yaml"
 _STARTING_SECONDS = 120.0
+# When a replica took bundles over for the first time: that tells replicas apart.
+_LOADED = re.compile(r'^fmalloc_reloads_created\{result="ok"\} (\S+)$', re.MULTILINE)
+# Of so many answers, all come from the same one of two replicas once in 2**39 times.
+SEVERAL = 40
 _REPLICA = "ray::ServeReplica:fmalloc:Translator"
 
 
@@ -40,6 +45,11 @@ class Cluster:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+    def serving(self) -> int:
+        """How many replicas answer."""
+        pages = (httpx.get(f"{self.url}/metrics").text for _ in range(SEVERAL))
+        return len({found for page in pages for found in _LOADED.findall(page)})
 
 
 @contextmanager
@@ -84,7 +94,7 @@ def _wait(cluster: Cluster, replicas: int, process: subprocess.Popen[bytes], log
     deadline = time.monotonic() + _STARTING_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{cluster.url}/readyz").status_code == 200 and len(cluster.replicas()) == replicas:
+            if httpx.get(f"{cluster.url}/readyz").status_code == 200 and cluster.serving() == replicas:
                 return
         except httpx.TransportError:
             pass

@@ -242,7 +242,7 @@ def _self_attention(
 def _looked(graph: Graph, query: str, key: str, mask: str, cross: CrossAttention, heads: int) -> str:
     """Attention (B, tokens, S), float32, as the mean of the first `heads` heads.
 
-    `query` (B, tokens, d), `key` (B, H, S, h), `mask` int32 (B, S). MultiHeadAttention keeps to itself what it computes.
+    `query` (B, tokens, d), `key` (B, H, S, h), `mask` int32 (B, S). MultiHeadAttention itself gives no attention away.
     """
     size = cross.output.weight.shape[1] // cross.heads
     queries = graph.node("Reshape", query, graph.integers(0, 0, cross.heads, size))

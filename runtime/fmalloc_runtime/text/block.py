@@ -1,5 +1,6 @@
 """A run of text that belongs together, with the tags in it and what of it must be kept."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,8 +55,12 @@ def items_of(block: Block, document: str, protect: bool) -> list[Item]:
         return list(block.kept)
     edges = sorted({tag.at for tag in block.tags} | {at for item in block.kept for at in (item.begin, item.end)})
     items = list(block.kept)
+    kept = [(item.begin, item.end) for item in block.kept]
+    places = [tag.at for tag in block.tags]
     for (begin, end), kind in find_items(block.text, edges):
-        if any(item.begin < end and begin < item.end for item in block.kept) or _cuts_pair(block.tags, begin, end):
+        before = bisect_left(kept, (end, 0)) - 1  # the last one that begins before the end
+        inside = block.tags[bisect_right(places, begin) : bisect_left(places, end)]
+        if (before >= 0 and kept[before][1] > begin) or _cuts_pair(inside):
             continue
         raw = document[block.starts[begin] : block.ends[end - 1]]
         items.append(Item(begin, end, kind, block.text[begin:end], raw))
@@ -70,7 +75,6 @@ def escape(text: str, kind: Format, space: str = "\u00a0") -> str:
     return text.replace("\u00a0", space)
 
 
-def _cuts_pair(tags: Sequence[Tag], begin: int, end: int) -> bool:
-    inside = [tag for tag in tags if begin < tag.at < end and tag.pair >= 0]
+def _cuts_pair(inside: Sequence[Tag]) -> bool:
     opened = {tag.pair for tag in inside if tag.kind == "open"}
     return opened != {tag.pair for tag in inside if tag.kind == "close"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmalloc_runtime.offsets import Span
 from fmalloc_runtime.text.alignment import Weights
@@ -12,6 +13,8 @@ from fmalloc_runtime.text.tree import Node, Pair, Part, Point
 
 # How much less each further word says about where something stood between words.
 _FADING = 0.6
+# Where nothing else tells two places apart, the one nearer to the same share of the text wins.
+_TIE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class _Placer:
         self._sums = np.concatenate([np.zeros((self._count, 1), np.float32), np.cumsum(weights, axis=1)], axis=1)
         self._weights = weights
         self._source_signs, self._target_signs = signs[: self._sources], signs[self._sources :]
+        self._last_word = max((at + 1 for at, sign in enumerate(self._target_signs) if not sign), default=0)
 
     def run(self, tree: Sequence[Node]) -> Iterator[Placed]:
         waiting: list[Placed | tuple[Node, Span]] = list(reversed(self._arrange(tree, 0, self._count)))
@@ -60,13 +64,15 @@ class _Placer:
         """A span of target words for each node, disjoint, within `low` to `high`, in the order in which they stand."""
         found: list[tuple[Span, int]] = []
         free = [(low, high)]
+        inside = np.zeros(self._count + 1, dtype=bool)  # places in the middle of a pair
         for index in sorted(range(len(nodes)), key=lambda index: self._urgency(nodes[index], low, high)):
             node = nodes[index]
             if isinstance(node, Point):
-                span = self._gap(node.at, low, high, found)
+                span = self._gap(node.at, low, high, inside)
             elif node.reach == "both":
-                span = self._run(node, free) or self._gap(node.begin, low, high, found)
+                span = self._run(node, free) or self._gap(node.begin, low, high, inside)
                 free = _without(free, span)
+                inside[span[0] + 1 : span[1]] = True
             else:
                 at = self._edge(node, low, high)
                 span, low, high = ((at, high), low, at) if node.reach == "end" else ((low, at), at, high)
@@ -107,22 +113,18 @@ class _Placer:
         sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])
         return low + int(sums.argmax())
 
-    def _gap(self, at: int, low: int, high: int, taken: Sequence[tuple[Span, int]]) -> Span:
+    def _gap(self, at: int, low: int, high: int, inside: NDArray[np.bool_]) -> Span:
         """Between which target words something stands that stood before source word `at`."""
-        words = np.arange(self._sources)
-        sides = np.where(words < at, _FADING ** (at - 1 - words.astype(np.float32)), 0)
-        sides = np.where(words >= at, -(_FADING ** (words.astype(np.float32) - at)), sides)
-        sums = np.concatenate([[0], np.cumsum(self._weights[low:high] @ sides)])
-        wanted = low + at / max(self._sources, 1) * (high - low)
         if at < self._sources and self._source_signs[-1]:
             # What stood before the full stop of the source stands before that of the translation.
-            last = self._count
-            while last > low and self._target_signs[last - 1]:
-                last -= 1
-            high = min(high, last)
-        inside = {place for (begin, end), _ in taken for place in range(begin + 1, end)}
-        allowed = [place for place in range(low, high + 1) if place not in inside]
-        best = max(allowed, key=lambda place: (round(float(sums[place - low]), 4), -abs(place - wanted)))
+            high = max(low, min(high, self._last_word))
+        distance = np.arange(self._sources, dtype=np.float32) - (at - 0.5)
+        sides = -np.sign(distance) * _FADING ** (np.abs(distance) - 0.5)
+        sums = np.concatenate([[0], np.cumsum(self._weights[low:high] @ sides)])
+        wanted = low + at / max(self._sources, 1) * (high - low)
+        sums -= _TIE * np.abs(np.arange(low, high + 1) - wanted)
+        sums[inside[low : high + 1]] = -np.inf
+        best = low + int(sums.argmax())
         return best, best
 
 

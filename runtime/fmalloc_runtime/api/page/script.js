@@ -1,4 +1,4 @@
-// The page: what is chosen, when the server is asked, and what is shown of its answer.
+// What is chosen, when the server is asked, and what is shown of its answer.
 
 import { Refusal, ask, useKey } from "./server.js";
 import * as views from "./views.js";
@@ -13,7 +13,7 @@ let request = new AbortController(); // of the answer that is awaited
 let timer = 0;
 
 const text = () => $("source").value;
-// Milliseconds without a key before a text is translated: to translate a long one in vain costs more.
+// Milliseconds after the last key; a long text that is translated in vain costs more.
 const pause = () => 400 + text().length / 10;
 const names = () => served.domains.map((domain) => domain.name);
 
@@ -21,7 +21,6 @@ async function readDomains() {
   served = await ask("v1/domains");
   const codes = [served.languages.source, served.languages.target].map((code) => code.replace("_", "-"));
   const [source, target] = codes.map(views.languageName);
-  $("pair").textContent = `${source} → ${target}`;
   $("source-label").textContent = source;
   $("target-label").textContent = target;
   $("source").lang = codes[0];
@@ -37,7 +36,8 @@ function readAddress() {
 }
 
 function drawChoice() {
-  views.drawDomains(names(), !!compared, compared || [chosen]);
+  if (compared) views.drawDomains("checkbox", names(), compared);
+  else views.drawDomains("radio", ["auto", ...names()], [chosen]);
   $("compare").setAttribute("aria-pressed", !!compared);
   $("single").hidden = $("wish").hidden = !!compared;
   $("comparison").hidden = true;
@@ -65,7 +65,6 @@ function typed() {
   stop();
   views.drawSource(text(), []);
   if (!text().trim()) return clear();
-  $("output").classList.add("stale");
   if ($("live").checked) timer = setTimeout(translate, pause());
 }
 
@@ -93,8 +92,7 @@ async function translate() {
 }
 
 async function asked(domain, signal, alternatives) {
-  const body = { text: text(), domain, format: $("format").value, alternatives };
-  const answer = await ask("v1/translate", body, signal);
+  const answer = await ask("v1/translate", { text: text(), domain, format: $("format").value, alternatives }, signal);
   return { ...answer.translations[0], domain: answer.domain };
 }
 
@@ -106,20 +104,18 @@ async function translateOne(signal) {
   views.drawRoute(shown.domain, served.threshold, name);
   $("badge").textContent = name;
   $("badge").hidden = $("copy").hidden = false;
-  $("output").classList.remove("stale");
   say(`Translated by ${bundle}.`);
   await refresh([shown.domain]);
 }
 
 async function compare(signal) {
   $("comparison").hidden = compared.length < 2;
-  if (compared.length < 2) return say("Choose two domains or more.");
-  const first = reference(compared);
-  const order = [first, ...compared.filter((name) => name !== first)];
-  const found = await Promise.all(order.map((name) => asked(name, signal)));
+  if (compared.length < 2) return say("Choose two or more.");
+  const order = new Set([reference(compared), ...compared]);
+  const found = await Promise.all([...order].map((name) => asked(name, signal)));
   views.drawComparison(found);
   views.drawRoute(found[0].domain, served.threshold);
-  say(`${order.length} domains compared.`);
+  say(`${found.length} domains compared.`);
   await refresh(found.map((one) => one.domain));
 }
 

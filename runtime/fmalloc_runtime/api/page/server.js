@@ -17,15 +17,14 @@ function plain(status, said, seconds) {
   switch (status) {
     case 0: return "The server cannot be reached. Check the connection and try again.";
     case 403: return key() ? "The server does not know this API key." : "This server asks for an API key.";
-    case 429: return `The server takes no more at the moment. Try again in ${seconds === 1 ? "a second" : `${seconds} seconds`}.`;
+    case 429: return `The server takes no more at the moment. Try again in ${seconds} second${seconds > 1 ? "s" : ""}.`;
   }
   return `The server ${status < 500 ? "cannot take this" : "cannot answer at the moment"}: ${said}.`;
 }
 
 export async function ask(path, body, signal) {
-  const headers = {};
+  const headers = body ? { "Content-Type": "application/json" } : {};
   if (key()) headers.Authorization = `Bearer ${key()}`;
-  if (body) headers["Content-Type"] = "application/json";
   let response, content;
   try {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });

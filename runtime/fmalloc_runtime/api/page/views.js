@@ -1,4 +1,4 @@
-// Drawing answers. What comes from a server or a user becomes text nodes, never markup.
+// Drawing answers. What comes from server or user becomes text nodes, never markup.
 
 import { differences, placed } from "./words.js";
 
@@ -20,11 +20,9 @@ export function languageName(code) {
   }
 }
 
-export function drawDomains(names, comparing, chosen) {
-  const type = comparing ? "checkbox" : "radio";
-  $("chips").replaceChildren(...[...(comparing ? [] : ["auto"]), ...names].map((value) => make("label", { className: "chip" },
+export const drawDomains = (type, names, chosen) =>
+  $("chips").replaceChildren(...names.map((value) => make("label", { className: "chip" },
     make("input", { type, name: "domain", value, checked: chosen.includes(value) }), make("span", {}, value))));
-}
 
 export const drawSource = (text, sentences) =>
   $("mirror").replaceChildren(...spans(text, sentences.map((sentence) => sentence.source)), "\n");
@@ -61,7 +59,6 @@ export function drawRoute({ scores, reason }, threshold, chosen) {
 const card = (name, note, ...children) =>
   make("article", { className: "card" }, make("h3", {}, name, make("small", {}, note)), ...children);
 
-// The others are held against the reference.
 export function drawComparison([reference, ...others]) {
   const column = (name, note, parts) => card(name, note, make("p", { className: "result", dir: "auto" }, ...parts));
   const { name } = reference.domain;
@@ -89,7 +86,7 @@ export function drawBundles(domains) {
 }
 
 function spans(text, pieces) {
-  return placed(text, pieces).map((part) => {
+  return placed(text, pieces, $("format").value === "html").map((part) => {
     if (part.index === undefined) return part.text;
     const span = make("span", { className: "sentence" }, part.text);
     span.dataset.index = part.index;

@@ -43,14 +43,20 @@ function lineDifferences(left, right) {
 }
 
 // [{text, index}] that together are `text`: pieces that stand in it in this order have their index, the rest has none.
-export function placed(text, pieces) {
+// Tags and the width of space count for nothing.
+export function placed(text, pieces, html) {
+  const all = [...text.matchAll(html ? /<[^>]*>|\s+|[^]/g : /\s+|[^]/g)];
+  const letters = all.filter(([letter]) => !/^<[^]/.test(letter));
+  const plain = letters.map(([letter]) => letter.trim() || " ").join("");
   const found = [];
-  let end = 0;
+  let from = 0, end = 0;
   pieces.forEach((piece, index) => {
-    const at = piece ? text.indexOf(piece, end) : -1;
+    const wanted = piece.replace(/\s+/g, " ");
+    const at = wanted ? plain.indexOf(wanted, from) : -1;
     if (at < 0) return;
-    found.push({ text: text.slice(end, at) }, { text: piece, index });
-    end = at + piece.length;
+    from = at + wanted.length;
+    const begin = letters[at].index, last = letters[from - 1];
+    found.push({ text: text.slice(end, begin) }, { text: text.slice(begin, (end = last.index + last[0].length)), index });
   });
   return [...found, { text: text.slice(end) }];
 }
