@@ -13,7 +13,7 @@ from benchmarks.background import repeat, until
 from benchmarks.load import Call, Outcome, open_loop, percentiles, poisson
 from benchmarks.phase import Record, Setting
 from benchmarks.raw import connect, head, message, read_reply
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 
 _SLOW = 100  # of each kind
 _HEADER_SECONDS, _BODY_SECONDS = 3.0, 5.0
@@ -31,7 +31,7 @@ def slow(setting: Setting, record: Record) -> None:
     kinds = (_silent, _dripping_head, _dripping_body, _dripping_chunks, _never_reading)
     load = _load(setting)
     flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS, "--keep-alive-seconds", 2)
-    with serving(setting.bundles, setting.log, *flags) as server:
+    with setting.serve(*flags) as server:
 
         def crowd(turn: int) -> None:
             quiet = _p99(record, open_loop(server.url, load))
@@ -55,7 +55,7 @@ def crowded(setting: Setting, record: Record) -> None:
     """A thousand connections, all open before any of them asks."""
     singles = [call for call in setting.truth.calls if isinstance(call.body.get("q"), str)]
     calls = list(islice(cycle(singles), _CONNECTIONS))
-    with serving(setting.bundles, setting.log) as server:
+    with setting.serve() as server:
 
         def crowd(turn: int) -> None:
             began = time.monotonic()

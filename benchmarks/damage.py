@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.background import repeat, steady, until
 from benchmarks.load import Call, closed_loop
 from benchmarks.phase import Record, Setting
-from benchmarks.serving import Server, make_live, serving
+from benchmarks.serving import Server, make_live
 from fmalloc_runtime.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, TOKENIZER_DIRECTORY, Bundle, LiveIndex
 from fmalloc_runtime.loading import model_bytes
 
@@ -27,7 +27,7 @@ def damaged(setting: Setting, record: Record) -> None:
         ("live.json deleted", (setting.bundles / LIVE_FILE).unlink),
     ]
 
-    with serving(setting.bundles, setting.log, "--poll-seconds", 0.05) as server:
+    with setting.serve("--poll-seconds", 0.05) as server:
 
         def all_cases(_turn: int) -> None:
             with steady(server, record, setting.truth.calls):
@@ -57,7 +57,7 @@ def _case(server: Server, record: Record, setting: Setting, name: str, damage: C
     record.check(f"the old bundles go on serving: {name}", _served(server) == dict(setting.here))
 
 
-def _bundle_damages(setting: Setting) -> list[tuple[str, Callable[[Path], None]]]:
+def _bundle_damages(setting: Setting) -> list[tuple[str, Callable[[Path], object]]]:
     other = setting.source / setting.there[max(setting.there)] / MANIFEST_FILE
     return [
         ("a flipped byte", lambda bundle: _flip(_largest(bundle / MODEL_DIRECTORY))),
@@ -85,7 +85,7 @@ def _live_damages(good: Mapping[str, str]) -> list[tuple[str, bytes]]:
     ]
 
 
-def _offer(setting: Setting, good: Mapping[str, str], damage: Callable[[Path], None]) -> None:
+def _offer(setting: Setting, good: Mapping[str, str], damage: Callable[[Path], object]) -> None:
     domain = next(domain for domain in good if good[domain] != setting.here[domain])
     damage(setting.bundles / good[domain])
     make_live(setting.bundles, good)
@@ -101,7 +101,7 @@ def _unloaded(setting: Setting, record: Record) -> None:
     memory = max(model_bytes(Bundle.read(setting.bundles / name)) for name in setting.here.values())
     path = setting.bundles / setting.here[domain]
     others = [call for call in setting.truth.calls if call.body["domain"] not in (domain, "auto")]
-    with serving(setting.bundles, setting.log, "--memory", memory) as server:
+    with setting.serve("--memory", memory) as server:
         for name, damage in (
             ("removed", lambda: shutil.rmtree(path / MODEL_DIRECTORY)),
             ("truncated", lambda: _truncate(_largest(path / MODEL_DIRECTORY))),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks.load import Call, Outcome
 from benchmarks.phase import Record, Setting
 from benchmarks.raw import connect, message, read_reply
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 
 _ENDINGS = 4
 _CLIENTS = 40
@@ -20,14 +20,14 @@ def ended(setting: Setting, record: Record) -> None:
     """SIGTERM under load: what was accepted is answered, within the time for it, and the exit status tells."""
     seconds = []
     for _ in range(setting.times(_ENDINGS)):
-        with serving(setting.bundles, setting.log, "--drain-seconds", _DRAIN_SECONDS) as server:
+        with setting.serve("--drain-seconds", _DRAIN_SECONDS) as server:
             outcomes, status, took = asyncio.run(_end(server, setting.truth.calls, _CLIENTS))
         statuses = record.judge(outcomes)
         record.check("all that was accepted is answered", statuses[200] == _CLIENTS, statuses)
         record.check("it ends with status 0 in time", status == 0 and took < _DRAIN_SECONDS, (status, took))
         seconds.append(round(took, 2))
     documents = [call for call in setting.truth.calls if call.path == "/v1/translate"]
-    with serving(setting.bundles, setting.log, "--drain-seconds", _SHORT_DRAIN_SECONDS) as server:
+    with setting.serve("--drain-seconds", _SHORT_DRAIN_SECONDS) as server:
         outcomes, status, took = asyncio.run(_end(server, documents, 10 * _CLIENTS))
         record.judge(outcomes, allowed=(0, 503))
     record.check("work that is cut off is told by status 1", status == 1 and took < 5.0, (status, took))

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.background import steady
 from benchmarks.load import closed_loop
 from benchmarks.phase import Record, Setting
-from benchmarks.serving import Server, launch, make_live, serving
+from benchmarks.serving import Server, launch, make_live
 from fmalloc_shared.files import sha256_files
 
 _KILLS = 12
@@ -31,7 +31,7 @@ def killed(setting: Setting, record: Record) -> None:
         path.unlink(missing_ok=True)
     flags = ("--decisions", decisions, "--usage", usage, "--poll-seconds", 0.05)
     before = sha256_files(setting.bundles)
-    with serving(setting.bundles, setting.log, *flags) as server:
+    with setting.serve(*flags) as server:
         starting = server.started_in
     for _ in range(setting.times(_KILLS)):
         process = launch(setting.bundles, setting.log, *flags)
@@ -39,7 +39,7 @@ def killed(setting: Setting, record: Record) -> None:
         process.kill()
         process.wait()
     for turn in range(setting.times(_KILLS // 2)):
-        with serving(setting.bundles, setting.log, *flags) as server:
+        with setting.serve(*flags) as server:
             with steady(server, record, setting.truth.calls, at_once=4, allowed=(0,)):
                 if turn % 2:
                     make_live(setting.bundles, setting.there)
@@ -49,7 +49,7 @@ def killed(setting: Setting, record: Record) -> None:
     record.facts["kills"] = setting.times(_KILLS) + setting.times(_KILLS // 2)
     record.check("bundles have the same bytes", sha256_files(setting.bundles) == before)
     record.check("every line of the decision log is whole", all(map(_is_decision, _lines(decisions))))
-    with serving(setting.bundles, setting.log, *flags) as server:
+    with setting.serve(*flags) as server:
         record.judge(closed_loop(server.url, setting.truth.calls, 2))
         record.look_back(server)
         record.check("it ends well", server.stop() == 0)
@@ -68,7 +68,7 @@ def full_disk(setting: Setting, record: Record) -> None:
 
 
 def _device_full(setting: Setting, record: Record) -> None:
-    with serving(setting.bundles, setting.log, "--decisions", _FULL) as server:
+    with setting.serve("--decisions", _FULL) as server:
         record.judge(closed_loop(server.url, setting.truth.calls, 4))
         record.look_back(server)
         record.check("it ends well", server.stop() == 0)
@@ -76,7 +76,7 @@ def _device_full(setting: Setting, record: Record) -> None:
 
 def _disk_full(setting: Setting, record: Record, disk: Path) -> None:
     decisions, filler = disk / "decisions.jsonl", disk / "filler"
-    with serving(setting.bundles, setting.log, "--decisions", decisions, "--usage", disk / "usage.json") as server:
+    with setting.serve("--decisions", decisions, "--usage", disk / "usage.json") as server:
         record.judge(closed_loop(server.url, setting.truth.calls[:4], 1))
         _fill(filler)
         with steady(server, record, setting.truth.calls):
@@ -95,7 +95,7 @@ def _files_limited(setting: Setting, record: Record) -> None:
     decisions, usage = setting.work / "limited.jsonl", setting.work / "limited.json"
     for path in (decisions, usage):
         path.unlink(missing_ok=True)
-    with serving(setting.bundles, setting.log, "--decisions", decisions, "--usage", usage) as server:
+    with setting.serve("--decisions", decisions, "--usage", usage) as server:
         record.judge(closed_loop(server.url, setting.truth.calls[:4], 1))
         _limit_files(server, decisions.stat().st_size + 100)
         with steady(server, record, setting.truth.calls):

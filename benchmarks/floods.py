@@ -11,7 +11,6 @@ from benchmarks.background import await_idle, repeat, steady, watched
 from benchmarks.load import Call, closed_loop
 from benchmarks.phase import Record, Setting
 from benchmarks.raw import connect, head, message, read_reply
-from benchmarks.serving import serving
 
 _BODY_BYTES = 100 * 10**6
 _BODIES = 8  # of each kind at once
@@ -26,7 +25,7 @@ _LEAVING = 150
 
 def huge_bodies(setting: Setting, record: Record) -> None:
     """Bodies of 100 MB, many at once, while others ask on: 413 or 429, and the memory stays bounded."""
-    with serving(setting.bundles, setting.log) as server:
+    with setting.serve() as server:
 
         def flood(turn: int) -> None:
             with watched(server) as memory, steady(server, record, setting.truth.calls, at_once=1):
@@ -44,7 +43,7 @@ def huge_bodies(setting: Setting, record: Record) -> None:
 def overloaded(setting: Setting, record: Record) -> None:
     """Far more than the queue takes, then clients that leave before they are answered; then all is as before."""
     documents = [call for call in setting.truth.calls if call.path == "/v1/translate"]
-    with serving(setting.bundles, setting.log, "--queue-characters", _QUEUE_CHARACTERS) as server:
+    with setting.serve("--queue-characters", _QUEUE_CHARACTERS) as server:
 
         def flood(turn: int) -> None:
             until = time.monotonic() + _FLOOD_SECONDS

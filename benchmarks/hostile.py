@@ -12,7 +12,7 @@ from benchmarks.background import repeat, steady
 from benchmarks.fuzz import messages
 from benchmarks.phase import Record, Setting
 from benchmarks.raw import send
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 
 _FUZZED = 4000  # a repeat
 _EXAMPLES = 60  # of each operation, and as many again of systematic ones
@@ -32,7 +32,7 @@ _CHECKS = (
 def malformed(setting: Setting, record: Record) -> None:
     """Ten thousand malformed requests while others ask on: no 5xx, and the server goes on as if nothing had been."""
     sent = 0
-    with serving(setting.bundles, setting.log, "--body-seconds", 5, "--header-seconds", 5) as server:
+    with setting.serve("--body-seconds", 5, "--header-seconds", 5) as server:
 
         def attack(turn: int) -> None:
             nonlocal sent

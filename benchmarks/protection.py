@@ -1,7 +1,7 @@
-"""What keeping items costs: `python -m benchmarks.protection --bundles DIR --corpora DIR` writes results/protection.json.
+"""What keeping items costs: `python -m benchmarks.protection --bundles DIR --corpora DIR`.
 
-Sources of each served domain's dev.tsv are translated with the items protected and unprotected: how many sentences
-have items, how many lose one at first, BLEU and chrF, and seconds.
+Writes results/protection.json. Sources of each served domain's dev.tsv are translated with items protected and not:
+how many sentences are asked again without their items, BLEU and chrF where the source has items and where not, seconds.
 """
 
 import time

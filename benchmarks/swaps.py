@@ -3,7 +3,7 @@
 from benchmarks.background import repeat, steady, until
 from benchmarks.load import percentiles
 from benchmarks.phase import Record, Setting
-from benchmarks.serving import Server, make_live, serving
+from benchmarks.serving import Server, make_live
 
 _SWAPS = 50  # a repeat
 _ALL_EVERY = 10
@@ -26,7 +26,7 @@ def swapped(setting: Setting, record: Record) -> None:
         record.check("every swap is seen in /readyz", taken is not None, server.get("/readyz"))
         seconds.append(taken or _PATIENCE)
 
-    with serving(setting.bundles, setting.log, "--poll-seconds", 0.05) as server:
+    with setting.serve("--poll-seconds", 0.05) as server:
 
         def swaps(_turn: int) -> None:
             with steady(server, record, setting.truth.calls):

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles
+from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, write_bundle
 
-from fmalloc_runtime.bundle import Bundle
+from fmalloc_runtime.bundle import Bundle, EngineInfo
 from fmalloc_runtime.engine import Engine, Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.text.job import Batch
 from fmalloc_runtime.translator import Translator
 
-__all__ = ["bundles", "general", "it"]
+__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
 WAIT = 20.0  # seconds that nothing takes if the test passes
 GREEDY = TranslationOptions(beam_size=1)
 
@@ -49,9 +49,9 @@ class WatchedEngine:
         assert self.arrived.acquire(timeout=WAIT)
 
 
-def load(bundles: Path, domain: str) -> Translator:
+def load(bundle: Path) -> Translator:
     """A translator with an engine to watch."""
-    translator = Translator.load(Bundle.open(bundle_of(bundles, domain)), CPU)
+    translator = Translator.load(Bundle.open(bundle), CPU)
     return Translator(translator.bundle, translator.tokenizer, WatchedEngine(translator.engine))
 
 
@@ -76,13 +76,26 @@ def alone(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
 @pytest.fixture
 def it(bundles: Path) -> Translator:
     """The domain `it`, to be watched."""
-    return load(bundles, "it")
+    return load(bundle_of(bundles, "it"))
 
 
 @pytest.fixture
 def general(bundles: Path) -> Translator:
     """The general domain, to be watched."""
-    return load(bundles, "general")
+    return load(bundle_of(bundles, "general"))
+
+
+@pytest.fixture(scope="session")
+def integer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of int8 weights."""
+    engine = EngineInfo(name="ctranslate2", minimum_version="4.0", quantization="int8")
+    return write_bundle(tmp_path_factory.mktemp("int8"), "it", seed=4, model={"quantization": "int8"}, engine=engine)
+
+
+@pytest.fixture
+def integers(integer_bundle: Path) -> Translator:
+    """A model that computes with int8, to be watched."""
+    return load(integer_bundle)
 
 
 LINES = tuple(SENTENCES["it"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-CODE = "from fmalloc_runtime.commands import serve; serve()"
+CODE = "from fmalloc_runtime.__main__ import serve; serve()"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,19 @@ import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
-from batching_fixtures import GREEDY, LINES, WAIT, alone, batch_of, bundles, general, it, watched
+from batching_fixtures import (
+    GREEDY,
+    LINES,
+    WAIT,
+    alone,
+    batch_of,
+    bundles,
+    general,
+    integer_bundle,
+    integers,
+    it,
+    watched,
+)
 
 from fmalloc_runtime.batching import Batcher
 from fmalloc_runtime.engine import TranslationOptions
@@ -14,7 +26,7 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.text.job import Batch
 from fmalloc_runtime.translator import Translator
 
-__all__ = ["bundles", "general", "it"]
+__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
 
 
 @pytest.fixture
@@ -41,6 +53,25 @@ def test_each_gets_what_the_engine_gives_for_it_alone(it: Translator, general: T
     assert any(len(sources) > 5 for sources, _ in watched(it).calls)
 
 
+def test_exact_batches_give_the_same_to_the_last_bit(integers: Translator) -> None:
+    drawn = random.Random(6)
+    words = " ".join(LINES).split()
+    batches = [
+        batch_of(integers, " ".join(drawn.choices(words, k=drawn.randint(1, 5))), options=TranslationOptions(4))
+        for _ in range(150)
+    ]
+    changed = {}
+    for exact in (True, False):
+        batcher = Batcher(workers=1, wait_seconds=0.01, exact=exact)
+        futures = [batcher.submit(integers, batch) for batch in batches]
+        found = [future.result(WAIT) for future in futures]
+        batcher.close(WAIT)
+        changed[exact] = sum(one != alone(integers, batch) for one, batch in zip(found, batches, strict=True))
+    assert changed[True] == 0
+    assert changed[False] > 0
+    assert max(len(sources) for sources, _ in watched(integers).calls[: len(batches)]) > 2
+
+
 def test_nothing_to_translate(it: Translator, batcher: Batcher) -> None:
     assert batcher.submit(it, Batch((), GREEDY)).result(0) == []
     batcher.close(WAIT)
@@ -52,7 +83,7 @@ def test_waiting_sentences_share_the_next_batch(it: Translator, batcher: Batcher
     engine.gate.clear()
     first = batcher.submit(it, batch_of(it, LINES[0]))
     engine.wait_for_call()
-    others = [batcher.submit(it, batch_of(it, line)) for line in LINES[1:4]]
+    others = [batcher.submit(it, batch_of(it, LINES[1])) for _ in range(3)]
     engine.gate.set()
     for future in (first, *others):
         future.result(WAIT)

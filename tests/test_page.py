@@ -7,11 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from api_fixtures import serving
+from runtime_fixtures import bundles
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from fmalloc_runtime.api.page import page_routes
 
+__all__ = ["bundles"]
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "runtime" / "fmalloc_runtime" / "api" / "page"
 FILES = sorted(FOLDER.iterdir())
@@ -74,6 +77,13 @@ def test_a_file_that_the_client_has_is_not_sent_again(client: TestClient) -> Non
 )
 def test_nothing_else_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+def test_the_server_has_the_page_where_it_is_wanted(bundles: Path) -> None:
+    for wanted, status in ((True, 200), (False, 404)):
+        with serving(bundles, load=False, page=wanted) as running:
+            assert [running.client.get(path).status_code for path in PATHS] == [status] * len(PATHS)
+            assert running.client.get("/static/../api/page.py").status_code == 404
 
 
 def test_the_page_is_small() -> None:

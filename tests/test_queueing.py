@@ -4,14 +4,14 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from batching_fixtures import GREEDY, bundles, general, it, watched
+from batching_fixtures import GREEDY, bundles, general, integer_bundle, integers, it, watched
 
 from fmalloc_runtime.engine import TranslationOptions
 from fmalloc_runtime.queueing import Queue, Sentence, Task
 from fmalloc_runtime.text.job import Batch
 from fmalloc_runtime.translator import Translator
 
-__all__ = ["bundles", "general", "it"]
+__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
 TOKENS = 100
 
 
@@ -57,6 +57,21 @@ def test_no_batch_is_over_the_bound_and_every_sentence_goes_once(it: Translator)
     assert all(
         sentence.length == len(sentence.task.batch.sources[sentence.position]) for b in batches for sentence in b
     )
+
+
+def test_exact_batches_hold_equal_lengths_where_padding_matters(it: Translator, integers: Translator) -> None:
+    queue = Queue(TOKENS, 0.0, exact=True)
+    queue.put(task(integers, 20, 21, 20))
+    queue.put(task(integers, 21, 20, 20, 20, 20))
+    assert [lengths(batch) for batch in drained(queue)] == [[20] * 5, [21, 21], [20]]
+    for exact, translator in ((True, it), (False, integers)):
+        queue = Queue(TOKENS, 0.0, exact=exact)
+        queue.put(task(translator, 20, 21))
+        assert lengths(queue.take(0.0, 1)) == [20, 21]
+    watched(integers).device = "cuda"
+    queue = Queue(TOKENS, 0.0, exact=True)
+    queue.put(task(integers, 20, 21))
+    assert lengths(queue.take(0.0, 1)) == [20, 21]
 
 
 def test_options_and_models_never_mix(it: Translator, general: Translator) -> None:

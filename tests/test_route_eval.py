@@ -11,8 +11,8 @@ from test_routing_costs import record as costs_record
 from test_routing_costs import write as write_costs
 
 from fmalloc_runtime.bundle import LiveIndex
+from fmalloc_runtime.commands import route_eval
 from fmalloc_runtime.decisions import DecisionLog
-from fmalloc_runtime.route_eval import route_eval
 from fmalloc_runtime.router import AUTO, Route, Router
 from fmalloc_shared.ngrams import NgramCounts
 

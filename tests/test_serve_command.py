@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from runtime_fixtures import bundle_of, bundles, make_live, own_bundles, write_bundle
 from server_process import CODE, ROOT, serving
 
+from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.bundle import GoldenRecord
-from fmalloc_runtime.commands import serve
 from fmalloc_runtime.keys import add_key
 from fmalloc_runtime.settings import Settings, flag
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 from runtime_fixtures import SENTENCES, SPECIAL, write_sentencepiece, write_tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from fmalloc_runtime.offsets import locate
 from fmalloc_runtime.tokenizer import Tokenizer, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
 
@@ -87,6 +90,29 @@ def test_tokenizers_kind(fast: Tokenizer) -> None:
     assert fast.encode("☃")[1:-1] == ["▁", "☃"]
     assert fast.decode(["eng_Latn", "▁Die", "▁Datei", "</s>"]) == "Die Datei"
     assert fast.target_prefix == ("eng_Latn",)
+
+
+def test_where_tokens_stand_in_their_text(folder: Path, fast: Tokenizer) -> None:
+    for tokenizer in (Tokenizer.load(folder), fast):
+        text = "Die Datei, „Größe“ ﬁn\u00a0😀 Datei"
+        tokens = tokenizer.encode(text)
+        spans = tokenizer.source_spans(text, tokens)
+        assert len(spans) == len(tokens) and spans[-1] == (len(text), len(text))
+        found = {text[begin:end] for begin, end in spans}
+        assert {"Datei", ",", "ﬁ", "😀"} <= found
+        assert spans == sorted(spans)
+        decoded = tokenizer.decode(tokens)
+        targets = tokenizer.target_spans(decoded, tokens)
+        assert len(targets) == len(tokens)
+        assert [decoded[b:e] for b, e in targets].count("Datei") == 2
+
+
+@given(st.text(max_size=40), st.lists(st.text(max_size=5), max_size=20))
+def test_places_are_inside_the_text_and_in_order(text: str, surfaces: list[str]) -> None:
+    spans = locate(text, surfaces)
+    assert len(spans) == len(surfaces)
+    assert all(0 <= begin <= end <= len(text) for begin, end in spans)
+    assert [begin for begin, _ in spans] == sorted(begin for begin, _ in spans)
 
 
 def test_special_tokens_are_dropped_from_output(folder: Path) -> None:

@@ -11,8 +11,9 @@ from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, make_live, own_
 
 from fmalloc_export.__main__ import main as export
 from fmalloc_export.packing.pack import pack
-from fmalloc_export.triton import TritonOptions, write_triton_repository
 from fmalloc_export.triton.command import triton
+from fmalloc_export.triton.options import TritonOptions
+from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle import Bundle
 from fmalloc_runtime.engine import Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError

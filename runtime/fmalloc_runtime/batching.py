@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 
-from fmalloc_runtime.engine import Hypothesis
+from fmalloc_runtime.engine import BATCH_TOKENS, Hypothesis
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.queueing import Queue, Sentence, Task
@@ -18,13 +18,21 @@ class Batcher:
 
     `workers`: batches at once, whatever the number of domains. `batch_tokens`: padded source tokens that a batch may
     hold (a longer sentence goes alone). `wait_seconds`: how long a sentence waits for others while a worker is free.
+    `exact`: where padding matters (Translator.padding_matters), sentences share a batch only if they are equally long.
+    What a sentence translates to then does not depend on what else is asked for; where few wait, batches are smaller.
     """
 
     def __init__(
-        self, workers: int = 1, batch_tokens: int = 2048, wait_seconds: float = 0.003, metrics: Metrics | None = None
+        self,
+        workers: int = 1,
+        batch_tokens: int = BATCH_TOKENS,
+        wait_seconds: float = 0.003,
+        metrics: Metrics | None = None,
+        *,
+        exact: bool = True,
     ) -> None:
         self._metrics = metrics or Metrics()
-        self._queue = Queue(batch_tokens, wait_seconds)
+        self._queue = Queue(batch_tokens, wait_seconds, exact=exact)
         self._changed = threading.Condition(threading.RLock())
         self._open: set[Task] = set()  # neither translated nor given up
         self._free = 0

@@ -1,22 +1,12 @@
-"""The commands of the runtime: what they take and teach; what they do is elsewhere and imported when they run."""
+"""Subcommands of `fmalloc` for those who serve; what they do is imported when they run, so that help comes at once."""
 
-import os
-import sys
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import click
 
-from fmalloc_runtime.settings import SECTIONS, Loaded, Settings, flag, metavar, shown
 from fmalloc_shared.command import Command
 
-_bundles = click.option(
-    "--bundles",
-    type=click.Path(path_type=Path),
-    default=Path("bundles"),
-    show_default=True,
-    help="The directory with live.json.",
-)
+_PATH = click.Path(path_type=Path)
 _keys_file = click.option(
     "--file",
     "path",
@@ -25,135 +15,6 @@ _keys_file = click.option(
     show_default=True,
     help="The file of keys, as fmalloc-serve --keys reads it.",
 )
-
-
-@click.command(cls=Command)
-@click.argument("file", type=click.File("rb"), default="-")
-@_bundles
-@click.option("--domain", default="auto", show_default=True, help="A domain, or auto: detected over the whole input.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "html", "xml"]),
-    default="text",
-    show_default=True,
-    help="text is one sentence a line; the others are read as a whole, and tags stay where they belong.",
-)
-@click.option(
-    "--protect/--no-protect",
-    default=True,
-    show_default=True,
-    help="Keep placeholders, URLs, e-mail addresses and numbers as they are.",
-)
-@click.option("--beam-size", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option(
-    "--threads", type=click.IntRange(min=0), default=0, show_default=True, help="CPU threads (0: the engine's choice)."
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes a GPU if there is one.",
-)
-def translate(
-    file: BinaryIO,
-    bundles: Path,
-    domain: str,
-    format_: Any,
-    protect: bool,
-    beam_size: int,
-    threads: int,
-    device: str,
-) -> None:
-    """Translate FILE or standard input, one sentence a line, UTF-8.
-
-    The domain and why it was chosen go to standard error. A line that is longer than the model can take is translated
-    in parts. Lines for a named domain are translated 256 at a time; with auto, the whole input is read first.
-
-    \b
-    fmalloc-translate --bundles bundles --domain auto < in.txt > out.txt
-    echo "Klicken Sie auf die Maus." | fmalloc-translate --domain it
-    fmalloc-translate --format html --domain it page.html > page.en.html
-    """
-    from fmalloc_runtime.engine import TranslationOptions
-    from fmalloc_runtime.registry import Registry
-    from fmalloc_runtime.router import AUTO, Route
-    from fmalloc_runtime.stream import translate_stream
-    from fmalloc_runtime.text.job import TextOptions
-    from fmalloc_runtime.translator import EngineSettings
-
-    def show(route: Route) -> None:
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in sorted(route.scores.items()))
-        click.echo(f"domain {route.domain} ({route.reason}); {scores}; bundle {route.bundle}", err=True)
-
-    wanted = None if domain == AUTO else (domain,)
-    snapshot = Registry(bundles, EngineSettings(device, intra_threads=threads), preload=wanted).load()
-    options = TextOptions(format=format_, protect=protect, search=TranslationOptions(beam_size))
-    translate_stream(snapshot, file, sys.stdout.buffer, domain, options, show)
-
-
-class _ServeCommand(Command):
-    """A flag for each setting, shown by what it is about."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.params.extend(_option(name) for names in SECTIONS.values() for name in names)
-
-    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The settings in sections, then what else there is."""
-        rest = {
-            parameter.name: parameter for parameter in self.get_params(context) if isinstance(parameter, click.Option)
-        }
-        for title, names in [*SECTIONS.items(), ("Options", tuple(rest))]:
-            found = [rest.pop(name).get_help_record(context) for name in names if name in rest]
-            with formatter.section(title):
-                formatter.write_dl([record for record in found if record])
-
-
-def _option(name: str) -> click.Option:
-    field = Settings.model_fields[name]
-    default = shown(field.default)
-    help_ = f"{field.description}{f'  [{default}]' if default else ''}"
-    if field.annotation is bool:
-        return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}"], default=None, help=help_)
-    return click.Option([flag(name)], metavar=metavar(name), help=help_)
-
-
-@click.command(cls=_ServeCommand)
-@click.argument("bundles", required=False)
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A YAML or TOML file of settings.")
-@click.option("--check", is_flag=True, help="Check settings, keys and bundles, show the settings, and do not serve.")
-def serve(config: Path | None, check: bool, **given: Any) -> None:
-    """Serve the bundles that BUNDLES/live.json names (default: ./bundles) over HTTP.
-
-    \b
-    fmalloc-serve bundles --port 5000
-    curl localhost:5000/translate -H 'Content-Type: application/json' \\
-         -d '{"q": "Guten Tag.", "source": "de", "target": "en", "domain": "auto"}'
-
-    Every setting below is also a variable of the environment (FMALLOC_PORT=5000) and a key of the file that --config or
-    FMALLOC_CONFIG names (port: 5000); a flag wins over a variable, a variable over the file. Bytes may be written 2GB
-    or 64MiB, times 30s or 500ms, lists with commas.
-
-    \b
-    fmalloc-serve --check --config serve.yaml
-
-    SIGTERM and SIGINT let requests finish for as long as --drain-seconds says; a second one ends the server at once.
-    """
-    loaded = Loaded.of({name: value for name, value in given.items() if value is not None}, config)
-    if check:
-        from fmalloc_runtime.checking import check_settings
-
-        click.echo(check_settings(loaded))
-        return
-    from fmalloc_runtime.server import run
-
-    status = run(loaded.settings)
-    if status:
-        # Threads may still be at work on what was cut off; nobody waits for it.
-        sys.stderr.flush()
-        os._exit(status)
 
 
 @click.group()
@@ -220,3 +81,24 @@ def doctor(bundles: Path, as_json: bool) -> None:
         show(findings)
     if not serves(findings):
         raise click.exceptions.Exit(1)
+
+
+@click.command("route-eval", cls=Command)
+@click.argument("log", type=_PATH)
+@click.option("--bundles", type=_PATH, help="Route logged text again, with the bundles that are live there.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the posterior; else that of --bundles, or 0.6.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def route_eval(log: Path, bundles: Path | None, threshold: float | None, as_json: bool) -> None:
+    """Replay the decision log LOG, which fmalloc-serve writes with --decisions.
+
+    Where the log holds text and --bundles are given, that is routed again; elsewhere the logged scores are decided on
+    again. With a routing.json beside the bundles, what decisions are expected to lose is shown too, taking the
+    posteriors for true. Domains that were asked for stay as they were.
+
+    \b
+    fmalloc route-eval decisions.jsonl --threshold 0.8
+    fmalloc route-eval decisions.jsonl --bundles bundles
+    """
+    from fmalloc_runtime.route_eval import evaluate
+
+    evaluate(log, bundles, threshold, as_json=as_json)

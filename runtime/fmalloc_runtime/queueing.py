@@ -53,11 +53,12 @@ class Queue:
     A sentence is tagged with the virtual time at which it would begin if all tasks had equal shares of the workers
     (fair queueing; Demers, Keshav and Shenker 1989). Batches begin with the lowest tag and with the oldest task in
     turn: a line does not wait for a book, nor a book for all the lines that come after it. They are filled with
-    sentences of like length, whatever their tags.
+    sentences of like length, whatever their tags; if `exact`, of equal length where padding matters.
     """
 
-    def __init__(self, batch_tokens: int, wait_seconds: float) -> None:
+    def __init__(self, batch_tokens: int, wait_seconds: float, *, exact: bool = False) -> None:
         self._batch_tokens = batch_tokens
+        self._exact = exact
         self._wait = wait_seconds
         self._groups: dict[_Key, _Group] = {}
         self._time = 0.0  # virtual, in tokens of one task
@@ -73,7 +74,8 @@ class Queue:
         key = task.translator, task.batch.options
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(task.translator.engine.independent)
+            padding = not (self._exact and task.translator.padding_matters)
+            group = self._groups[key] = _Group(mixing=task.translator.engine.independent, padding=padding)
         sentences = []
         tag = self._time
         for position, source in enumerate(task.batch.sources):
@@ -126,10 +128,14 @@ class Queue:
 
 
 class _Group:
-    """Sentences that may share a batch, unless `mixing` is False; a heap for each length."""
+    """Sentences that may share a batch, unless `mixing` is False, with others of any length if `padding`.
 
-    def __init__(self, mixing: bool) -> None:
+    There is a heap for each length.
+    """
+
+    def __init__(self, *, mixing: bool, padding: bool) -> None:
         self.mixing = mixing
+        self._padding = padding
         self.tasks: dict[Task, None] = {}  # with sentences waiting, oldest first
         self.waiting = 0
         self.tokens = 0
@@ -172,7 +178,7 @@ class _Group:
         self._begin(first)
         self._stale += 1  # it may lie anywhere in its heap
         batch, taken, longest = [first], first.length, first.length
-        for length in self._by_distance(first.length) if self.mixing else ():
+        for length in self._company(first.length):
             while taken < tokens and (len(batch) + 1) * max(longest, length) <= padded and self._any(length):
                 sentence = heappop(self._heaps[length])
                 self._begin(sentence)
@@ -181,7 +187,12 @@ class _Group:
         self._tidy()
         return batch
 
-    def _by_distance(self, length: int) -> list[int]:
+    def _company(self, length: int) -> list[int]:
+        """Lengths of sentences that may go with one of this length, the best first."""
+        if not self.mixing:
+            return []
+        if not self._padding:
+            return [length]
         return sorted(self._heaps, key=lambda other: (abs(other - length), -other))
 
     def _begin(self, sentence: Sentence) -> None:

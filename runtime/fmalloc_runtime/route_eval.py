@@ -1,4 +1,4 @@
-"""`fmalloc route-eval`: a decision log replayed, to see what other bundles or another threshold would change."""
+"""A decision log replayed, to see what other bundles or another threshold would change."""
 
 import json
 from collections import Counter
@@ -15,12 +15,10 @@ from fmalloc_runtime.bundle import Bundle, LiveIndex
 from fmalloc_runtime.decisions import Decision, lines_of
 from fmalloc_runtime.router import AUTO, THRESHOLD, Router, detect
 from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE, RoutingCosts
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 _SHOWN_PROBLEMS = 5
-_PATH = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True)
@@ -131,22 +129,8 @@ class Replay:
         }
 
 
-@click.command(cls=Command)
-@click.argument("log", type=_PATH)
-@click.option("--bundles", type=_PATH, help="Route logged text again, with the bundles that are live there.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the posterior; else that of --bundles, or 0.6.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def route_eval(log: Path, bundles: Path | None, threshold: float | None, as_json: bool) -> None:
-    """Replay the decision log LOG, which fmalloc-serve writes with --decisions.
-
-    Where the log holds text and --bundles are given, that is routed again; elsewhere the logged scores are decided on
-    again. With a routing.json beside the bundles, what decisions are expected to lose is shown too, taking the
-    posteriors for true. Domains that were asked for stay as they were.
-
-    \b
-    fmalloc route-eval decisions.jsonl --threshold 0.8
-    fmalloc route-eval decisions.jsonl --bundles bundles
-    """
+def evaluate(log: Path, bundles: Path | None, threshold: float | None, *, as_json: bool) -> None:
+    """Replay a log and print what comes out; FmallocError if there is no decision in it."""
     setup = Setup.of(bundles, threshold)
     replay = Replay()
     for decision in read_decisions(log):
@@ -212,7 +196,3 @@ def _show(record: Mapping[str, Any]) -> None:
         )
     if record["stale"]:
         console.print(record["stale"])
-
-
-if __name__ == "__main__":
-    route_eval(prog_name="fmalloc route-eval")

@@ -73,7 +73,15 @@ def translate(texts: Sequence[str], options: TextOptions, translator: Translator
 
 
 def _run(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+    """As a Batcher does it that is `exact`: neighbours and their lengths change nothing."""
     engine, prefix = translator.engine, translator.tokenizer.target_prefix
-    if engine.independent:
-        return engine.translate(batch.sources, prefix, batch.options)
-    return [engine.translate([source], prefix, batch.options)[0] for source in batch.sources]
+    groups: dict[int, list[int]] = {}
+    for position, source in enumerate(batch.sources):
+        key = position if not engine.independent else len(source) if translator.padding_matters else 0
+        groups.setdefault(key, []).append(position)
+    found: list[tuple[Hypothesis, ...]] = [()] * len(batch.sources)
+    for positions in groups.values():
+        sources = [batch.sources[position] for position in positions]
+        for position, hypotheses in zip(positions, engine.translate(sources, prefix, batch.options), strict=True):
+            found[position] = hypotheses
+    return found

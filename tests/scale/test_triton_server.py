@@ -15,7 +15,8 @@ from triton_server import triton
 from tritonclient.http import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
-from fmalloc_export.triton import TritonOptions, write_triton_repository
+from fmalloc_export.triton.options import TritonOptions
+from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle import Bundle
 from fmalloc_runtime.engine import TranslationOptions
 from fmalloc_runtime.registry import Registry

@@ -6,7 +6,6 @@ from typing import Literal
 import click
 
 from fmalloc_export.triton.options import ROUTER, TritonOptions
-from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_shared.command import Command
 
 _PATH = click.Path(path_type=Path)
@@ -63,5 +62,7 @@ def triton(
 
 def lay_out(bundles: Path, output: Path, options: TritonOptions | None = None, *, force: bool) -> None:
     """Write the repository and say what is in it; see write_triton_repository."""
+    from fmalloc_export.triton.repository import write_triton_repository
+
     for model, version in write_triton_repository(bundles, output, options, force=force).items():
         click.echo(f"{output / model}: version {version}")

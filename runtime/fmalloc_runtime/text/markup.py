@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.entities import html5
+from typing import Literal
 
 from fmalloc_runtime.text.block import OBJECT, Block, Tag
 from fmalloc_runtime.text.items import Item
@@ -49,7 +50,7 @@ class _Element:
     """A token as the reader takes it; `role` says what it does to the text around it."""
 
     token: Token
-    role: str  # text, inline, point, break, keep
+    role: Literal["text", "inline", "point", "break", "keep"]
     pair: int = -1
     last: int = -1  # of a kept element: the index of its last token
 

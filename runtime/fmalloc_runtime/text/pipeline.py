@@ -11,6 +11,9 @@ from fmalloc_runtime.text.segment import Segment, segments_of
 from fmalloc_runtime.text.sentence import Document, Reading, Rendered, Renderer
 from fmalloc_runtime.text.sentences import LINE_END
 
+# Tokens of a source that are never too many where the model has positions for them.
+_SHORTEST_BOUND = 64
+
 
 def plain_lines(texts: Sequence[str], options: TextOptions) -> list[str]:
     """The texts without markup, as lines: what routing scores."""
@@ -30,9 +33,7 @@ def translate_texts(texts: Sequence[str], options: TextOptions, model: Model) ->
         found = yield job.batch([sentence.reading for sentence in sentences], options.search.attention)
         for sentence, hypotheses in zip(sentences, job.spread(found), strict=True):
             sentence.take(hypotheses, job)
-    again = [sentence for sentence in sentences if len(sentence.rendered) < options.search.hypotheses]
-    again = [sentence for sentence in again if sentence.segment.items and not sentence.reading.bare]
-    if again:
+    if again := [sentence for sentence in sentences if sentence.has_lost_items]:
         for sentence in again:
             sentence.reading = Reading(sentence.segment, bare=True)
         found = yield job.batch([sentence.reading for sentence in again], attention=True)
@@ -48,21 +49,28 @@ def _blocks(text: str, options: TextOptions) -> list[Block]:
 class _Sentence:
     """A segment and the translations of it that are good, best first."""
 
-    def __init__(self, segment: Segment, renderer: Renderer) -> None:
-        self.segment = segment
-        self.reading = Reading(segment, bare=False)
+    def __init__(self, reading: Reading, renderer: Renderer) -> None:
+        self.segment = reading.segment
+        self.reading = reading
         self.rendered: list[Rendered] = []
         self._renderer = renderer
-        self._first_failed = False
+        self._failed: list[bool] = []
+
+    @property
+    def has_lost_items(self) -> bool:
+        """Whether another translation, without the items, would help."""
+        return any(self._failed) and bool(self.segment.items) and not self.reading.bare
 
     def take(self, hypotheses: Sequence[Hypothesis], job: "_Job") -> None:
         """Keep of the hypotheses those that kept what they should have."""
         tokens = job.encode(self.reading.text)
         found = [self._renderer.render(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
-        if self.reading.bare and self._first_failed:
+        if self._failed[:1] == [True]:
             self.rendered, found = [], [*found[:1], *self.rendered, *found[1:]]
-        self._first_failed = bool(found) and found[0] is None
-        self.rendered.extend(rendered for rendered in found if rendered is not None)
+        self._failed = [rendered is None for rendered in found]
+        for rendered in found:
+            if rendered is not None and all(rendered.written.raw != other.written.raw for other in self.rendered):
+                self.rendered.append(rendered)
 
 
 @dataclass
@@ -99,6 +107,8 @@ class _Job:
     def __init__(self, options: TextOptions, model: Model) -> None:
         self._options = options
         self._model = model
+        # Half of the model's positions, so that no translation is cut for being longer than its source.
+        self._longest = max(model.maximum_length // 2, min(model.maximum_length, _SHORTEST_BOUND))
         self._tokens: dict[str, tuple[str, ...]] = {}
         self._order: list[tuple[str, ...]] = []
 
@@ -120,7 +130,7 @@ class _Job:
             for block in _blocks(text, self._options)
             for segment in segments_of(block, text, language, self._options, self._fits)
         ]
-        return _Document(document, [_Sentence(segment, renderer) for segment in segments])
+        return _Document(document, [_Sentence(self._reading(segment), renderer) for segment in segments])
 
     def batch(self, readings: Sequence[Reading], attention: bool) -> Batch:
         """What to ask of the model for these; equal sentences are asked once."""
@@ -136,7 +146,12 @@ class _Job:
         return [by_source[source] for source in self._order]
 
     def _fits(self, segment: Segment) -> bool:
-        readings = [Reading(segment, bare=False)]
-        if segment.items:
-            readings.append(Reading(segment, bare=True))
-        return all(len(self.encode(reading.text)) <= self._model.maximum_length for reading in readings)
+        return self._short(Reading(segment, bare=True))
+
+    def _reading(self, segment: Segment) -> Reading:
+        """With its items, or without them at once where that is too long."""
+        whole = Reading(segment, bare=False)
+        return whole if self._short(whole) else Reading(segment, bare=True)
+
+    def _short(self, reading: Reading) -> bool:
+        return len(self.encode(reading.text)) <= self._longest

@@ -13,6 +13,8 @@ from fmalloc_runtime.text.tree import Node, Pair, Part, Point
 
 # How much less each further word says about where something stood between words.
 _FADING = 0.6
+# What all words before and after a place say about it, against what the two beside it say.
+_WHOLE = 0.5
 # Where nothing else tells two places apart, the one nearer to the same share of the text wins.
 _TIE = 1e-5
 
@@ -41,7 +43,7 @@ class _Placer:
         self._sums = np.concatenate([np.zeros((self._count, 1), np.float32), np.cumsum(weights, axis=1)], axis=1)
         self._weights = weights
         self._source_signs, self._target_signs = signs[: self._sources], signs[self._sources :]
-        self._last_word = max((at + 1 for at, sign in enumerate(self._target_signs) if not sign), default=0)
+        self._source_end, self._target_end = _words_end(self._source_signs), _words_end(self._target_signs)
 
     def run(self, tree: Sequence[Node]) -> Iterator[Placed]:
         waiting: list[Placed | tuple[Node, Span]] = list(reversed(self._arrange(tree, 0, self._count)))
@@ -111,21 +113,31 @@ class _Placer:
         """Where a pair begins that reaches to the end, or ends that reaches back to the beginning."""
         gains = self._gains(pair)[low:high]
         sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])
+        if pair.begin < pair.end and low < high:  # then it is around one word at least
+            sums[0 if pair.reach == "begin" else -1] = -np.inf
         return low + int(sums.argmax())
 
     def _gap(self, at: int, low: int, high: int, inside: NDArray[np.bool_]) -> Span:
         """Between which target words something stands that stood before source word `at`."""
-        if at < self._sources and self._source_signs[-1]:
-            # What stood before the full stop of the source stands before that of the translation.
-            high = max(low, min(high, self._last_word))
+        if at > self._source_end:  # among the signs that end the source: as far from the end of the translation
+            low = max(low, min(high, self._count - (self._sources - at)))
+        elif self._source_end < self._sources:
+            high = max(low, min(high, self._target_end))
         distance = np.arange(self._sources, dtype=np.float32) - (at - 0.5)
-        sides = -np.sign(distance) * _FADING ** (np.abs(distance) - 0.5)
-        sums = np.concatenate([[0], np.cumsum(self._weights[low:high] @ sides)])
+        before = self._weights[low:high] @ (-np.sign(distance) * _FADING ** (np.abs(distance) - 0.5))
+        scores = _WHOLE * np.concatenate([[0], np.cumsum(before)])
+        scores[1:] += before
+        scores[:-1] -= before
         wanted = low + at / max(self._sources, 1) * (high - low)
-        sums -= _TIE * np.abs(np.arange(low, high + 1) - wanted)
-        sums[inside[low : high + 1]] = -np.inf
-        best = low + int(sums.argmax())
+        scores -= _TIE * np.abs(np.arange(low, high + 1) - wanted)
+        scores[inside[low : high + 1]] = -np.inf
+        best = low + int(scores.argmax())
         return best, best
+
+
+def _words_end(signs: Sequence[bool]) -> int:
+    """Where the punctuation begins that ends a text."""
+    return max((at + 1 for at, sign in enumerate(signs) if not sign), default=0)
 
 
 def _best_run(gains: Weights, low: int, high: int) -> tuple[float, int, int]:

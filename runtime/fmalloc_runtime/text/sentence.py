@@ -78,18 +78,21 @@ class Reading:
         if not self.needs_attention:
             return list(zip(text, range(len(text)), strict=True))
         found: list[tuple[str, int]] = []
-        at = 0
-        for item in (*self.taken, None):
-            begin = len(text) if item is None else item.begin
-            _append(found, text, at, begin)
-            at = begin if item is None else item.end
+        at, apart = 0, False
+        gone = {(item.begin, item.end) for item in self.taken} | {(tag.at, tag.at) for tag in self.segment.tags}
+        for begin, end in (*sorted(gone), (len(text), len(text))):
+            _append(found, text, at, begin, apart=apart)
+            at, apart = end, begin < end
         while found and found[-1][0].isspace():
             found.pop()
         return found
 
 
-def _append(found: list[tuple[str, int]], text: str, begin: int, end: int) -> None:
-    """Add a stretch of text behind something that was taken out, with one space at most between what is left."""
+def _append(found: list[tuple[str, int]], text: str, begin: int, end: int, *, apart: bool) -> None:
+    """Add a stretch of text behind a tag or item that was taken out, with one space at most between what is left.
+
+    `apart`: whether words that now touch would be one.
+    """
     for at in range(begin, end):
         character = text[at]
         if character.isspace() and (not found or found[-1][0].isspace()):
@@ -97,7 +100,7 @@ def _append(found: list[tuple[str, int]], text: str, begin: int, end: int) -> No
         if at == begin and found:
             if found[-1][0].isspace() and is_closing(character):
                 found.pop()
-            elif found[-1][0].isalnum() and character.isalnum():
+            elif apart and found[-1][0].isalnum() and character.isalnum():
                 found.append((" ", at))
         found.append((character, at))
 
