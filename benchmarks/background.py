@@ -13,8 +13,8 @@ from benchmarks.load import Call, Outcome, closed_loop
 from benchmarks.phase import Record
 from benchmarks.serving import Server
 
-# Growth of the resident size that is no leak: buffers of the engine, and arenas of the allocator, one a thread, grow
-# with the first load of each kind. From the first repeat to the second little of that is left.
+# Growth of the resident size that is no leak: buffers of the engine grow with the largest batch that it has seen. That
+# is over after the first repeat; what is left then is fragmentation.
 GROWTH_MB = 64.0
 LEAK_MB = 16.0
 _SAMPLE_SECONDS = 0.02

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import cycle, islice
 from threading import Thread
 
@@ -15,7 +15,8 @@ from benchmarks.phase import Record, Setting
 from benchmarks.raw import connect, head, message, read_reply
 from benchmarks.serving import Server
 
-_SLOW = 100  # of each kind
+_SLOW = 100  # of each kind but those that never read, who cost the server what they make it answer first
+_UNREADING = 20
 _HEADER_SECONDS, _BODY_SECONDS = 3.0, 5.0
 _SLACK_SECONDS = 5.0
 _DRIP_SECONDS = 0.5
@@ -23,20 +24,22 @@ _RATE, _LOAD_SECONDS = 10.0, 8.0
 # Slow clients cost the event loop something, and the client's side of all this shares the machine.
 FACTOR, _FLOOR_SECONDS = 3.0, 0.1
 _CONNECTIONS = 1000
-_TIMES_UNREAD = 400
+_TIMES_UNREAD = 100
+_BUFFERED = 4096
 
 
 def slow(setting: Setting, record: Record) -> None:
     """Clients that drip heads and bodies, say nothing, or never read: all are cut off, and others do not notice."""
-    kinds = (_silent, _dripping_head, _dripping_body, _dripping_chunks, _never_reading)
+    counts = dict.fromkeys((_silent, _dripping_head, _dripping_body, _dripping_chunks), setting.times(_SLOW))
+    counts[_never_reading] = setting.times(_UNREADING)
     load = _load(setting)
-    flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS, "--keep-alive-seconds", 2)
+    flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS)
     with setting.serve(*flags) as server:
 
         def crowd(turn: int) -> None:
             quiet = _p99(record, open_loop(server.url, load))
             ended: Counter[str] = Counter()
-            thread = Thread(target=lambda: ended.update(asyncio.run(_all(server, kinds, setting.times(_SLOW)))))
+            thread = Thread(target=lambda: ended.update(asyncio.run(_all(server, counts))))
             thread.start()
             crowded = _p99(record, open_loop(server.url, load))
             thread.join()
@@ -48,7 +51,7 @@ def slow(setting: Setting, record: Record) -> None:
             record.check("their connections are closed", gone is not None, _connections(server))
 
         repeat(server, record, setting.truth.calls, crowd)
-        record.facts["slow_clients"] = setting.times(_SLOW) * len(kinds)
+        record.facts["slow_clients"] = sum(counts.values())
 
 
 def crowded(setting: Setting, record: Record) -> None:
@@ -95,8 +98,8 @@ async def _at_once(url: str, calls: Sequence[Call]) -> list[Outcome]:
 _Client = Callable[[str], Awaitable[str]]
 
 
-async def _all(server: Server, kinds: Sequence[_Client], count: int) -> Counter[str]:
-    """So many clients of each kind at once; how they ended."""
+async def _all(server: Server, counts: Mapping[_Client, int]) -> Counter[str]:
+    """So many clients of each kind, all at once; how they ended."""
 
     async def client(kind: _Client) -> str:
         limit = _HEADER_SECONDS + _BODY_SECONDS + 2 * _SLACK_SECONDS
@@ -109,7 +112,7 @@ async def _all(server: Server, kinds: Sequence[_Client], count: int) -> Counter[
             how = "cut off"
         return f"{getattr(kind, '__name__', '').strip('_')}: {how}"
 
-    return Counter(await asyncio.gather(*(client(kind) for kind in kinds for _ in range(count))))
+    return Counter(await asyncio.gather(*(client(kind) for kind, count in counts.items() for _ in range(count))))
 
 
 async def _silent(url: str) -> str:
@@ -153,7 +156,7 @@ async def _drip(url: str, start: bytes, rest: bytes) -> str:
 
 async def _never_reading(url: str) -> str:
     """Ask for a long answer over and over and read none; the server ends it, or not."""
-    reader, writer = await connect(url)
+    reader, writer = await connect(url, buffered=_BUFFERED)
     try:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(head("GET", "/openapi.json", []) * _TIMES_UNREAD)

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 _TIMEOUT = aiohttp.ClientTimeout(total=300)
+_KEEP_ALIVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ async def _closed_loop(url: str, calls: Iterable[Call], at_once: int) -> list[Ou
 
 
 def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0))
+    # An idle connection is left before the server closes it, which would fail a request that is on its way just then.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+    return aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector)
 
 
 async def _make(session: aiohttp.ClientSession, url: str, call: Call, began: float, due: float) -> Outcome:

@@ -16,9 +16,13 @@ from benchmarks.truth import Truth
 
 # A server that is not at fault may say these: too much at once (429, DeepL's 529), not ready (503).
 ANNOUNCED = frozenset({503, 529})
-# glibc gives freed memory back at once: what stays resident is in use, and not kept by the allocator for the next time.
-# Left to itself it keeps about 100 MB more, and grows in steps of tens of MB for a while, which hides a leak.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+# glibc shares one arena between all threads and gives freed memory back at once, so that what stays resident is in use.
+# Left to itself it keeps about 100 MB more, and an arena a thread fragments for a while: that would hide a leak.
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "1048576",
+}
 _WITH_RETRY = frozenset({429, 529})
 _SAMPLES = 5
 

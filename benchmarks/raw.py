@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,10 +33,19 @@ class Reply:
 NO_REPLY = Reply(0, {}, b"")
 
 
-async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the server at `url`."""
+async def connect(url: str, buffered: int | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the server at `url`; the system takes about `buffered` bytes of answers that are not read."""
     parts = urlsplit(url)
-    return await asyncio.open_connection(parts.hostname, parts.port, limit=_LINE_LIMIT)
+    connection = socket.socket()
+    if buffered is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffered)
+    connection.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
+    except BaseException:
+        connection.close()
+        raise
+    return await asyncio.open_connection(sock=connection, limit=_LINE_LIMIT)
 
 
 async def send(url: str, message: bytes, seconds: float) -> Reply:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ class Truth:
         bundle = outcome.answer["domain"]["bundle"]
         found = _texts(outcome.answer)
         expected = self.texts[_key(outcome.call)].get(bundle)
+        if found == expected:
+            return None
+        where = f"{bundle}, {_key(outcome.call)[:200]}"
         if expected is None:
-            return f"{_key(outcome.call)[:200]}: {bundle} never takes this"
-        return None if found == expected else f"{bundle}: {_key(outcome.call)[:200]}: {found}, expected {expected}"
+            return f"{where}: this bundle never takes that"
+        differing = [pair for pair in zip_longest(found, expected) if pair[0] != pair[1]]
+        return f"{where}: found {differing[0][0]!r}, expected {differing[0][1]!r}"
 
 
 def learn_truth(bundles: Path, sides: Sequence[Mapping[str, str]], log: Path) -> dict[str, dict[str, list[str]]]:

@@ -26,7 +26,7 @@ class WatchedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.device = engine.device
-        self.independent = True
+        self.mixing = engine.mixing
         self.calls: list[tuple[list[tuple[str, ...]], TranslationOptions]] = []
         self.poison: str | None = None
         self.gate = threading.Event()
@@ -43,6 +43,11 @@ class WatchedEngine:
         if any(self.poison in source for source in sources):
             raise EngineError(f"{self.poison} cannot be translated")
         return self._engine.translate(sources, target_prefix, options)
+
+    def shut(self) -> None:
+        """Let no call pass from now on, and count those that come."""
+        self.arrived = threading.Semaphore(0)
+        self.gate.clear()
 
     def wait_for_call(self) -> None:
         """Until a call stands before the shut gate."""

@@ -80,7 +80,7 @@ def test_nothing_to_translate(it: Translator, batcher: Batcher) -> None:
 
 def test_waiting_sentences_share_the_next_batch(it: Translator, batcher: Batcher) -> None:
     engine = watched(it)
-    engine.gate.clear()
+    engine.shut()
     first = batcher.submit(it, batch_of(it, LINES[0]))
     engine.wait_for_call()
     others = [batcher.submit(it, batch_of(it, LINES[1])) for _ in range(3)]
@@ -93,7 +93,7 @@ def test_waiting_sentences_share_the_next_batch(it: Translator, batcher: Batcher
 
 def test_a_cancelled_job_leaves_the_queue_and_is_never_run(it: Translator, batcher: Batcher) -> None:
     engine = watched(it)
-    engine.gate.clear()
+    engine.shut()
     running = batcher.submit(it, batch_of(it, LINES[0]))
     engine.wait_for_call()
     gone, kept = batcher.submit(it, batch_of(it, LINES[1], LINES[2])), batcher.submit(it, batch_of(it, LINES[3]))
@@ -110,7 +110,7 @@ def test_a_cancelled_job_leaves_the_queue_and_is_never_run(it: Translator, batch
 
 def test_one_bad_sentence_fails_its_own_job_only(it: Translator, batcher: Batcher) -> None:
     engine = watched(it)
-    engine.gate.clear()
+    engine.shut()
     batcher.submit(it, batch_of(it, LINES[0]))
     engine.wait_for_call()
     good = [batch_of(it, line) for line in LINES[1:3]]
@@ -152,7 +152,7 @@ def test_a_broken_engine_does_not_stop_the_workers(it: Translator, batcher: Batc
 def test_no_more_batches_at_once_than_workers(it: Translator, general: Translator) -> None:
     batcher = Batcher(workers=2, wait_seconds=0.0)
     for translator in (it, general):
-        watched(translator).gate.clear()
+        watched(translator).shut()
     futures = [
         batcher.submit(translator, batch_of(translator, line, options=TranslationOptions(beam)))
         for translator in (it, general)
@@ -180,7 +180,7 @@ def test_closing_drains_what_is_queued_and_takes_nothing_new(it: Translator) -> 
 
 def test_closing_is_bounded(it: Translator, batcher: Batcher) -> None:
     engine = watched(it)
-    engine.gate.clear()
+    engine.shut()
     running = batcher.submit(it, batch_of(it, LINES[0]))
     engine.wait_for_call()
     waiting = batcher.submit(it, batch_of(it, LINES[1]))

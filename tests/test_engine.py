@@ -196,3 +196,12 @@ def test_the_engine_refuses_what_it_has_no_positions_for(translator: Translator)
     tokens = Tokenizer.load(translator.bundle.tokenizer).encode("e" * 200)
     with pytest.raises(EngineError, match=r"model: CTranslate2 failed: No position encodings"):
         translator.engine.translate([tokens], (), TranslationOptions())
+
+
+def test_integers_share_batches_of_one_length(bundles: Path) -> None:
+    model = bundle_of(bundles, "it") / "model"
+    mixing = {
+        compute_type: CTranslate2Engine(model, "cpu", compute_type, 1, maximum_length=MAXIMUM_LENGTH).mixing
+        for compute_type in ("default", "float32", "int8")
+    }
+    assert mixing == {"default": "any", "float32": "any", "int8": "equal"}

@@ -106,7 +106,7 @@ def test_it_searches_and_attends_as_ctranslate2_does(twins: Twins, options: Tran
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
 def test_a_batch_translates_as_its_sentences_alone(model: Emitted, tmp_path: Path, quantization: str) -> None:
     engine = engine_of(emitted(model.domain, tmp_path / "model", quantization).directory)
-    assert engine.independent
+    assert engine.mixing == "any"
     sources = model.source_tokens()
     for beam_size in (1, 4):
         options = TranslationOptions(beam_size, max_length=40, hypotheses=beam_size, attention=True)
@@ -131,8 +131,8 @@ def test_int8_bundles_of_earlier_exporters_depend_on_the_batch_and_say_so(
     monkeypatch.setattr(Graph, "linear", one_scale_for_all)
     directory = emitted(model.domain, tmp_path / "model", "int8").directory
     engine = engine_of(directory)
-    assert not engine.independent
-    assert not engine_of(tmp_path / "nowhere", files=tree_bytes(directory)).independent
+    assert engine.mixing == "none"
+    assert engine_of(tmp_path / "nowhere", files=tree_bytes(directory)).mixing == "none"
     sources = model.source_tokens()
     batch = engine.translate(sources, model.target_prefix, OPTIONS)
     alone = [engine.translate([source], model.target_prefix, OPTIONS)[0] for source in sources]

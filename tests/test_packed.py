@@ -138,7 +138,7 @@ def test_a_bundle_that_is_packed_while_it_is_loaded_loads(small: Path, monkeypat
     unpacked(small)
     bundle = Bundle.open(delta_of_plain(small))
     files = Bundle.model_files
-    calls = []
+    calls: list[object] = []
 
     def then_packed(self: Bundle) -> object:
         found = files(self)

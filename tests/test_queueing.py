@@ -59,7 +59,7 @@ def test_no_batch_is_over_the_bound_and_every_sentence_goes_once(it: Translator)
     )
 
 
-def test_exact_batches_hold_equal_lengths_where_padding_matters(it: Translator, integers: Translator) -> None:
+def test_exact_batches_hold_equal_lengths_where_others_matter(it: Translator, integers: Translator) -> None:
     queue = Queue(TOKENS, 0.0, exact=True)
     queue.put(task(integers, 20, 21, 20))
     queue.put(task(integers, 21, 20, 20, 20, 20))
@@ -68,7 +68,7 @@ def test_exact_batches_hold_equal_lengths_where_padding_matters(it: Translator, 
         queue = Queue(TOKENS, 0.0, exact=exact)
         queue.put(task(translator, 20, 21))
         assert lengths(queue.take(0.0, 1)) == [20, 21]
-    watched(integers).device = "cuda"
+    watched(integers).mixing = "any"
     queue = Queue(TOKENS, 0.0, exact=True)
     queue.put(task(integers, 20, 21))
     assert lengths(queue.take(0.0, 1)) == [20, 21]
@@ -87,7 +87,7 @@ def test_equal_options_of_different_requests_mix(it: Translator) -> None:
 
 
 def test_one_sentence_a_batch_where_neighbours_change_a_translation(it: Translator) -> None:
-    watched(it).independent = False
+    watched(it).mixing = "none"
     queue = Queue(TOKENS, wait_seconds=5.0)
     queue.put(task(it, 5, 5, 5))
     assert [lengths(queue.take(0.0, 1)) for _ in range(3)] == [[5]] * 3

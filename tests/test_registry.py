@@ -1,5 +1,6 @@
 """Snapshots of what live.json names, swapped whole."""
 
+import json
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from test_routing_costs import NAMES, record
 
 from fmalloc_runtime import registry as registry_module
 from fmalloc_runtime.bundle import Bundle, GoldenRecord, Languages, LiveIndex
@@ -17,6 +19,8 @@ from fmalloc_runtime.errors import NotReadyError, UnknownDomainError
 from fmalloc_runtime.loading import model_bytes
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.router import THRESHOLD
+from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE
 from fmalloc_runtime.snapshot import Snapshot
 from fmalloc_runtime.translator import Translator
 from fmalloc_shared.errors import FmallocError
@@ -243,6 +247,7 @@ def test_a_watcher_takes_over_what_comes_and_survives_anything(
         monkeypatch.setattr(LiveIndex, "of", broken)
         (own_bundles / "live.json").write_bytes(good)
         until(lambda: "unforeseen" in caplog.text)
+        until(lambda: registry.failure == "unforeseen")
         monkeypatch.setattr(LiveIndex, "of", read)
         point_at(own_bundles, new.name)
         until(lambda: registry.snapshot().bundles["it"].name == new.name)
@@ -321,10 +326,17 @@ def test_files_that_vanish_fail_their_own_domain(own_bundles: Path) -> None:
 def test_a_threshold_that_was_measured_is_taken_over(own_bundles: Path) -> None:
     registry = Registry(own_bundles, CPU)
     registry.load()
-    (own_bundles / "routing.json").write_text("{}")
+    it = registry.snapshot().load("it")
+    path = own_bundles / ROUTING_COSTS_FILE
+    path.write_text("{}")
     registry.refresh()
     assert registry.failure is not None and "routing.json" in registry.failure
-    assert registry.snapshot().router.threshold == 0.6
+    assert registry.snapshot().router.threshold == THRESHOLD
+    path.write_text(json.dumps(record(bundles={domain: bundle_of(own_bundles, domain).name for domain in NAMES})))
+    registry.refresh()
+    assert registry.failure is None
+    assert registry.snapshot().router.threshold == 0.45
+    assert registry.snapshot().load("it") is it
 
 
 def test_requests_during_swaps_see_whole_snapshots(own_bundles: Path) -> None:

@@ -20,6 +20,7 @@ from fmalloc_runtime.errors import NotReadyError, OverloadedError, UnknownDomain
 from fmalloc_runtime.loading import model_bytes
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.registry import Registry
+from fmalloc_runtime.route_eval import read_decisions
 from fmalloc_runtime.service import Answer, Job, Service
 from fmalloc_runtime.text.job import TextOptions
 from fmalloc_runtime.translator import Translator
@@ -115,6 +116,18 @@ def test_the_context_routes_and_is_not_translated(served: Served) -> None:
     assert helped.weight > plain.weight
 
 
+def test_what_is_logged_is_what_the_router_read(served: Served, tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    served.service.decisions = DecisionLog(log, keep_text=True)
+    marked = Job((f"<p>{LINE}</p>",), context="Im Menü.", options=replace(PLAIN, format="html"))
+    asyncio.run(served.service.translate(marked))
+    served.service.decisions.close()
+    (decision,) = read_decisions(log)
+    assert decision.text is not None
+    assert [text.strip() for text in decision.text] == [LINE, "Im Menü."]
+    assert served.service.route(marked).scores == served.registry.snapshot().router.route(decision.text).scores
+
+
 def test_nothing_to_translate_asks_no_engine(served: Served) -> None:
     answer = asyncio.run(served.service.translate(job("", " \n\t", domain="auto")))
     assert texts(answer) == ["", " \n\t"]
@@ -149,7 +162,7 @@ def test_more_than_fits_is_refused_and_what_is_answered_makes_room(own_bundles: 
     engine = served.engine("it")
 
     async def ask() -> None:
-        engine.gate.clear()
+        engine.shut()
         first = [asyncio.create_task(service.translate(job(LINE))) for _ in range(2)]
         await at(engine)
         with pytest.raises(OverloadedError) as refused:
@@ -167,7 +180,7 @@ def test_a_cancelled_request_leaves_the_queue(served: Served) -> None:
     engine.calls.clear()
 
     async def ask() -> None:
-        engine.gate.clear()
+        engine.shut()
         both = (PLAIN, replace(PLAIN, search=TranslationOptions(beam_size=2)))
         running = [asyncio.create_task(served.service.translate(Job((LINE,), "it", options=each))) for each in both]
         await at(engine)
@@ -192,7 +205,7 @@ def test_a_request_finishes_on_the_model_that_it_began_with(served: Served, own_
     engine = served.engine("it")
 
     async def ask() -> tuple[Answer, Answer]:
-        engine.gate.clear()
+        engine.shut()
         old = asyncio.create_task(served.service.translate(job(LINE)))
         await at(engine)
         swap(own_bundles, write_bundle(own_bundles, "it", seed=9).name)
@@ -278,7 +291,7 @@ def test_closing_fails_what_is_not_translated_in_time(served: Served) -> None:
     engine = served.engine("it")
 
     async def ask() -> None:
-        engine.gate.clear()
+        engine.shut()
         waiting = asyncio.create_task(served.service.translate(job(LINE)))
         await at(engine)
         await asyncio.to_thread(served.batcher.close, 0.01)

@@ -207,7 +207,7 @@ class Failing:
 
     def __init__(self, translator: Translator, source: str) -> None:
         self._engine, self._source = translator.engine, translator.encode(source)
-        self.device, self.independent = translator.engine.device, translator.engine.independent
+        self.device, self.mixing = translator.engine.device, translator.engine.mixing
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions

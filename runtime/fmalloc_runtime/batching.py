@@ -18,7 +18,8 @@ class Batcher:
 
     `workers`: batches at once, whatever the number of domains. `batch_tokens`: padded source tokens that a batch may
     hold (a longer sentence goes alone). `wait_seconds`: how long a sentence waits for others while a worker is free.
-    `exact`: where padding matters (Translator.padding_matters), sentences share a batch only if they are equally long.
+    `exact`: where its neighbours' lengths can change a translation (Engine.mixing), only equally long ones share a
+    batch.
     What a sentence translates to then does not depend on what else is asked for; where few wait, batches are smaller.
     """
 

@@ -68,9 +68,14 @@ class DecisionLog:
             except OSError as error:
                 raise FmallocError(f"{path}: decisions cannot be logged there: {error.strerror}") from error
 
+    @property
+    def on(self) -> bool:
+        """Whether decisions are logged."""
+        return self._path is not None
+
     def record(self, asked: str, texts: Sequence[str], route: Route) -> None:
         """Log how `texts`, routed together, were routed; the request's id is the current one. Never raises."""
-        if self._path is None:
+        if not self.on:
             return
         line = self._line(asked, texts, route)
         with self._lock:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from fmalloc_shared.errors import FmallocError
 BATCH_TOKENS = 2048
 # CTranslate2 fills its beams up with hypotheses of -1e10 (over the length) where there are no others.
 _IMPOSSIBLE = -1e6
+
+
+Mixing = Literal["any", "equal", "none"]
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,34 @@ class Hypothesis:
 class Engine(Protocol):
     """Translates tokens; safe to call from several threads at once.
 
-    `independent`: whether a source translates the same alone and beside others.
+    `mixing`: which sources can share a batch without changing each other's translations: any, those of equal length
+    (padding changes the last bits of sums, which rounding to integers can turn into other words), or none.
     """
 
     device: str
-    independent: bool
+    mixing: Mixing
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
     ) -> list[tuple[Hypothesis, ...]]:
         """The best hypotheses of each source, best first. Sources carry their own prefix and end token; none is cut."""
         ...
+
+
+def translate_exactly(
+    engine: Engine, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
+) -> list[tuple[Hypothesis, ...]]:
+    """As Engine.translate, in as many calls as it takes for no source to change another's translation."""
+    groups: dict[int, list[int]] = {}
+    for position, source in enumerate(sources):
+        key = {"any": 0, "equal": len(source), "none": position}[engine.mixing]
+        groups.setdefault(key, []).append(position)
+    found: list[tuple[Hypothesis, ...]] = [()] * len(sources)
+    for positions in groups.values():
+        batch = [sources[position] for position in positions]
+        for position, hypotheses in zip(positions, engine.translate(batch, target_prefix, options), strict=True):
+            found[position] = hypotheses
+    return found
 
 
 class CTranslate2Engine:
@@ -97,7 +117,6 @@ class CTranslate2Engine:
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self.device = device
-        self.independent = True
         self._model = model
         self._maximum_length = maximum_length
         try:
@@ -111,6 +130,9 @@ class CTranslate2Engine:
             )
         except (RuntimeError, ValueError) as error:
             raise FmallocError(f"{model}: CTranslate2 cannot load it on {device}: {error}") from error
+        # On a GPU the size of a batch changes the last bits just as well, and nothing but batches of one would help.
+        integers = self._translator.compute_type.startswith("int")
+        self.mixing: Mixing = "equal" if integers and device == "cpu" else "any"
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions

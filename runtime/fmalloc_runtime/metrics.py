@@ -58,6 +58,9 @@ class Metrics:
             "1 while the live.json that is there could not be taken over, else 0.",
             registry=self.registry,
         )
+        self.decisions_lost = Gauge(
+            "fmalloc_decisions_lost", "Routing decisions that could not be logged.", registry=self.registry
+        )
         self.loaded = Gauge(
             "fmalloc_loaded", "1 where the domain's model is in memory, else 0.", ("domain",), registry=self.registry
         )

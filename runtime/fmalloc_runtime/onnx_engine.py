@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from fmalloc_runtime.beam import BeamSearch, Output
-from fmalloc_runtime.engine import BATCH_TOKENS, Hypothesis, TranslationOptions
+from fmalloc_runtime.engine import BATCH_TOKENS, Hypothesis, Mixing, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.onnx_model import VOCABULARY_FILE, OnnxModel, import_onnxruntime
 from fmalloc_shared.errors import FmallocError
@@ -39,7 +39,7 @@ class OnnxEngine:
         self._path = model
         self._model = OnnxModel(model, device, intra_threads, files)
         self.device = self._model.device
-        self.independent = self._model.independent
+        self.mixing: Mixing = "any" if self._model.independent else "none"
         self._maximum_length = maximum_length
         self._free = BoundedSemaphore(inter_threads)
         vocabulary = self._model.vocabulary

@@ -53,7 +53,7 @@ class Queue:
     A sentence is tagged with the virtual time at which it would begin if all tasks had equal shares of the workers
     (fair queueing; Demers, Keshav and Shenker 1989). Batches begin with the lowest tag and with the oldest task in
     turn: a line does not wait for a book, nor a book for all the lines that come after it. They are filled with
-    sentences of like length, whatever their tags; if `exact`, of equal length where padding matters.
+    sentences of like length, whatever their tags; if `exact`, of equal length where others would change a translation.
     """
 
     def __init__(self, batch_tokens: int, wait_seconds: float, *, exact: bool = False) -> None:
@@ -74,8 +74,9 @@ class Queue:
         key = task.translator, task.batch.options
         group = self._groups.get(key)
         if group is None:
-            padding = not (self._exact and task.translator.padding_matters)
-            group = self._groups[key] = _Group(mixing=task.translator.engine.independent, padding=padding)
+            mixing = task.translator.engine.mixing
+            padding = mixing == "any" or (mixing == "equal" and not self._exact)
+            group = self._groups[key] = _Group(mixing=mixing != "none", padding=padding)
         sentences = []
         tag = self._time
         for position, source in enumerate(task.batch.sources):

@@ -11,12 +11,13 @@ from fmalloc_runtime.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.loading import Models
 from fmalloc_runtime.metrics import Metrics
-from fmalloc_runtime.router import THRESHOLD, Router
+from fmalloc_runtime.router import Router
 from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE, RoutingCosts
 from fmalloc_runtime.snapshot import Snapshot
 from fmalloc_runtime.translator import EngineSettings
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
+from fmalloc_shared.ngrams import NgramCounts
 
 __all__ = ["Registry", "Snapshot"]
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Registry:
         before, self._stamp = self._snapshot, self._read_stamp()
         try:
             snapshot = self._read(before)
-        except FmallocError as error:
+        except Exception as error:
             self._failure, self._failed_at = str(error), time.monotonic()
             self._metrics.reloads.labels("failed").inc()
             self._metrics.failing.set(1)
@@ -141,7 +142,7 @@ class Registry:
             domain: before.counts[domain] if before and bundle.name in known else bundle.routing()
             for domain, bundle in bundles.items()
         }
-        router = Router(counts, index.domains, self._threshold(index))
+        router = self._router(counts, index)
         return Snapshot(bundles, counts, router, pairs.pop(), self._models)
 
     def _verify(self, bundle: Bundle, before: Snapshot | None) -> None:
@@ -177,13 +178,13 @@ class Registry:
             bundles.items(), key=lambda item: (first.index(item[0]) if item[0] in first else len(first), item[0])
         )
 
-    def _threshold(self, index: LiveIndex) -> float:
+    def _router(self, counts: Mapping[str, NgramCounts], index: LiveIndex) -> Router:
         costs = RoutingCosts.of(self._bundles)
         if costs is None:
-            return THRESHOLD
+            return Router(counts, index.domains)
         if stale := costs.stale(index.domains):
             _log.warning("%s", stale)
-        return costs.threshold
+        return Router(counts, index.domains, costs.threshold, f"by {ROUTING_COSTS_FILE}")
 
     def _read_stamp(self) -> _Stamp:
         """Of live.json, of the routing costs, and of the directory, which tells that bundles came or went."""

@@ -37,7 +37,7 @@ def build(settings: Settings) -> Service:
     engines = EngineSettings(settings.device, settings.compute_type, settings.threads, workers)
     metrics = Metrics()
     registry = Registry(settings.bundles, engines, settings.memory, settings.preload, metrics)
-    batcher = Batcher(workers, settings.batch_tokens, settings.batch_wait, metrics)
+    batcher = Batcher(workers, settings.batch_tokens, settings.batch_wait, metrics, exact=settings.exact)
     decisions = DecisionLog(settings.decisions, settings.decisions_text)
     return Service(registry, batcher, Admission(settings.queue_characters, metrics), metrics, decisions)
 

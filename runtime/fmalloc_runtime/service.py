@@ -77,13 +77,11 @@ class Service:
         self.admission = admission
         self.metrics = metrics
         self.decisions = decisions
+        metrics.decisions_lost.set_function(lambda: decisions.lost)
 
     def route(self, job: Job, snapshot: Snapshot | None = None) -> Route:
         """Which domain's model takes the job, and why; nothing is translated."""
-        lines = plain_lines(job.texts, job.options)
-        if job.context:
-            lines = [*lines, *plain_lines((job.context,), TextOptions())]
-        return (snapshot or self.registry.snapshot()).router.route(lines, job.domain)
+        return (snapshot or self.registry.snapshot()).router.route(_routed_lines(job), job.domain)
 
     async def translate(self, job: Job) -> Answer:
         """Translate a job. Raises a RequestError, OverloadedError among them, before anything is translated.
@@ -96,7 +94,8 @@ class Service:
             snapshot, route, lease = await self._lease(job, seconds)
             try:
                 self.metrics.routes.labels(route.domain, "no" if job.domain == AUTO else "yes").inc()
-                self.decisions.record(job.domain, job.texts, route)
+                if self.decisions.on:
+                    self.decisions.record(job.domain, _routed_texts(job), route)
                 translations = await self._translate(job, lease.ready.result(), seconds)
             finally:
                 lease.release()
@@ -141,7 +140,19 @@ class Service:
             seconds["inference"] += time.perf_counter() - submitted - queued
 
     async def _step(self, job: Job, work: Callable[[], _T]) -> _T:
-        return work() if job.characters <= _INLINE_CHARACTERS else await run_sync(work)
+        return work() if job.weight <= _INLINE_CHARACTERS else await run_sync(work)
+
+
+def _routed_lines(job: Job) -> list[str]:
+    """What the router reads: without markup, with the context."""
+    lines = plain_lines(job.texts, job.options)
+    return [*lines, *plain_lines((job.context,), TextOptions())] if job.context else lines
+
+
+def _routed_texts(job: Job) -> list[str]:
+    """The same, text by text, as it is logged."""
+    texts = ["\n".join(plain_lines((text,), job.options)) for text in job.texts]
+    return [*texts, job.context] if job.context else texts
 
 
 async def _done(future: Future[_T]) -> _T:

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
 
     batch_tokens: Count = Field(2048, description="Most padded source tokens in a batch.")
     batch_wait: Seconds = Field(0.003, description="How long a batch waits for company.")
+    exact: bool = Field(True, description="Translate alike whatever others ask: int8 batches on CPUs hold one length.")
     queue_characters: Count = Field(2_000_000, description="Characters in work at once; beyond them 429.")
     bodies_limit: ByteSize = Field(ByteSize(64 * 2**20), gt=0, description="Bytes of all bodies at once; beyond: 429.")
 
@@ -132,7 +133,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "page", "cors",
     ),
     "Models": ("device", "compute_type", "workers", "threads", "memory", "preload", "poll_seconds"),
-    "Throughput": ("batch_tokens", "batch_wait", "queue_characters", "bodies_limit"),
+    "Throughput": ("batch_tokens", "batch_wait", "exact", "queue_characters", "bodies_limit"),
     "Limits of a request": ("body_limit", "text_limit", "beam_size", "beam_limit", "alternatives_limit"),
     "Clients": ("keys", "usage", "requests_per_minute", "characters_per_minute"),
     "Records": ("log_format", "log_level", "decisions", "decisions_text"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc_runtime.bundle import Bundle, Languages
-from fmalloc_runtime.engine import Hypothesis
+from fmalloc_runtime.engine import Hypothesis, translate_exactly
 from fmalloc_runtime.loading import Lease, Models
 from fmalloc_runtime.router import AUTO, Route, Router
 from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation
@@ -73,15 +73,4 @@ def translate(texts: Sequence[str], options: TextOptions, translator: Translator
 
 
 def _run(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
-    """As a Batcher does it that is `exact`: neighbours and their lengths change nothing."""
-    engine, prefix = translator.engine, translator.tokenizer.target_prefix
-    groups: dict[int, list[int]] = {}
-    for position, source in enumerate(batch.sources):
-        key = position if not engine.independent else len(source) if translator.padding_matters else 0
-        groups.setdefault(key, []).append(position)
-    found: list[tuple[Hypothesis, ...]] = [()] * len(batch.sources)
-    for positions in groups.values():
-        sources = [batch.sources[position] for position in positions]
-        for position, hypotheses in zip(positions, engine.translate(sources, prefix, batch.options), strict=True):
-            found[position] = hypotheses
-    return found
+    return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)

@@ -59,15 +59,6 @@ class Translator:
         """Tokens that the model has positions for."""
         return self.bundle.manifest.maximum_length
 
-    @property
-    def padding_matters(self) -> bool:
-        """Whether sources of other lengths in the same batch may change a translation.
-
-        Padding changes the last bits of sums. Rounded to integers that can become another word; on a GPU, the size of
-        a batch changes them just as well.
-        """
-        return self.engine.device == "cpu" and self.bundle.manifest.engine.quantization.startswith("int")
-
     def encode(self, text: str) -> list[str]:
         """The tokens that the engine reads."""
         return self.tokenizer.encode(text)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmalloc_runtime.engine import Hypothesis
+from fmalloc_runtime.engine import Hypothesis, translate_exactly
 from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.pipeline import translate_texts
 from fmalloc_runtime.translator import Translator
@@ -75,7 +75,4 @@ def _translate(translator: Translator, group: Sequence[_Course]) -> None:
 
 
 def _search(translator: Translator, batch: Batch) -> Found:
-    prefix = translator.tokenizer.target_prefix
-    if translator.engine.independent:
-        return translator.engine.translate(batch.sources, prefix, batch.options)
-    return [translator.engine.translate([source], prefix, batch.options)[0] for source in batch.sources]
+    return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)

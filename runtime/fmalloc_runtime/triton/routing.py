@@ -8,8 +8,8 @@ from typing import Any
 
 from fmalloc_runtime.bundle import ROUTING_FILE, Bundle, LiveIndex
 from fmalloc_runtime.errors import RequestError
-from fmalloc_runtime.router import THRESHOLD, Router
-from fmalloc_runtime.routing_costs import RoutingCosts
+from fmalloc_runtime.router import Router
+from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE, RoutingCosts
 from fmalloc_runtime.text.pipeline import plain_lines
 from fmalloc_runtime.triton.tensors import (
     BUNDLE,
@@ -85,4 +85,6 @@ def read_router(folder: Path) -> Router:
             raise FmallocError(f"{path}: sha256 is {found}, expected {expected}")
         counts[domain] = bundle.routing()
     costs = RoutingCosts.of(folder)
-    return Router(counts, index.domains, THRESHOLD if costs is None else costs.threshold)
+    if costs is None:
+        return Router(counts, index.domains)
+    return Router(counts, index.domains, costs.threshold, f"by {ROUTING_COSTS_FILE}")
