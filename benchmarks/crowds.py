@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import cycle, islice
 from threading import Thread
 
@@ -19,6 +19,7 @@ _SLOW = 100  # of each kind but those that never read, who cost the server what 
 _UNREADING = 20
 _HEADER_SECONDS, _BODY_SECONDS = 3.0, 5.0
 _SLACK_SECONDS = 5.0
+_ARRIVAL_SECONDS = 2.0
 _DRIP_SECONDS = 0.5
 _RATE, _LOAD_SECONDS = 10.0, 8.0
 # Slow clients cost the event loop something, and the client's side of all this shares the machine.
@@ -30,7 +31,9 @@ _BUFFERED = 4096
 
 def slow(setting: Setting, record: Record) -> None:
     """Clients that drip heads and bodies, say nothing, or never read: all are cut off, and others do not notice."""
-    counts = dict.fromkeys((_silent, _dripping_head, _dripping_body, _dripping_chunks), setting.times(_SLOW))
+    counts: dict[_Client, int] = dict.fromkeys(
+        (_silent, _dripping_head, _dripping_body, _dripping_chunks), setting.times(_SLOW)
+    )
     counts[_never_reading] = setting.times(_UNREADING)
     load = _load(setting)
     flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS)
@@ -95,13 +98,14 @@ async def _at_once(url: str, calls: Sequence[Call]) -> list[Outcome]:
             writer.transport.abort()
 
 
-_Client = Callable[[str], Awaitable[str]]
+_Client = Callable[[str], Coroutine[None, None, str]]
 
 
 async def _all(server: Server, counts: Mapping[_Client, int]) -> Counter[str]:
-    """So many clients of each kind, all at once; how they ended."""
+    """So many clients of each kind, who come within a few seconds and stay together; how they ended."""
 
-    async def client(kind: _Client) -> str:
+    async def client(kind: _Client, delay: float) -> str:
+        await asyncio.sleep(delay)
         limit = _HEADER_SECONDS + _BODY_SECONDS + 2 * _SLACK_SECONDS
         try:
             async with asyncio.timeout(limit):
@@ -112,7 +116,10 @@ async def _all(server: Server, counts: Mapping[_Client, int]) -> Counter[str]:
             how = "cut off"
         return f"{getattr(kind, '__name__', '').strip('_')}: {how}"
 
-    return Counter(await asyncio.gather(*(client(kind) for kind, count in counts.items() for _ in range(count))))
+    clients = [
+        client(kind, _ARRIVAL_SECONDS * number / count) for kind, count in counts.items() for number in range(count)
+    ]
+    return Counter(await asyncio.gather(*clients))
 
 
 async def _silent(url: str) -> str:

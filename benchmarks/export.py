@@ -168,7 +168,7 @@ def main(store_path: Path, corpora: Path, work: Path, build_only: bool, chosen: 
         "real speed": lambda: measure_real_speed(store, corpora, work / "real"),
         "disk": lambda: disk.measure(store, corpora, work / "disk"),
     }
-    text = _all_text(corpora)
+    text = all_text(corpora)
     corpus = read_corpus(corpora / DOMAIN, _LANGUAGES)
     for part in PARTS:
         action = build if build_only else measure_shape
@@ -189,7 +189,8 @@ def main(store_path: Path, corpora: Path, work: Path, build_only: bool, chosen: 
     console.print(f"wrote {write_results('export', payload, goals(results))}")
 
 
-def _all_text(corpora: Path) -> list[Pair]:
+def all_text(corpora: Path) -> list[Pair]:
+    """The training pairs of all domains."""
     return [pair for path in sorted(corpora.glob("*/train.tsv")) for pair in read_pairs(path, _LANGUAGES)]
 
 

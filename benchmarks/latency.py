@@ -41,7 +41,7 @@ def measure_switch(setting: Setting) -> dict[str, Any]:
         for turn in range(_SWITCHES):
             domain = names[turn % len(names)]
             for kind in ("to_load", "loaded"):
-                call = Call(0, "/v1/translate", body([setting.texts[domain][0]], domain, setting.beam))
+                call = Call(0, "/v1/translate", body([setting.texts[domain][0]], domain, setting))
                 (outcome,) = closed_loop(server.url, [call], 1)
                 all_answered([outcome])
                 seconds[kind].append(outcome.seconds)
