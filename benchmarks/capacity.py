@@ -67,8 +67,8 @@ def measure_saturation(setting: Setting) -> dict[str, Any]:
     """Sentences a second: one call of translate_batch on tokens, and two servers, in turns.
 
     The servers are the default one (`exact`) and one with --no-exact (`padded`). All loads but one are plain, so that
-    they are what translate_batch does; `as clients send` is LibreTranslate's endpoint, which splits sentences and protects
-    numbers and placeholders.
+    they are what translate_batch does; `as clients send` is LibreTranslate's endpoint, which splits sentences and
+    protects numbers and placeholders.
     """
     bare = _bare(setting)
     loads = _loads(setting)

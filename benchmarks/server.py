@@ -103,7 +103,8 @@ def _texts(bundles: Path, corpora: Path) -> dict[str, list[str]]:
         if not path.is_file():
             raise FmallocError(f"{path}: no such file; {domain} is live in {bundles}")
         lines = [line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()]
-        texts[domain] = list(dict.fromkeys(line for line in lines if line.strip()))
+        # What holds no letter is not translated at all.
+        texts[domain] = list(dict.fromkeys(line for line in lines if any(map(str.isalpha, line))))
     return texts
 
 

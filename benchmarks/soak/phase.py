@@ -12,7 +12,7 @@ import click
 
 from benchmarks.load import Outcome
 from benchmarks.serving import Server, make_live, serving
-from benchmarks.truth import Truth
+from benchmarks.soak.truth import Truth
 
 # A server that is not at fault may say these: too much at once (429, DeepL's 529), not ready (503).
 ANNOUNCED = frozenset({503, 529})

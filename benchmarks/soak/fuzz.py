@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.raw import head
+from benchmarks.soak.raw import head
 
 _JSON = "Content-Type: application/json"
 _FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -87,19 +87,24 @@ def broken_http(draw: random.Random) -> Iterator[bytes]:
     ):  # fmt: skip
         yield line + b"\r\nHost: x\r\nConnection: close\r\n\r\n"
     for header in (
-        b"No colon", b": no name", b"A\x00b: c", b"A: b\x00c", b" folded: a", b"A: b\r\n folded", b"A : b", b"X: " + b"a" * 70_000,
+        b"No colon", b": no name", b"A\x00b: c", b"A: b\x00c", b" folded: a", b"A: b\r\n folded", b"A : b",
+        b"X: " + b"a" * 70_000,
         b"\r\n".join(b"X-%d: y" % number for number in range(3000)), b"Content-Length: -1", b"Content-Length: 1e3",
         b"Content-Length: " + b"9" * 30, b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: 5, 5",
-        b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked, chunked",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: chunked, chunked",
         b"Transfer-Encoding: \xff", b"Host: y", b"Expect: 100-continue\r\nContent-Length: 10", b"Expect: nonsense",
         b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x", b"Upgrade: h2c\r\nConnection: Upgrade",
-        b"X-Request-ID: " + b"\xff" * 300, b"Authorization: DeepL-Auth-Key \xff\xfe", b"Authorization: " + b"Bearer " * 500,
+        b"X-Request-ID: " + b"\xff" * 300, b"Authorization: DeepL-Auth-Key \xff\xfe",
+        b"Authorization: " + b"Bearer " * 500,
         b"Content-Encoding: gzip", b"Range: bytes=0-1,5-9,2-", b"If-Modified-Since: never", b"Accept: \xff",
     ):  # fmt: skip
         yield start + header + b"\r\nConnection: close\r\n\r\n" + body
     for chunks in (
-        b"zz\r\nabc\r\n0\r\n\r\n", b"-1\r\na\r\n0\r\n\r\n", b"5\r\nabc", b"ffffffffffffffffffff\r\na", b"1;" + b"x" * 9000 + b"\r\na\r\n0\r\n\r\n",
-        b"1\r\nab\r\n0\r\n\r\n", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"1\r\n{\r\n" * 3000 + b"0\r\n\r\n", b"\r\n", b"0\r\nA: b\r\n c\r\n\r\n",
+        b"zz\r\nabc\r\n0\r\n\r\n", b"-1\r\na\r\n0\r\n\r\n", b"5\r\nabc", b"ffffffffffffffffffff\r\na",
+        b"1;" + b"x" * 9000 + b"\r\na\r\n0\r\n\r\n",
+        b"1\r\nab\r\n0\r\n\r\n", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"1\r\n{\r\n" * 3000 + b"0\r\n\r\n", b"\r\n",
+        b"0\r\nA: b\r\n c\r\n\r\n",
     ):  # fmt: skip
         yield start + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
     for cut in range(1, len(start + body), 7):
@@ -112,16 +117,21 @@ def broken_bodies() -> Iterator[bytes]:
         body = _encoded(path)
         text = body.decode()
         for content in (
-            b"", b" ", b"{}", b"[]", b"null", b"1", b'"a"', b"{", b"}", b"\x00", b"{'a': 1}", b'{"a": 1,}', b"\xef\xbb\xbf" + body, body + body,
-            text.encode("utf-16"), text.encode("utf-32"), body.replace(b"T", b"\xff"), body.replace(b"T", b"\xed\xa0\x80"),
-            gzip.compress(body, mtime=0), b"[" * 100_000, b'{"a":' * 50_000, b"[" * 50_000 + b"]" * 50_000, b'{"a":' * 900 + b"1" + b"}" * 900,
+            b"", b" ", b"{}", b"[]", b"null", b"1", b'"a"', b"{", b"}", b"\x00", b"{'a': 1}", b'{"a": 1,}',
+            b"\xef\xbb\xbf" + body, body + body,
+            text.encode("utf-16"), text.encode("utf-32"), body.replace(b"T", b"\xff"),
+            body.replace(b"T", b"\xed\xa0\x80"),
+            gzip.compress(body, mtime=0), b"[" * 100_000, b'{"a":' * 50_000, b"[" * 50_000 + b"]" * 50_000,
+            b'{"a":' * 900 + b"1" + b"}" * 900,
             body[:-1] + b"," + body[1:], b'{"q":"a","q":"b","text":"a","text":"b"}', b'{"' + b"a" * 100_000 + b'":1}',
-            b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b"}", b"1" * 100_000, b'"' + b"\\u0000" * 10_000 + b'"',
+            b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b"}", b"1" * 100_000,
+            b'"' + b"\\u0000" * 10_000 + b'"',
         ):  # fmt: skip
             yield _post(path, content)
         for kind in (
             "", "text/plain", "application/xml", "application/json; charset=utf-16", "application/json;" * 100, "\x7f",
-            "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x", "application/octet-stream",
+            "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x",
+            "application/octet-stream",
             "application/x-www-form-urlencoded; charset=latin-1", "application/x-www-form-urlencoded, application/json",
         ):  # fmt: skip
             yield _post(path, body, f"Content-Type: {kind}")
@@ -137,9 +147,11 @@ def broken_bodies() -> Iterator[bytes]:
         ):
             yield _post(path, form, _FORM)
         for part in (
-            b"--x\r\n\r\n--x--", b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\na', b"--x--", b"--x\r\n" * 1000, b"\r\n",
+            b"--x\r\n\r\n--x--", b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\na', b"--x--",
+            b"--x\r\n" * 1000, b"\r\n",
             b'--x\r\nContent-Disposition: form-data; name="q"; filename="a"\r\n\r\na\r\n--x--\r\n',
-            b'--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n', b"--x\r\n" + b"A: b\r\n" * 2000 + b"\r\na\r\n--x--\r\n",
+            b'--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n',
+            b"--x\r\n" + b"A: b\r\n" * 2000 + b"\r\na\r\n--x--\r\n",
         ):  # fmt: skip
             yield _post(path, part, "Content-Type: multipart/form-data; boundary=x")
 

@@ -8,11 +8,11 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.background import repeat, steady
-from benchmarks.fuzz import messages
-from benchmarks.phase import Record, Setting
-from benchmarks.raw import send
 from benchmarks.serving import Server
+from benchmarks.soak.background import repeat, steady
+from benchmarks.soak.fuzz import messages
+from benchmarks.soak.phase import Record, Setting
+from benchmarks.soak.raw import send
 
 _FUZZED = 4000  # a repeat
 _EXAMPLES = 40  # of each operation, besides those that try out the limits one by one

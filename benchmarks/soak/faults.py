@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.background import steady
 from benchmarks.load import closed_loop
-from benchmarks.phase import Record, Setting
 from benchmarks.serving import Server, launch, make_live
+from benchmarks.soak.background import steady
+from benchmarks.soak.phase import Record, Setting
 from fmalloc_shared.files import sha256_files
 
 _KILLS = 12

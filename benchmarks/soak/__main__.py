@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,17 @@ from typing import Any
 import click
 
 import fmalloc_runtime
-from benchmarks.background import GROWTH_MB, LEAK_MB
-from benchmarks.crowds import crowded, slow
-from benchmarks.damage import damaged
-from benchmarks.ending import ended
-from benchmarks.faults import full_disk, killed
-from benchmarks.floods import huge_bodies, overloaded
-from benchmarks.hostile import described, malformed
 from benchmarks.machine import Goal, once, versions, write_results
-from benchmarks.phase import Record, Setting
-from benchmarks.swaps import swapped
-from benchmarks.truth import Truth, calls_of, learn_truth
+from benchmarks.soak.background import GROWTH_MB, LEAK_MB
+from benchmarks.soak.crowds import crowded, slow
+from benchmarks.soak.damage import damaged
+from benchmarks.soak.ending import ended
+from benchmarks.soak.faults import full_disk, killed
+from benchmarks.soak.floods import huge_bodies, overloaded
+from benchmarks.soak.hostile import described, malformed
+from benchmarks.soak.phase import ALLOCATOR, Record, Setting
+from benchmarks.soak.swaps import swapped
+from benchmarks.soak.truth import Truth, calls_of, learn_truth
 from fmalloc_runtime.bundle import LiveIndex
 from fmalloc_runtime.machine import raise_open_files
 from fmalloc_shared.command import Command
@@ -36,6 +37,8 @@ from fmalloc_shared.files import sha256_files
 
 Phase = Callable[[Setting, Record], None]
 _MINUTES = 5.0
+# What there has to be of these, in five minutes.
+_LEAST = {"swaps": 100, "malformed": 10_000}
 _PHASES: Mapping[str, Phase] = {
     "killed": killed,
     "swapped": swapped,
@@ -63,13 +66,15 @@ def main(bundles: Path, minutes: float, work: Path, only: Sequence[str]) -> None
     work = work / _identity(here, there, minutes)
     work.mkdir(parents=True, exist_ok=True)
     setting = _setting(bundles, here, there, work, minutes / _MINUTES)
-    parts = {name: once(work / f"{name}.json", lambda name=name: _run(name, setting)) for name in only or _PHASES}
+    parts = {name: once(work / f"{name}.json", partial(_run, name, setting)) for name in only or _PHASES}
     goals = _goals(parts, setting)
     if not only:
         payload = {
             "versions": versions("fmalloc", "ctranslate2", "starlette", "uvicorn", "h11", "schemathesis"),
             "bundles": {"here": dict(here), "there": dict(there)},
             "minutes": minutes,
+            "seconds": round(sum(part["seconds"] for part in parts.values()), 1),
+            "allocator": ALLOCATOR,
             "requests": len(setting.truth.calls),
             "phases": parts,
         }
@@ -111,7 +116,7 @@ def _setting(bundles: Path, here: Mapping[str, str], there: Mapping[str, str], w
     setting.restore()
     click.echo("truth …", err=True)
     sides = (here, there)
-    texts = once(work / "truth.json", lambda: learn_truth(spoiled, sides, setting.log))
+    texts = once(work / "truth.json", partial(learn_truth, spoiled, sides, setting.log))
     return replace(setting, truth=Truth(calls_of(source, sides), texts))
 
 
@@ -131,9 +136,7 @@ def _goals(parts: Mapping[str, Any], setting: Setting) -> list[Goal]:
     repeats = max((found["after"][-1] - found["after"][0] for found in memory), default=0.0)
     wrong = sum(part["wrong"] for part in parts.values())
     unannounced = sum(part["unannounced"] for part in parts.values())
-    least = {"swaps": 100, "malformed": 10_000}
-    counted = {name: sum(part.get(name, 0) for part in parts.values()) for name in least}
-    return [
+    goals: list[Goal] = [
         {"name": "wrong answers", "value": wrong, "goal": "0", "met": wrong == 0},
         {"name": "5xx that are not announced", "value": unannounced, "goal": "0", "met": unannounced == 0},
         {
@@ -148,16 +151,14 @@ def _goals(parts: Mapping[str, Any], setting: Setting) -> list[Goal]:
             "goal": f"<= {LEAK_MB:g}",
             "met": repeats <= LEAK_MB,
         },
-        *(
-            {"name": name, "value": count, "goal": f">= {least[name]}", "met": count >= setting.times(least[name])}
-            for name, count in counted.items()
-            if any(name in part for part in parts.values())
-        ),
-        *(
-            {"name": f"phase {name} passes", "value": part["passed"], "goal": "true", "met": part["passed"]}
-            for name, part in parts.items()
-        ),
     ]
+    for name, count in _LEAST.items():
+        if any(name in part for part in parts.values()):
+            found, least = sum(part.get(name, 0) for part in parts.values()), setting.times(count)
+            goals.append({"name": name, "value": found, "goal": f">= {least}", "met": found >= least})
+    for name, part in parts.items():
+        goals.append({"name": f"phase {name} passes", "value": part["passed"], "goal": "true", "met": part["passed"]})
+    return goals
 
 
 if __name__ == "__main__":

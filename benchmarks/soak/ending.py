@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.load import Call, Outcome
-from benchmarks.phase import Record, Setting
-from benchmarks.raw import connect, message, read_reply
 from benchmarks.serving import Server
+from benchmarks.soak.phase import Record, Setting
+from benchmarks.soak.raw import connect, message, read_reply
 
-_ENDINGS = 4
+_ENDINGS = 3
 _CLIENTS = 40
 _DRAIN_SECONDS = 30.0
 _SHORT_DRAIN_SECONDS = 0.3

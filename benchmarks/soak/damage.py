@@ -1,13 +1,14 @@
 """The phase in which bundles and live.json are damaged: what was served before goes on."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.background import repeat, steady, until
 from benchmarks.load import Call, closed_loop
-from benchmarks.phase import Record, Setting
 from benchmarks.serving import Server, make_live
+from benchmarks.soak.background import repeat, steady, until
+from benchmarks.soak.phase import Record, Setting
 from fmalloc_runtime.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, TOKENIZER_DIRECTORY, Bundle, LiveIndex
 from fmalloc_runtime.loading import model_bytes
 
@@ -21,33 +22,36 @@ def damaged(setting: Setting, record: Record) -> None:
     domain = min(setting.here)
     candidate = setting.bundles / setting.there[domain]
     good = {**setting.here, domain: candidate.name}
-    cases: list[tuple[str, Callable[[], None]]] = [
-        *((name, lambda damage=damage: _offer(setting, good, damage)) for name, damage in _bundle_damages(setting)),
-        *((name, lambda content=content: _write_live(setting, content)) for name, content in _live_damages(good)),
-        ("live.json deleted", (setting.bundles / LIVE_FILE).unlink),
-    ]
+    live = setting.bundles / LIVE_FILE
+    bundle_cases: dict[str, Callable[[], object]] = {
+        name: partial(_offer, setting, good, damage) for name, damage in _bundle_damages(setting)
+    }
+    live_cases: dict[str, Callable[[], object]] = {
+        **{name: partial(live.write_bytes, content) for name, content in _live_damages(good)},
+        "live.json deleted": live.unlink,
+    }
 
     with setting.serve("--poll-seconds", 0.05) as server:
 
         def all_cases(_turn: int) -> None:
-            with steady(server, record, setting.truth.calls):
-                for name, damage in cases:
+            with steady(server, record, setting.truth.calls, at_once=1):
+                for name, damage in bundle_cases.items():
                     _case(server, record, setting, name, damage)
                     setting.restore(candidate.name)
-                    make_live(setting.bundles, good)
-                    taken = until(lambda: _serves(server, good), _PATIENCE)
-                    record.check(f"a good live.json is taken over after: {name}", taken is not None)
-                    make_live(setting.bundles, setting.here)
-                    until(lambda: _serves(server, setting.here), _PATIENCE)
+                    _take_over(server, record, setting, good, name)
+                    _take_over(server, record, setting, setting.here, name)
+                for name, damage in live_cases.items():
+                    _case(server, record, setting, name, damage)
+                    _take_over(server, record, setting, setting.here, name)
 
         repeat(server, record, setting.truth.calls, all_cases)
         record.facts["failed_reloads"] = server.metrics()[_FAILED]
-    record.facts["cases"] = [name for name, _ in cases]
+    record.facts["cases"] = [*bundle_cases, *live_cases]
     setting.restore()
     _unloaded(setting, record)
 
 
-def _case(server: Server, record: Record, setting: Setting, name: str, damage: Callable[[], None]) -> None:
+def _case(server: Server, record: Record, setting: Setting, name: str, damage: Callable[[], object]) -> None:
     failed = server.metrics().get(_FAILED, 0.0)
     damage()
     seen = until(lambda: bool(server.get("/readyz")["failure"]), _PATIENCE)
@@ -55,6 +59,12 @@ def _case(server: Server, record: Record, setting: Setting, name: str, damage: C
     metrics = server.metrics()
     record.check(f"metrics show: {name}", metrics.get(_FAILED, 0.0) > failed and metrics[_FAILING] == 1)
     record.check(f"the old bundles go on serving: {name}", _served(server) == dict(setting.here))
+
+
+def _take_over(server: Server, record: Record, setting: Setting, live: Mapping[str, str], name: str) -> None:
+    make_live(setting.bundles, live)
+    taken = until(lambda: _serves(server, live), _PATIENCE)
+    record.check(f"a good live.json is taken over after: {name}", taken is not None)
 
 
 def _bundle_damages(setting: Setting) -> list[tuple[str, Callable[[Path], object]]]:
@@ -91,10 +101,6 @@ def _offer(setting: Setting, good: Mapping[str, str], damage: Callable[[Path], o
     make_live(setting.bundles, good)
 
 
-def _write_live(setting: Setting, content: bytes) -> None:
-    (setting.bundles / LIVE_FILE).write_bytes(content)
-
-
 def _unloaded(setting: Setting, record: Record) -> None:
     """With memory for one model: damage the files of a domain that is not loaded, and mend them."""
     domain = max(setting.here)
@@ -102,11 +108,12 @@ def _unloaded(setting: Setting, record: Record) -> None:
     path = setting.bundles / setting.here[domain]
     others = [call for call in setting.truth.calls if call.body["domain"] not in (domain, "auto")]
     with setting.serve("--memory", memory) as server:
-        for name, damage in (
+        damages: list[tuple[str, Callable[[], object]]] = [
             ("removed", lambda: shutil.rmtree(path / MODEL_DIRECTORY)),
             ("truncated", lambda: _truncate(_largest(path / MODEL_DIRECTORY))),
             ("flipped", lambda: _flip(_largest(path / MODEL_DIRECTORY))),
-        ):
+        ]
+        for name, damage in damages:
             _ask(server, record, others[:2])
             record.check("the domain is not loaded", not server.get("/readyz")["domains"][domain]["loaded"])
             damage()
@@ -121,7 +128,7 @@ def _unloaded(setting: Setting, record: Record) -> None:
         record.look_back(server)
 
 
-def _ask(server: Server, record: Record, calls: "list[Call] | tuple[Call, ...]") -> None:
+def _ask(server: Server, record: Record, calls: Sequence[Call]) -> None:
     record.judge(closed_loop(server.url, calls, 2))
 
 

@@ -1,9 +1,9 @@
 """The phase in which bundles take each other's place all the time."""
 
-from benchmarks.background import repeat, steady, until
 from benchmarks.load import percentiles
-from benchmarks.phase import Record, Setting
 from benchmarks.serving import Server, make_live
+from benchmarks.soak.background import repeat, steady, until
+from benchmarks.soak.phase import Record, Setting
 
 _SWAPS = 50  # a repeat
 _ALL_EVERY = 10

@@ -10,8 +10,8 @@ from threading import Event, Thread
 import psutil
 
 from benchmarks.load import Call, Outcome, closed_loop
-from benchmarks.phase import Record
 from benchmarks.serving import Server
+from benchmarks.soak.phase import Record
 
 # Growth of the resident size that is no leak: buffers of the engine grow with the largest batch that it has seen. That
 # is over after the first repeat; what is left then is fragmentation.
@@ -67,7 +67,7 @@ def watched(server: Server) -> Iterator[Memory]:
 
 def repeat(server: Server, record: Record, calls: Iterable[Call], work: Callable[[int], None], times: int = 2) -> None:
     """Warm the server with `calls`, do the `work` (told its turn) so many times, and see what memory it kept."""
-    record.judge(closed_loop(server.url, list(calls) * 2, 8))
+    record.judge(closed_loop(server.url, list(calls), 8))
     before, after, peaks = server.resident_mb(), [], []
     for turn in range(times):
         with watched(server) as memory:

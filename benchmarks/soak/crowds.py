@@ -9,11 +9,11 @@ from threading import Thread
 
 import psutil
 
-from benchmarks.background import repeat, until
 from benchmarks.load import Call, Outcome, open_loop, percentiles, poisson
-from benchmarks.phase import Record, Setting
-from benchmarks.raw import connect, head, message, read_reply
 from benchmarks.serving import Server
+from benchmarks.soak.background import repeat, until
+from benchmarks.soak.phase import Record, Setting
+from benchmarks.soak.raw import connect, head, message, read_reply
 
 _SLOW = 100  # of each kind but those that never read, who cost the server what they make it answer first
 _UNREADING = 20
@@ -21,19 +21,19 @@ _HEADER_SECONDS, _BODY_SECONDS = 3.0, 5.0
 _SLACK_SECONDS = 5.0
 _ARRIVAL_SECONDS = 2.0
 _DRIP_SECONDS = 0.5
-_RATE, _LOAD_SECONDS = 10.0, 8.0
+_RATE, _LOAD_SECONDS = 15.0, 6.0
 # Slow clients cost the event loop something, and the client's side of all this shares the machine.
 FACTOR, _FLOOR_SECONDS = 3.0, 0.1
 _CONNECTIONS = 1000
+_DIFFERENT = 12
 _TIMES_UNREAD = 100
 _BUFFERED = 4096
 
 
 def slow(setting: Setting, record: Record) -> None:
     """Clients that drip heads and bodies, say nothing, or never read: all are cut off, and others do not notice."""
-    counts: dict[_Client, int] = dict.fromkeys(
-        (_silent, _dripping_head, _dripping_body, _dripping_chunks), setting.times(_SLOW)
-    )
+    sending: tuple[_Client, ...] = (_silent, _dripping_head, _dripping_body, _dripping_chunks)
+    counts = dict.fromkeys(sending, setting.times(_SLOW))
     counts[_never_reading] = setting.times(_UNREADING)
     load = _load(setting)
     flags = ("--header-seconds", _HEADER_SECONDS, "--body-seconds", _BODY_SECONDS)
@@ -59,8 +59,8 @@ def slow(setting: Setting, record: Record) -> None:
 
 def crowded(setting: Setting, record: Record) -> None:
     """A thousand connections, all open before any of them asks."""
-    singles = [call for call in setting.truth.calls if isinstance(call.body.get("q"), str)]
-    calls = list(islice(cycle(singles), _CONNECTIONS))
+    shortest = sorted(_singles(setting), key=lambda call: len(call.body["q"]))[:_DIFFERENT]
+    calls = list(islice(cycle(shortest), _CONNECTIONS))
     with setting.serve() as server:
 
         def crowd(turn: int) -> None:
@@ -180,11 +180,13 @@ async def _never_reading(url: str) -> str:
 
 
 def _load(setting: Setting) -> list[Call]:
-    singles = cycle(call for call in setting.truth.calls if isinstance(call.body.get("q"), str))
-    return [
-        Call(due, call.path, call.body)
-        for due, call in zip(poisson(_RATE, _LOAD_SECONDS, seed=6), singles, strict=False)
-    ]
+    arrivals = poisson(_RATE, _LOAD_SECONDS, seed=6)
+    return [Call(due, call.path, call.body) for due, call in zip(arrivals, cycle(_singles(setting)), strict=False)]
+
+
+def _singles(setting: Setting) -> list[Call]:
+    """Requests of one sentence as plain text, or of one with a tag."""
+    return [call for call in setting.truth.calls if isinstance(call.body.get("q"), str)]
 
 
 def _p99(record: Record, outcomes: Sequence[Outcome]) -> float:
