@@ -38,7 +38,8 @@ class Client:
 @contextmanager
 def served(command: Path, bundles: Path) -> Iterator[Client]:
     """Start fmalloc-serve on a free port; stop it at the end."""
-    arguments = [str(command), str(bundles), "--port", "0", "--device", "cpu"]
+    # Only its first line is read: a log of every request would fill the pipe and stop the server.
+    arguments = [str(command), str(bundles), "--port", "0", "--device", "cpu", "--log-level", "warning"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         try:
