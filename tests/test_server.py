@@ -1,5 +1,6 @@
 """The server as a process: how it starts, how it stops, and clients that it must not wait for."""
 
+import http.client
 import itertools
 import json
 import signal
@@ -192,6 +193,18 @@ def test_a_thousand_connections_are_served_and_one_more_than_allowed_is_503(bund
         finally:
             for connection in connections:
                 connection.close()
+
+
+def test_answers_on_a_kept_connection_are_not_held_back(hasty: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", hasty.port, timeout=60)
+    seconds = []
+    for _ in range(12):
+        began = time.perf_counter()
+        connection.request("GET", "/livez")
+        assert connection.getresponse().read()
+        seconds.append(time.perf_counter() - began)
+    connection.close()
+    assert min(seconds[1:]) < 0.03  # delayed acknowledgements come after 40 ms
 
 
 def test_a_port_in_use_is_known_before_anything_is_loaded(bundles: Path, tmp_path: Path) -> None:

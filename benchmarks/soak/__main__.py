@@ -38,7 +38,7 @@ from fmalloc_shared.files import sha256_files
 Phase = Callable[[Setting, Record], None]
 _MINUTES = 5.0
 # What there has to be of these, in five minutes.
-_LEAST = {"swaps": 100, "malformed": 10_000}
+_LEAST = {"swaps": 100, "malformed": 10_000, "described": 2_000}
 _PHASES: Mapping[str, Phase] = {
     "killed": killed,
     "swapped": swapped,

@@ -106,6 +106,7 @@ def _unloaded(setting: Setting, record: Record) -> None:
     domain = max(setting.here)
     memory = max(model_bytes(Bundle.read(setting.bundles / name)) for name in setting.here.values())
     path = setting.bundles / setting.here[domain]
+    own = [call for call in setting.truth.calls if call.body["domain"] == domain]
     others = [call for call in setting.truth.calls if call.body["domain"] not in (domain, "auto")]
     with setting.serve("--memory", memory) as server:
         damages: list[tuple[str, Callable[[], object]]] = [
@@ -117,14 +118,12 @@ def _unloaded(setting: Setting, record: Record) -> None:
             _ask(server, record, others[:2])
             record.check("the domain is not loaded", not server.get("/readyz")["domains"][domain]["loaded"])
             damage()
-            statuses = record.judge(
-                closed_loop(server.url, [call for call in setting.truth.calls if call.body["domain"] == domain], 2),
-                allowed=(503,),
-            )
+            statuses = record.judge(closed_loop(server.url, own, 2), allowed=(503,))
             record.check(f"a domain whose files were {name} answers 503", set(statuses) == {503}, statuses)
             _ask(server, record, others)
             setting.restore(path.name)
-            _ask(server, record, setting.truth.calls)
+            _ask(server, record, own)
+        _ask(server, record, setting.truth.calls)
         record.look_back(server)
 
 

@@ -13,7 +13,7 @@ from benchmarks.soak.phase import Record, Setting
 from benchmarks.soak.raw import connect, head, message, read_reply
 
 _BODY_BYTES = 100 * 10**6
-_BODIES = 16  # of each kind at once
+_BODIES = 12  # of each kind at once: as many as still leave room for the bodies of others
 _PIECE = b"x" * 50_000
 # What all bodies together may take by default is 64 MiB; copies while they are parsed take as much again.
 PEAK_MB = 192.0

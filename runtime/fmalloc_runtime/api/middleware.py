@@ -149,7 +149,8 @@ class BodiesBudget:
                 raise SlowClientError(f"the body did not arrive within {self._seconds:g} seconds") from None
             received += len(message.get("body", b""))
             more = bool(message.get("more_body", False))
-            grown = min(received, self._body_limit) - held
+            # Of a body that is too long nothing is kept; the rest of it is only drained.
+            grown = (received if received <= self._body_limit else 0) - held
             if self._held + grown > self._limit:
                 self._metrics.refused.labels("bodies").inc()
                 raise OverloadedError("the server holds all the request bodies that it can: try again", _RETRY_SECONDS)
