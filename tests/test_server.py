@@ -178,10 +178,10 @@ def test_a_client_that_reads_no_answer_is_cut_off(hasty: Server) -> None:
 
 def test_a_thousand_connections_are_served_and_one_more_than_allowed_is_503(bundles: Path) -> None:
     machine.raise_open_files()
-    if machine.open_files()[0] < 2500:
-        pytest.skip("too few open files are allowed here")
-    with serving(bundles, "--connections", "1001", "--header-seconds", "60") as server:
-        connections = [server.connect() for _ in range(1000)]
+    many = min(1000, machine.open_files()[0] // 2)  # as many as this machine lets a process open
+    assert many >= 100
+    with serving(bundles, "--connections", str(many + 1), "--header-seconds", "60") as server:
+        connections = [server.connect() for _ in range(many)]
         try:
             assert server.ask("GET", "/livez")[0] == 503
             connections.pop().close()
