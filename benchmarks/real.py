@@ -19,12 +19,14 @@ from benchmarks.unsliced import emit_unsliced
 from fmalloc.architectures import load_base
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.devices import select
-from fmalloc.evaluate import evaluate, forgetting, score
+from fmalloc.evaluate import evaluate, score
 from fmalloc.job import Job
+from fmalloc.measures import Matrix
 from fmalloc.models import load_sliced
-from fmalloc.pretrain import Schedule, pretrain
+from fmalloc.pretrain import pretrain
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, TaskSettings, read_recipe
+from fmalloc.schedule import Schedule
 from fmalloc.status import print_status
 from fmalloc.store import Store
 from fmalloc.train import run
@@ -142,7 +144,7 @@ def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict
 def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any, timing: Any) -> list[Goal]:
     """What this run should show."""
     names = [task.name for task in store.tasks()]
-    forgotten = forgetting([task.scores for task in store.tasks()], names)
+    forgotten = Matrix.of(names, [task.scores for task in store.tasks()]).forgetting_ratio()
     kept = rows["general"][GENERAL]["bleu"] / rows["base"][GENERAL]["bleu"]
     gap = routing["scores"]["oracle"]["bleu"] - routing["scores"]["routed"]["bleu"]
     found: list[Goal] = [

@@ -13,11 +13,11 @@ from fmalloc.cells import general_mask
 from fmalloc.corpus import Corpus
 from fmalloc.importance import Importance, cell_importance
 from fmalloc.job import Job, Scorer
-from fmalloc.learn import claim_work
 from fmalloc.memory import general_bytes, read_importance
 from fmalloc.models import slice_masks
 from fmalloc.records import ImportanceRecord, LanguagePair, Layer, samples_bytes
 from fmalloc.store import Store
+from fmalloc.work import claim_work
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
@@ -49,7 +49,7 @@ def create_store(job: Job) -> Store:
     """Copy the base, measure importance, prune, score the base and the general model, commit."""
     recipe = job.recipe
     work = recipe.store / ".work" / "create"
-    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning"})
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods"})
     claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(job)})
     prepared = work / "prepared"
     (prepared / "base").mkdir(parents=True, exist_ok=True)

@@ -1,114 +1,64 @@
 """fmalloc-pretrain: a base translation model from scratch, in transformers' layout of Marian models."""
 
 import json
-import math
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from torch import nn
+from torch import Tensor
 
 from fmalloc.architectures import family_of, quiet
-from fmalloc.batches import TrainingBatches, encode
-from fmalloc.checkpoint import Checkpoint, Interval, optimizer_tensors, restore_optimizer
+from fmalloc.batches import Batch, TrainingBatches, encode
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
 from fmalloc.devices import Device, select
-from fmalloc.objective import check_loss, inverse_square_root, nll, smoothed_loss
-from fmalloc.progress import bar, console
+from fmalloc.objective import smoothed_loss
+from fmalloc.progress import console
+from fmalloc.records import CurvePoint
+from fmalloc.schedule import Schedule
 from fmalloc.scratch import Shape, new_model, train_tokenizer, zero_padding_row
+from fmalloc.training import Trainable, Training
+from fmalloc.validation import Validator
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how to optimise (Adam, inverse square root)."""
-
-    updates: int
-    batch_tokens: int
-    learning_rate: float
-    warmup_updates: int
-    validate_every: int
-    maximum_length: int
-    label_smoothing: float
-    seed: int
+_CLIP_NORM = 1.0
 
 
-class Pretraining:
-    """Optimisation of a whole model on a corpus, resumable from `work`/checkpoint.safetensors."""
+class Pretraining(Trainable):
+    """Every parameter of a model."""
 
-    def __init__(self, model: Any, tokenizer: Any, device: Device, schedule: Schedule, work: Path) -> None:
-        self.model = model.to(device.torch).train()
-        self.device, self.schedule, self.path = device, schedule, work / "checkpoint.safetensors"
-        self.pad = tokenizer.pad_token_id
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.98))
-        self.update, self.best_nll = 0, math.inf
-        self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    pretrained = False
 
-    def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
-        if checkpoint := Checkpoint.read(self.path):
-            weights = {n.removeprefix("model."): t for n, t in checkpoint.tensors.items() if n.startswith("model.")}
-            self.model.load_state_dict(weights)
-            self.best = {n.removeprefix("best."): t for n, t in checkpoint.tensors.items() if n.startswith("best.")}
-            restore_optimizer(self.optimizer, checkpoint.tensors)
-            self.update, self.best_nll = checkpoint.state["update"], checkpoint.state["best_nll"]
-            console.print(f"resuming at update {self.update}")
+    def __init__(self, model: Any, validator: Validator, schedule: Schedule) -> None:
+        self.model, self.validator, self.schedule = model.to(validator.device.torch), validator, schedule
 
-    def save(self) -> None:
-        """Replace the checkpoint."""
-        tensors = {f"model.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"best.{name}": tensor.clone() for name, tensor in self.best.items()}
-        Checkpoint(
-            tensors | optimizer_tensors(self.optimizer), {"update": self.update, "best_nll": self.best_nll}
-        ).write(self.path)
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters; tied ones once."""
+        return dict(self.model.named_parameters())
 
-    def run(self, train: Any, dev: Any) -> None:
-        """Optimise until `updates`, validating on the way; `best` holds the weights of lowest dev NLL."""
-        schedule = self.schedule
-        batches = TrainingBatches(train, schedule.batch_tokens, self.pad, schedule.seed)
-        interval = Interval()
-        with bar("pretraining", schedule.updates, self.update) as advance:
-            while self.update < schedule.updates:
-                loss = self._step(batches)
-                advance(note=f"loss {loss:.3f}")
-                if self.update % schedule.validate_every == 0 or self.update == schedule.updates:
-                    self._validate(dev)
-                if interval.passed() or self.update == schedule.updates:
-                    self.save()
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over everything."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.schedule.learning_rate, betas=(0.9, 0.98))
 
-    def _step(self, batches: TrainingBatches) -> float:
-        torch.manual_seed(self.schedule.seed * 1_000_003 + self.update)
-        rate = self.schedule.learning_rate * inverse_square_root(self.update, self.schedule.warmup_updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        batch = batches.batch(self.update).to(self.device.torch)
-        with self.device.autocast():
-            loss = smoothed_loss(self.model, batch, self.schedule.label_smoothing)
-        check_loss(value := float(loss.detach()), self.update, "pretraining")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+    def before_update(self, _update: int) -> None:
+        """Dropout on."""
+        self.model.train()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Label-smoothed cross-entropy."""
+        return smoothed_loss(self.model, batch, self.schedule.label_smoothing)
+
+    def after_update(self) -> None:
+        """The padding row stays zero."""
         zero_padding_row(self.model)
-        self.update += 1
-        return value
 
-    def _validate(self, dev: Any) -> None:
-        measured = nll(self.model, dev, self.device, batch_tokens=self.schedule.batch_tokens, pad=self.pad)
-        console.print(f"update {self.update}: dev {measured}")
-        if measured.true < self.best_nll:
-            self.best_nll = measured.true
-            self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        if self.update >= self.schedule.updates and not measured.uses_source:
-            console.print(
-                "[bold red]This is no translation model: its sources make no difference to it.[/] "
-                "Train longer, on more text, or with a higher learning rate."
-            )
+    def validate(self, update: int) -> CurvePoint:
+        """NLL on dev."""
+        return self.validator.point(self.model, update)
 
 
 def pretrain(
@@ -137,10 +87,12 @@ def pretrain(
         encoded = encode(tokenizer, pairs, languages, maximum_length=schedule.maximum_length)
         console.print(f"{part}: {len(encoded.examples)} pairs, {encoded.too_long} too long left out")
         parts.append(encoded.examples)
-    run = Pretraining(model, tokenizer, device, schedule, work)
-    run.resume()
-    run.run(*parts)
-    model.load_state_dict(run.best)
+    train_examples, dev_examples = parts
+    validator = Validator(tokenizer, languages, dev_examples, (), device, schedule.batch_tokens)
+    batches = TrainingBatches(train_examples, schedule.batch_tokens, tokenizer.pad_token_id, schedule.seed)
+    clipped, path = replace(schedule, clip_norm=_CLIP_NORM), work / "checkpoint.safetensors"
+    training = Training(Pretraining(model, validator, schedule), batches, clipped, device, path, "pretraining")
+    training.run()
     finished = work / "finished"
     shutil.rmtree(finished, ignore_errors=True)
     with quiet():
@@ -150,7 +102,7 @@ def pretrain(
     finished.rename(output)
     sync_directory(output.parent)
     shutil.rmtree(work)
-    console.print(f"saved {output} (best dev NLL {run.best_nll:.3f})")
+    console.print(f"saved {output} (best dev NLL {training.progress.curve[training.progress.best].nll:.3f})")
 
 
 def _beginning(
@@ -250,7 +202,8 @@ def main(**options: Any) -> None:
     shape = Shape(
         *(options[name] for name in ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn"))
     )
-    schedule = Schedule(**{name: options[name] for name in Schedule.__dataclass_fields__})
+    given = {name: options[name] for name in Schedule.__dataclass_fields__ if name in options}
+    schedule = Schedule(**given)
     pretrain(
         options["train"],
         options["output"],

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from fmalloc.corpus import CorpusSettings
+from fmalloc.schedule import Schedule, Selection
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL, check_name
 
@@ -71,9 +73,11 @@ class LearningSettings(_Section):
     tau_max: Annotated[float, Field(gt=1)] = 400.0
     validate_every: Annotated[int, Field(ge=1, description="a multiple of anneal_updates")] = 1000
     patience: Annotated[int, Field(ge=1, description="validations without a better one")] = 5
-    validation_sentences: Annotated[int, Field(ge=1)] = 500
+    validation_sentences: Annotated[int, Field(ge=0, description="dev pairs translated; 0 needs select_by nll")] = 500
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; none: no clipping")] = None
+    select_by: Annotated[Selection, Field(description="best dev BLEU, or lowest dev NLL")] = "bleu"
     maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
     fresh_cells: bool = True
     reads: Literal["earlier", "general"] = "earlier"
@@ -100,12 +104,24 @@ class LearningSettings(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _select_by_what_is_measured(self) -> "LearningSettings":
+        if self.select_by == "bleu" and not self.validation_sentences:
+            raise ValueError("validation_sentences 0 measures no BLEU to select by; set select_by: nll")
+        return self
+
+    def schedule(self) -> Schedule:
+        """What the training loop needs of these settings."""
+        names = Schedule.__dataclass_fields__
+        return Schedule(**{name: value for name, value in self.model_dump().items() if name in names})
+
 
 class EvaluationSettings(_Section):
     """How test sets are scored."""
 
     beam_size: Annotated[int, Field(ge=1, le=64)] = 4
     sentences: Annotated[int | None, Field(ge=1, description="only the first ones of each test set")] = None
+    continual: Annotated[int, Field(ge=0, description="dev pairs of each earlier domain scored at validations")] = 0
 
 
 class TaskSettings(_Section):
@@ -124,9 +140,12 @@ class Recipe(_Section):
     store: ExpandedPath = Path("store")
     languages: LanguageSettings | None = None
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    method: Annotated[str, Field(description="how the tasks are learned, see fmalloc compare --help")] = "fmalloc"
+    methods: Annotated[dict[str, dict[str, Any]], Field(description="settings of methods, by name")] = {}
     samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store a domain")] = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    corpus: CorpusSettings = CorpusSettings()
     importance: ImportanceSettings = ImportanceSettings()
     learning: LearningSettings = LearningSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fmalloc.corpus import Pair
 from fmalloc_shared.errors import FmallocError
@@ -12,39 +12,44 @@ from fmalloc_shared.errors import FmallocError
 VERSION = 1
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Read strictly: no unknown key, no value of another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Score(_Record):
-    """Corpus BLEU and chrF, 0 to 100."""
+class Score(Record):
+    """Corpus BLEU and chrF, 0 to 100, with 95 % bootstrap intervals [low, high]; nll: nats a target token."""
 
     bleu: float
     chrf: float
+    nll: float | None = None
+    bleu_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    chrf_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
 
 
-class Scores(_Record):
+class Scores(Record):
     """Scores by domain, with sacreBLEU's signatures."""
 
     domains: dict[str, Score]
     signatures: dict[str, str]
 
 
-class LanguagePair(_Record):
+class LanguagePair(Record):
     """Language codes as the base's tokenizer knows them."""
 
     source: str
     target: str
 
 
-class Layer(_Record):
+class Layer(Record):
     """A feed-forward layer and its number of cells."""
 
     name: str
     width: int
 
 
-class ImportanceRecord(_Record):
+class ImportanceRecord(Record):
     """How cell importance was measured."""
 
     batches: int
@@ -54,7 +59,7 @@ class ImportanceRecord(_Record):
     dead_cells: dict[str, int]
 
 
-class StoreRecord(_Record):
+class StoreRecord(Record):
     """store.json, see docs/formats.md."""
 
     version: Literal[1] = 1
@@ -68,15 +73,19 @@ class StoreRecord(_Record):
     files: dict[str, str]
 
 
-class DataRecord(_Record):
+class DataRecord(Record):
     """The pairs of one part of a corpus, as used."""
 
     pairs: int
     sha256: str
 
 
-class CurvePoint(_Record):
-    """One validation during learning, under the hard mask."""
+class CurvePoint(Record):
+    """One validation during learning, under the hard mask.
+
+    nll, nll_shuffled: nats a target token on dev. loss: mean training loss since the point before. earlier: dev NLL of
+    each domain learned before, by the model that would serve it at that moment.
+    """
 
     update: int
     bleu: float
@@ -84,9 +93,11 @@ class CurvePoint(_Record):
     nll: float
     nll_shuffled: float
     claimed: int
+    loss: float | None = None
+    earlier: dict[str, float] = {}
 
 
-class TaskRecord(_Record):
+class TaskRecord(Record):
     """task.json, see docs/formats.md."""
 
     version: Literal[1] = 1
@@ -101,7 +112,7 @@ class TaskRecord(_Record):
     files: dict[str, str]
 
 
-_RecordType = TypeVar("_RecordType", bound=_Record)
+_RecordType = TypeVar("_RecordType", bound=Record)
 
 
 def read_record(path: Path, kind: type[_RecordType]) -> _RecordType:

@@ -2,24 +2,24 @@
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmalloc.allocation import Allocation
 from fmalloc.architectures import feed_forward_layers, load_base
-from fmalloc.batches import encode
 from fmalloc.cells import GENERAL_OWNER, Cells
 from fmalloc.create import routing_bytes
 from fmalloc.job import Job, Scorer
-from fmalloc.learn import Learner, TaskData, claim_work
+from fmalloc.learn import Learner, learn
 from fmalloc.memory import Memory, memory_bytes
 from fmalloc.models import load_sliced, overlay, slice_masks
 from fmalloc.progress import console
 from fmalloc.recipe import LearningSettings, TaskSettings
 from fmalloc.records import DataRecord, Score, TaskRecord, samples_bytes
 from fmalloc.store import Store
+from fmalloc.taskdata import TaskData, watched
+from fmalloc.work import claim_work
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
@@ -35,8 +35,8 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
         return existing
     claim_work(work, {"settings": settings, "data": {part: record.sha256 for part, record in data.items()}})
     earlier = store.tasks()
-    learner = _learner(job, store, task, work)
-    learner.run(task.name)
+    learner = _learner(job, store, task)
+    curve, best = learn(learner, task.name, job.device, work)
     memories = learner.memories()
     reads = [record.name for record in earlier if _reads(memories, store.memory(record.name))]
 
@@ -49,7 +49,7 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
         return model, tokenizer
 
     scores = Scorer(job, work, task.name).score(load)
-    corpus, best = job.corpora[task.name], learner.progress.curve[learner.progress.best]
+    corpus = job.corpora[task.name]
     staged = work / "staged"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
@@ -65,17 +65,16 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
         data=data,
         scores=scores,
         dev=Score(bleu=best.bleu, chrf=best.chrf),
-        curve=learner.progress.curve,
+        curve=curve,
     )
     shutil.rmtree(work)
     return record
 
 
 def _check_same(store: Store, record: TaskRecord, settings: Mapping[str, Any], data: Mapping[str, DataRecord]) -> None:
+    learned = LearningSettings().model_dump() | record.settings  # with settings that are younger than the store
     changed = [
-        f"{key} {record.settings.get(key)!r}, not {value!r}"
-        for key, value in settings.items()
-        if record.settings.get(key) != value
+        f"{key} {learned.get(key)!r}, not {value!r}" for key, value in settings.items() if learned.get(key) != value
     ]
     changed += [f"other {part} data" for part in data if record.data.get(part) != data[part]]
     if changed:
@@ -89,7 +88,7 @@ def _reads(memories: Mapping[str, Memory], owner: Mapping[str, Memory]) -> bool:
     return any(bool(memory.mask[owner[layer].cells].any()) for layer, memory in memories.items())
 
 
-def _learner(job: Job, store: Store, task: TaskSettings, work: Path) -> Learner:
+def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
     settings = job.recipe.learning_of(task)
     table, earlier = store.cells(), store.tasks() if settings.reads == "earlier" else ()
     model, tokenizer = load_base(store.base, job.languages)
@@ -105,18 +104,15 @@ def _learner(job: Job, store: Store, task: TaskSettings, work: Path) -> Learner:
         )
     if not any(len(allocation.writable) for allocation in allocations.values()):
         raise FmallocError(f"{store.path}: no free cell is left for task {task.name!r}")
-    corpus = job.corpora[task.name]
-    parts = {}
-    for part, pairs in (("train", corpus.train), ("dev", corpus.dev)):
-        encoded = encode(tokenizer, pairs, job.languages, maximum_length=settings.maximum_length)
-        console.print(f"{task.name} {part}: {len(encoded.examples)} pairs, {encoded.too_long} too long left out")
-        if not encoded.examples:
-            raise FmallocError(
-                f"{task.name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens"
-            )
-        parts[part] = encoded.examples
-    data = TaskData(parts["train"], parts["dev"], corpus.dev)
-    return Learner(model, tokenizer, job.languages, allocations, data, settings, job.device, work)
+    data = TaskData.of(job, task.name, tokenizer, settings)
+    names = [GENERAL, *(record.name for record in store.tasks())]
+    watch = watched(job, tokenizer, names, settings)
+
+    def watch_stored(_model: Any) -> dict[str, float]:
+        return watch.nll(lambda name: load_sliced(store, name)[0].to(job.device.torch))
+
+    validator = data.validator(job, tokenizer, settings, watch_stored)
+    return Learner(model, allocations, data.batches(tokenizer, settings), validator, settings)
 
 
 def _offered(free: Cells, settings: LearningSettings) -> Cells:

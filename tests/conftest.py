@@ -9,8 +9,9 @@ import torch
 
 from fmalloc.corpus import Languages
 from fmalloc.devices import select
-from fmalloc.pretrain import Schedule, pretrain
+from fmalloc.pretrain import pretrain
 from fmalloc.recipe import Recipe
+from fmalloc.schedule import Schedule
 from fmalloc.scratch import Shape
 from fmalloc.store import Store
 from fmalloc.train import run

@@ -16,12 +16,12 @@ from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import TrainingBatches, encode
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluate import evaluate
-from fmalloc.learn import claim_work
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.records import CurvePoint
 from fmalloc.store import Store
 from fmalloc.train import run
+from fmalloc.work import claim_work
 from fmalloc_export.__main__ import main as export
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files

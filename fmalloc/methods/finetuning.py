@@ -1,0 +1,66 @@
+"""Fine-tuning of all or of chosen parameters of a model: what most methods to compare with are made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmalloc.batches import Batch
+from fmalloc.objective import smoothed_loss
+from fmalloc.recipe import LearningSettings
+from fmalloc.records import CurvePoint
+from fmalloc.training import Trainable
+from fmalloc.validation import Validator
+
+
+class FineTuning(Trainable):
+    """Trains `parameters` (by name; all that are not fixed by construction if None) of a model with Adam."""
+
+    def __init__(
+        self,
+        model: Any,
+        validator: Validator,
+        settings: LearningSettings,
+        parameters: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        self.model, self.validator, self.settings = model.to(validator.device.torch), validator, settings
+        self.parameters = trainable_parameters(model) if parameters is None else dict(parameters)
+        model.requires_grad_(False)
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The trained parameters."""
+        return dict(self.parameters)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW, as for the cells of F-MALLOC."""
+        return torch.optim.AdamW(
+            self.parameters.values(),
+            lr=self.settings.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=self.settings.weight_decay,
+        )
+
+    def before_update(self, _update: int) -> None:
+        """Dropout on."""
+        self.model.train()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Label-smoothed cross-entropy."""
+        return smoothed_loss(self.model, batch, self.settings.label_smoothing)
+
+    def validate(self, update: int) -> CurvePoint:
+        """Score the model as it is."""
+        return self.validator.point(self.model, update)
+
+
+def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
+    """All parameters, tied ones once, but for the sinusoidal positions of families that have such."""
+    return {name: parameter for name, parameter in model.named_parameters() if not _is_sinusoidal(model, name)}
+
+
+def _is_sinusoidal(model: Any, name: str) -> bool:
+    module = model.get_submodule(name.rpartition(".")[0])
+    return "Sinusoidal" in type(module).__name__

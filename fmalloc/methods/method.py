@@ -1,0 +1,64 @@
+"""What a method to learn domains in sequence has to say."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fmalloc.comparison import Learned
+from fmalloc.evaluate import Metrics
+from fmalloc.job import Job
+from fmalloc.recipe import LearningSettings, TaskSettings
+
+BASE = "base"
+
+
+class MethodSettings(BaseModel):
+    """A method's own settings, from the recipe's `methods:` section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: Annotated[float | None, Field(gt=0, description="instead of the recipe's")] = None
+
+
+class Method(ABC):
+    """Learns the recipe's tasks one after another below `folder`; a *state* is what one of them left there.
+
+    `ordered`: whether the order of the tasks makes a difference. `joint`: all tasks are learned in one go.
+    """
+
+    name: ClassVar[str]
+    ordered: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
+    settings_type: ClassVar[type[MethodSettings]] = MethodSettings
+
+    def __init__(self, job: Job, folder: Path, settings: Any) -> None:
+        self.job, self.folder, self.settings = job, folder, settings
+
+    def learning_of(self, task: TaskSettings) -> LearningSettings:
+        """The task's learning settings with the method's own learning rate."""
+        settings = self.job.recipe.learning_of(task)
+        rate = self.settings.learning_rate
+        return settings if rate is None else settings.model_copy(update={"learning_rate": rate})
+
+    @abstractmethod
+    def learn(self, task: TaskSettings, earlier: Sequence[str]) -> Learned:
+        """Learn a task after `earlier` ones and keep its state; called again after a stop, it goes on."""
+
+    @abstractmethod
+    def state_of(self, domain: str, learned: Sequence[str]) -> str:
+        """The state that serves a domain once `learned` were learned: a task's name, or BASE."""
+
+    @abstractmethod
+    def load(self, state: str) -> tuple[Any, Any]:
+        """The model of a state, and its tokenizer."""
+
+    def scores_of(self, _state: str, _domain: str) -> Metrics | None:
+        """Scores that learning itself measured, on the recipe's test sets."""
+        return None
+
+    def capacity_used(self) -> float | None:
+        """Claimed share of the writable cells, for methods that have such."""
+        return None

@@ -1,0 +1,134 @@
+"""One method run over a recipe's tasks: learned in order, scored after each; what was done is never done again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fmalloc.comparison import Learned, Row, Run
+from fmalloc.evaluate import Metrics, evaluate_test
+from fmalloc.job import Job
+from fmalloc.methods import method_of
+from fmalloc.methods.method import BASE, Method
+from fmalloc.progress import bar
+from fmalloc.recipe import TaskSettings
+from fmalloc.records import Score, to_json
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+
+
+def make_method(job: Job, name: str, folder: Path) -> Method:
+    """The method with its settings from the recipe.
+
+    Raises:
+        FmallocError: unknown method, or settings that it does not have.
+    """
+    kind = method_of(name)
+    given = job.recipe.methods.get(name, {})
+    try:
+        return kind(job, folder, kind.settings_type.model_validate(given))
+    except ValidationError as error:
+        problems = "; ".join(f"methods.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(sorted(kind.settings_type.model_fields))
+        raise FmallocError(f"{problems} (settings of {name}: {known})") from error
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores of states on test sets, each measured once and kept in `folder`."""
+
+    job: Job
+    folder: Path
+
+    def score(self, method: Method, state: str, domain: str) -> Metrics:
+        """The state's scores on a domain's test set."""
+        path = self.folder / state / f"{domain}.json"
+        if not path.is_file():
+            metrics = method.scores_of(state, domain) or self._measure(method, state, domain)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
+            write_atomically(path, json.dumps(content, sort_keys=True).encode())
+        kept = json.loads(path.read_bytes())
+        return Metrics(Score(**kept["score"]), kept["signatures"])
+
+    def _measure(self, method: Method, state: str, domain: str) -> Metrics:
+        model, tokenizer = method.load(state)
+        model.to(self.job.device.torch)
+        evaluation = self.job.recipe.evaluation
+        pairs = self.job.corpora[domain].test[: evaluation.sentences]
+        with bar(f"scoring {method.name}, {state} on {domain}", len(pairs)) as advance:
+            return evaluate_test(
+                model, tokenizer, pairs, self.job.languages, beam_size=evaluation.beam_size, on_progress=advance
+            )
+
+
+def run_method(job: Job, name: str, folder: Path) -> Run:
+    """Learn the recipe's tasks in order with one method, and score every domain after each."""
+    method = make_method(job, name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, _settings(job, method))
+    scoring = Scoring(job, folder / "scores")
+    tasks = job.recipe.tasks[:1] if method.joint else job.recipe.tasks
+    names = [task.name for task in tasks]
+    learned, rows = {}, []
+    for index, task in enumerate(tasks):
+        learned[task.name] = _learned(method, task, names[:index])
+        scores = {}
+        for domain in job.corpora:
+            state = method.state_of(domain, names[: index + 1])
+            scores[domain] = scoring.score(method, state, domain).score
+        rows.append(Row(after=task.name, scores=scores))
+    return Run(
+        method=name,
+        order=[task.name for task in job.recipe.tasks],
+        rows=rows,
+        learned=learned,
+        capacity_used=method.capacity_used(),
+        settings=method.settings.model_dump(),
+    )
+
+
+def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Learned:
+    path = method.folder / task.name / "learned.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json(method.learn(task, earlier)))
+    return Learned.model_validate_json(path.read_bytes())
+
+
+def _settings(job: Job, method: Method) -> dict[str, Any]:
+    """All that decides the results, JSON-able; other methods' settings and the evaluation's share aside."""
+    recipe = job.recipe
+    data = {name: {part: record.sha256 for part, record in job.data_of(name).items()} for name in job.corpora}
+    tasks = {task.name: recipe.learning_of(task).model_dump() for task in recipe.tasks}
+    return {
+        "method": method.name,
+        "settings": method.settings.model_dump(mode="json"),
+        "tasks": [[name, tasks[name]] for name in (sorted(tasks) if not method.ordered else tasks)],
+        "evaluation": recipe.evaluation.model_dump(),
+        "sparsity": recipe.sparsity,
+        "data": data,
+    }
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Be the run that this folder holds; another one's results are neither mixed in nor thrown away."""
+    path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
+    if path.is_file() and (found := path.read_text(encoding="utf-8")) != text:
+        old = json.loads(found)
+        changed = sorted(key for key in settings if old.get(key) != settings[key])
+        raise FmallocError(
+            f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"
+        )
+    write_atomically(path, text.encode())
+
+
+def base_scores(job: Job, folder: Path) -> dict[str, Metrics]:
+    """Scores of the untouched base on every test set."""
+    method = make_method(job, "sequential", folder)
+    scoring = Scoring(job, folder)
+    return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in job.recipe.tasks))}
