@@ -23,7 +23,7 @@ from benchmarks.speed import compare
 from benchmarks.unsliced import emit_unsliced
 from examples.serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
 from fmalloc.corpus import Languages, Pair, read_corpus
-from fmalloc.evaluate import forgetting
+from fmalloc.measures import Matrix
 from fmalloc.status import cells_table, matrix_table
 from fmalloc.store import Store
 from fmalloc_runtime.bundle import LiveIndex
@@ -120,8 +120,8 @@ def check_memory(store: Store) -> Claim:
     """Show the matrix and the cells; nothing may be forgotten."""
     console.print(matrix_table(store), cells_table(store))
     tasks = store.tasks()
-    lost = forgetting([task.scores for task in tasks], [task.name for task in tasks])
-    return Claim("forgetting", f"{lost:.2%}", "exactly 0", lost == 0)
+    lost = Matrix.of([task.name for task in tasks], [task.scores for task in tasks]).forgetting_ratio()
+    return Claim("forgetting", "–" if lost is None else f"{lost:.2%}", "exactly 0", lost == 0)
 
 
 def check_serving(client: Client, tests: dict[str, list[Pair]]) -> list[Claim]:

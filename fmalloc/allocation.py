@@ -14,6 +14,7 @@ from fmalloc.cells import Cells
 from fmalloc.feedforward import Block
 from fmalloc.gate import GENERAL_START
 from fmalloc.objective import logits
+from fmalloc.tfidf import CellScores, best_cells
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Allocation:
     def read(self) -> Cells:
         """All read-only cells, general ones first."""
         return np.concatenate([self.general, self.earlier])
+
+
+def offered_cells(free: Cells, share: float, seed: int, scores: CellScores | None = None) -> Cells:
+    """A share of a layer's free cells, ids ascending; the others are kept for later tasks.
+
+    The cells of highest score if there are scores, and drawn by the seed otherwise.
+    """
+    count = round(share * len(free))
+    if scores is not None:
+        return best_cells(scores, count, among=free)
+    return np.sort(np.random.default_rng(seed).permutation(free)[:count])
 
 
 def fresh_blocks(
@@ -67,8 +79,13 @@ def fresh_blocks(
     return blocks
 
 
-def initial_gates(allocation: Allocation, generator: torch.Generator) -> Tensor:
-    """-|N(0,1)| everywhere, +10 on general cells: a task begins with general knowledge alone."""
+def initial_gates(allocation: Allocation, generator: torch.Generator, *, is_open: bool = False) -> Tensor:
+    """-|N(0,1)| everywhere, +10 on general cells: a task begins with general knowledge alone.
+
+    `is_open`: +|N(0,1)| on writable cells, which the task then holds from the start and gives back if they are no help.
+    """
     gates = -torch.randn(len(allocation.read) + len(allocation.writable), generator=generator).abs()
+    if is_open:
+        gates[len(allocation.read) :].neg_()
     gates[: len(allocation.general)] = GENERAL_START
     return gates

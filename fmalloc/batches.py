@@ -41,8 +41,11 @@ class Batch:
         return int((self.target != IGNORED).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device."""
-        return Batch(self.source.to(device), self.source_mask.to(device), self.target.to(device))
+        """The batch on another device; from pinned memory the copy to CUDA does not hold up the program."""
+        parts = (self.source, self.source_mask, self.target)
+        if device.type == "cuda":
+            parts = tuple(part.pin_memory() for part in parts)  # type: ignore[assignment]
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
 
 
 class Encoded(NamedTuple):
@@ -50,6 +53,13 @@ class Encoded(NamedTuple):
 
     examples: tuple[Example, ...]
     too_long: int
+
+    def described(self, maximum_length: int) -> str:
+        """What was encoded, and what was left out as longer than `maximum_length` tokens."""
+        if not self.too_long:
+            return f"{len(self.examples):,} pairs"
+        share = self.too_long / (self.too_long + len(self.examples))
+        return f"{len(self.examples):,} pairs; {self.too_long:,} over {maximum_length} tokens left out ({share:.1%})"
 
 
 def set_languages(tokenizer: Any, languages: Languages) -> None:

@@ -15,7 +15,9 @@ from fmalloc.importance import Importance, cell_importance
 from fmalloc.job import Job, Scorer
 from fmalloc.memory import general_bytes, read_importance
 from fmalloc.models import slice_masks
+from fmalloc.recipe import Recipe
 from fmalloc.records import ImportanceRecord, LanguagePair, Layer, samples_bytes
+from fmalloc.recovery import recover
 from fmalloc.store import Store
 from fmalloc.work import claim_work
 from fmalloc_shared.errors import FmallocError
@@ -33,10 +35,16 @@ def open_store(job: Job) -> Store:
     store = Store.open(recipe.store)
     store.verify()
     description = store.description
-    stored = {f.removeprefix("base/"): d for f, d in description.files.items() if f.startswith("base/")}
+    recovery = description.recovery
+    files = {f.removeprefix("base/"): d for f, d in description.files.items() if f.startswith("base/")}
+    stored = recovery.base if recovery else files
     given = {name: digest for name, digest in sha256_files(recipe.base).items() if name in stored}
-    made = {"sparsity": description.sparsity, "languages": tuple(description.languages.model_dump().values())}
-    wanted = {"sparsity": recipe.sparsity, "languages": tuple(job.languages)}
+    made = {
+        "sparsity": description.sparsity,
+        "languages": tuple(description.languages.model_dump().values()),
+        "recovery": recovery.settings if recovery else None,
+    }
+    wanted = {"sparsity": recipe.sparsity, "languages": tuple(job.languages), "recovery": _recovery_of(recipe)}
     problems = [f"{key} {made[key]!r}, not {wanted[key]!r}" for key in made if made[key] != wanted[key]]
     if changed := sorted(name for name in given if given[name] != stored[name]):
         problems.append(f"another base than {recipe.base} ({', '.join(changed)} differ)")
@@ -46,10 +54,10 @@ def open_store(job: Job) -> Store:
 
 
 def create_store(job: Job) -> Store:
-    """Copy the base, measure importance, prune, score the base and the general model, commit."""
+    """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
     recipe = job.recipe
     work = recipe.store / ".work" / "create"
-    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods"})
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods", "tensorboard"})
     claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(job)})
     prepared = work / "prepared"
     (prepared / "base").mkdir(parents=True, exist_ok=True)
@@ -67,6 +75,7 @@ def create_store(job: Job) -> Store:
         return model, tokenizer
 
     base_scores = Scorer(job, work, "base").score(lambda _domain: load_base(prepared / "base", job.languages))
+    recovery = recover(job, masks, prepared / "base", work) if _recovery_of(recipe) else None
     general_scores = Scorer(job, work, GENERAL).score(load_general)
     store = Store.create(
         recipe.store,
@@ -76,11 +85,16 @@ def create_store(job: Job) -> Store:
         layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
         sparsity=recipe.sparsity,
         importance=importance.record,
+        recovery=recovery,
         base_scores=base_scores,
         general_scores=general_scores,
     )
     shutil.rmtree(work)
     return store
+
+
+def _recovery_of(recipe: Recipe) -> dict[str, Any] | None:
+    return recipe.recovery.model_dump() if recipe.recovery.updates else None
 
 
 def _digests(job: Job) -> dict[str, Any]:
@@ -119,7 +133,10 @@ def _importance(job: Job, work: Path, base: Path) -> Importance:
     chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
     pairs = [train[i] for i in chosen]
     encoded = encode(tokenizer, pairs, job.languages, maximum_length=job.recipe.learning.maximum_length)
-    importance = cell_importance(base, encoded.examples, job.device, languages=job.languages, **settings.model_dump())
+    partial = work / "importance-partial.safetensors"
+    importance = cell_importance(
+        base, encoded.examples, job.device, languages=job.languages, partial=partial, **settings.model_dump()
+    )
     ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
     write_atomically(values_path, general_bytes(importance.values, ones))
     write_atomically(record_path, importance.record.model_dump_json().encode())

@@ -1,5 +1,6 @@
 """Where and in which precision to compute."""
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -25,9 +26,19 @@ class Device:
 
 
 def select(device: DeviceName = "auto", precision: Precision = "auto") -> Device:
-    """CUDA in bfloat16 where there is one, the CPU in float32 otherwise, unless told."""
+    """CUDA in bfloat16 where there is one, the CPU in float32 otherwise, unless told.
+
+    Of several processes that torchrun started on a machine each gets a CUDA device of its own.
+    """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise FmallocError("device cuda: no CUDA device is available here; use 'cpu' or 'auto'")
     kind = "cuda" if device == "cuda" or (device == "auto" and available) else "cpu"
-    return Device(torch.device(kind), precision == "bfloat16" or (precision == "auto" and kind == "cuda"))
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
+    own = os.environ.get("LOCAL_RANK") if kind == "cuda" else None
+    if own is None:
+        return Device(torch.device(kind), bfloat16)
+    if int(own) >= torch.cuda.device_count():
+        raise FmallocError(f"more processes on this machine than its {torch.cuda.device_count()} CUDA devices")
+    torch.cuda.set_device(int(own))
+    return Device(torch.device(kind, int(own)), bfloat16)

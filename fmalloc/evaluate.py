@@ -1,14 +1,16 @@
-"""Translate test sets, score them with sacreBLEU, and what the matrix of scores says (METHOD: R[i][j])."""
+"""Translate test sets and score them: sacreBLEU's BLEU and chrF, and the NLL (METHOD: R[i][j])."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import sacrebleu
 import torch
 
-from fmalloc.batches import batch_indices, set_languages, target_frame
+from fmalloc.batches import batch_indices, encode, set_languages, target_frame
 from fmalloc.corpus import Languages, Pair
+from fmalloc.devices import Device
+from fmalloc.objective import nll
 from fmalloc.records import Score, Scores
+from fmalloc.significance import METRICS, Statistics, signature
 
 MAXIMUM_NEW_TOKENS = 256
 _BATCH_TOKENS = 2048
@@ -31,11 +33,15 @@ def translate(
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Translations:
-    """Beam search (length penalty 1, early stopping) in the model's own precision, of sentences in any order."""
+    """Beam search (length penalty 1, early stopping) in the model's own precision, of sentences in any order.
+
+    A source that the model has no positions for is cut.
+    """
     set_languages(tokenizer, languages)
-    encoded = tokenizer(list(sources), verbose=False)["input_ids"] if sources else []
+    longest = _longest(model)
+    encoded = _source_ids(tokenizer, sources, longest)
     tokens: list[list[int]] = [[] for _ in sources]
-    limit = min(MAXIMUM_NEW_TOKENS, model.config.max_position_embeddings - 2)
+    limit = min(MAXIMUM_NEW_TOKENS, longest)
     prefix = target_frame(tokenizer).prefix  # a language token (M2M100, NLLB, mBART-50) or <s> (BART), if any
     for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
         batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
@@ -58,6 +64,17 @@ def translate(
     return Translations(tokens, texts)
 
 
+def _source_ids(tokenizer: Any, sources: Sequence[str], longest: int) -> list[list[int]]:
+    if not sources:
+        return []
+    return list(tokenizer(list(sources), truncation=True, max_length=longest, verbose=False)["input_ids"])
+
+
+def _longest(model: Any) -> int:
+    """Tokens a side that every family has positions for."""
+    return int(model.config.max_position_embeddings) - 2
+
+
 def _trimmed(ids: list[int], config: Any) -> list[int]:
     if config.eos_token_id in ids:
         return ids[: ids.index(config.eos_token_id) + 1]
@@ -71,12 +88,18 @@ class Metrics(NamedTuple):
     signatures: dict[str, str]
 
 
-def score(translations: Sequence[str], references: Sequence[str]) -> Metrics:
-    """Corpus BLEU and chrF, 0 to 100."""
-    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
-    scores = [metric.corpus_score(list(translations), [list(references)]).score for metric in (bleu, chrf)]
-    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
-    return Metrics(Score(bleu=float(scores[0]), chrf=float(scores[1])), signatures)
+def score(translations: Sequence[str], references: Sequence[str], *, intervals: bool = False) -> Metrics:
+    """Corpus BLEU and chrF, 0 to 100; with `intervals` also how sure they are."""
+    found = {metric: Statistics.of(metric, translations, references) for metric in METRICS}
+    return Metrics(
+        Score(
+            bleu=found["bleu"].score(),
+            chrf=found["chrf"].score(),
+            bleu_interval=found["bleu"].interval() if intervals else None,
+            chrf_interval=found["chrf"].interval() if intervals else None,
+        ),
+        {metric: signature(metric, resampled=intervals) for metric in METRICS},
+    )
 
 
 def evaluate(
@@ -88,19 +111,35 @@ def evaluate(
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Metrics:
-    """Translate the pairs' sources and score them."""
+    """Translate the pairs' sources and score them: what validation needs."""
     sources = [pair.source for pair in pairs]
     texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
     return score(texts, [pair.target for pair in pairs])
 
 
-def forgetting(rows: Sequence[Scores], tasks: Sequence[str]) -> float:
-    """mean over j < T of (R[j][j] - R[T][j]) / R[j][j], in BLEU; rows[i] after learning tasks[i]; 0 for one task."""
-    ratios = []
-    for index, task in enumerate(tasks[:-1]):
-        learned, last = rows[index].domains[task].bleu, rows[-1].domains[task].bleu
-        ratios.append((learned - last) / learned if learned else 0.0)
-    return sum(ratios) / len(ratios) if ratios else 0.0
+def evaluate_test(
+    model: Any,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    languages: Languages,
+    *,
+    beam_size: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Metrics:
+    """Translate and score a test set, with intervals and the NLL: what a report needs."""
+    sources = [pair.source for pair in pairs]
+    texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
+    metrics = score(texts, [pair.target for pair in pairs], intervals=True)
+    found = nll_of(model, tokenizer, pairs, languages)
+    return Metrics(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
+
+
+def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages) -> float | None:
+    """Nats a target token, in the model's own precision; pairs that the model has no positions for are left out."""
+    examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
+    device = Device(model.device, bfloat16=False)
+    pad = tokenizer.pad_token_id
+    return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad).true if examples else None
 
 
 def merge(metrics: Mapping[str, Metrics]) -> Scores:

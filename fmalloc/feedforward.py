@@ -5,7 +5,6 @@
 with k_i a row of fc1, v_i a column of fc2 and c the bias of fc2 (METHOD: Wu, Liu, Zong, NAACL 2024).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,8 +13,7 @@ from torch.nn import functional as F
 
 from fmalloc.architectures import FeedForwardLayer
 from fmalloc.gate import hard_mask, soft_mask
-
-Activation = Callable[[Tensor], Tensor]
+from fmalloc.readonly import Activation, read_only
 
 
 class Block(NamedTuple):
@@ -72,7 +70,11 @@ class GatedFeedForward(nn.Module):
         self.activation_dropout = float(layer.module.activation_dropout)
         for name, tensor in zip(("read_keys", "read_biases", "read_values"), read, strict=True):
             self.register_buffer(name, tensor)
-        self.register_buffer("output_bias", layer.module.fc2.bias.detach())
+        bias = layer.module.fc2.bias
+        if bias.requires_grad:  # it is private to the task
+            self.output_bias = bias
+        else:
+            self.register_buffer("output_bias", bias.detach())
         self.keys, self.biases, self.values = (nn.Parameter(tensor.clone()) for tensor in write)
         self.gates = nn.Parameter(gates.clone())
         self.tau_max = tau_max
@@ -86,15 +88,22 @@ class GatedFeedForward(nn.Module):
         """hidden: (batch, length, d_model) -> (batch, length, d_model)."""
         mask = self.mask()
         read, write = mask[: len(self.read_keys)], mask[len(self.read_keys) :]
-        output = self._block(hidden, self.read_keys, self.read_biases, self.read_values, read)
+        output = self._read(hidden, read)
         if len(self.keys):
-            output = output + self._block(hidden, self.keys, self.biases, self.values, write)
+            # Their gradient is needed anyway, so the mask goes to the values, which are fewer than activations.
+            active = F.dropout(self._active(hidden, self.keys, self.biases), self.activation_dropout, self.training)
+            output = output + F.linear(active, self.values * write)
         return output + self.output_bias
 
-    def _block(self, hidden: Tensor, keys: Tensor, biases: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        active = self.activation(F.linear(hidden, keys, biases))
-        active = F.dropout(active * mask, self.activation_dropout, self.training)
-        return F.linear(active, values)
+    def _active(self, hidden: Tensor, keys: Tensor, biases: Tensor) -> Tensor:
+        return self.activation(F.linear(hidden, keys, biases))
+
+    def _read(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        block = (self.read_keys, self.read_biases, self.read_values)
+        if not (self.training and self.activation_dropout):
+            return read_only(hidden, *block, mask, self.activation)
+        active = self._active(hidden, self.read_keys, self.read_biases) * mask
+        return F.linear(F.dropout(active, self.activation_dropout, self.training), self.read_values)
 
 
 def replace(layer: FeedForwardLayer, module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Importance of memory cells by the Jensen-Shannon-like divergence between two dropout passes; no labels needed."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import IGNORED, Batch, Example, TrainingBatches
+from fmalloc.checkpoint import Checkpoint, Interval
 from fmalloc.corpus import Languages
 from fmalloc.devices import Device
 from fmalloc.feedforward import MaskedFeedForward, replace
@@ -45,8 +47,11 @@ def cell_importance(
     batch_tokens: int,
     seed: int,
     languages: Languages | None = None,
+    partial: Path | None = None,
 ) -> Importance:
     """I_i = mean over batches of |dJ/dm_i| / target tokens of the batch, accumulated in float64.
+
+    What was measured so far is kept at `partial`, and gone on from.
 
     Raises:
         FmallocError: every importance is 0 (a model without dropout has no divergence).
@@ -62,8 +67,10 @@ def cell_importance(
     halves = [{name: np.zeros(len(m.mask)) for name, m in masked.items()} for _ in range(2)]
     source = TrainingBatches(examples, batch_tokens, tokenizer.pad_token_id, seed)
     leaves = [module.mask.requires_grad_() for module in masked.values()]
-    with bar("importance", batches) as advance:
-        for index in range(batches):
+    sums = _sums(halves, fired)
+    done, interval = _resumed(partial, sums), Interval()
+    with bar("importance", batches, done) as advance:
+        for index in range(done, batches):
             torch.manual_seed(seed * 1_000_003 + index)
             batch = source.batch(index).to(device.torch)
             with device.autocast():
@@ -71,8 +78,26 @@ def cell_importance(
             for name, gradient in zip(masked, torch.autograd.grad(total, leaves), strict=True):
                 halves[index % 2][name] += gradient.abs().double().cpu().numpy() / batch.target_tokens
             advance()
+            if partial and interval.passed():
+                Checkpoint(sums, {"batches": index + 1}).write(partial)
     values = {name: (halves[0][name] + halves[1][name]) / batches for name in masked}
     return Importance(values, _record(values, halves, fired, batches=batches, batch_tokens=batch_tokens, seed=seed))
+
+
+def _sums(halves: list[dict[str, NDArray[np.float64]]], fired: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share the memory of what is summed up."""
+    sums = {f"{half}.{name}": torch.from_numpy(v) for half, values in enumerate(halves) for name, v in values.items()}
+    return sums | {f"fired.{name}": flags for name, flags in fired.items()}
+
+
+def _resumed(partial: Path | None, sums: dict[str, Tensor]) -> int:
+    """Fill in what was kept; how many batches that were."""
+    checkpoint = Checkpoint.read(partial) if partial else None
+    if checkpoint is None:
+        return 0
+    for name, tensor in sums.items():
+        tensor.copy_(checkpoint.tensors[name])
+    return int(checkpoint.state["batches"])
 
 
 def _note_fired(fired: dict[str, Tensor], name: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
@@ -17,6 +18,7 @@ from fmalloc.feedforward import GatedFeedForward, block_of, replace
 from fmalloc.gate import GATE_LIMIT, temperature
 from fmalloc.memory import Memory
 from fmalloc.objective import smoothed_loss
+from fmalloc.private import install
 from fmalloc.progress import console
 from fmalloc.recipe import LearningSettings
 from fmalloc.records import CurvePoint
@@ -24,6 +26,7 @@ from fmalloc.training import Trainable, Training
 from fmalloc.validation import Validator
 
 _FRESH_BATCHES = 8
+_LEARNED = ("keys", "biases", "values", "gates")
 _CLAIMED_LITTLE = 0.01
 _NLL_FELL = 0.05
 
@@ -42,6 +45,7 @@ class Learner(Trainable):
         device = validator.device.torch
         self.model, self.allocations, self.settings = model.to(device), allocations, settings
         self.batches, self.validator = batches, validator
+        self.private = install(self.model, settings)
         self.gated = {name: module.to(device) for name, module in self._install().items()}
 
     def _install(self) -> dict[str, GatedFeedForward]:
@@ -54,33 +58,31 @@ class Learner(Trainable):
             allocation, cells = self.allocations[layer.name], block_of(layer)
             read = cells.select(torch.from_numpy(allocation.read))
             write = fresh.get(layer.name) or cells.select(torch.from_numpy(allocation.writable))
-            gates = initial_gates(allocation, generator)
+            gates = initial_gates(allocation, generator, is_open=settings.gates == "open")
             gated[layer.name] = GatedFeedForward(layer, read, write, gates, settings.tau_max)
             replace(layer, gated[layer.name])
         return gated
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over the writable cells and, at a rate of their own and without decay, the gates."""
+        """AdamW over the writable cells and, at rates of their own and without decay, gates and private parameters."""
         weights = [weight for module in self.gated.values() for weight in (module.keys, module.biases, module.values)]
         settings = self.settings
-        return torch.optim.AdamW(
-            [
-                {"params": weights, "weight_decay": settings.weight_decay, "lr": settings.learning_rate},
-                {"params": self._gates(), "weight_decay": 0.0, "lr": settings.gate_learning_rate},
-            ],
-            betas=(0.9, 0.98),
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": settings.weight_decay, "lr": settings.learning_rate},
+            {"params": self._gates(), "weight_decay": 0.0, "lr": settings.gate_learning_rate},
+        ]
+        if self.private:
+            rate = settings.private_learning_rate or settings.learning_rate
+            groups.append({"params": list(self.private.values()), "weight_decay": 0.0, "lr": rate})
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
     def _gates(self) -> list[Tensor]:
         return [module.gates for module in self.gated.values()]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Writable cells and gates of every layer."""
-        return {
-            f"{name}.{parameter}": tensor
-            for name, module in self.gated.items()
-            for parameter, tensor in module.named_parameters()
-        }
+        """Writable cells and gates of every layer, and private parameters."""
+        cells = {f"{name}.{part}": getattr(module, part) for name, module in self.gated.items() for part in _LEARNED}
+        return cells | {f"private.{name}": parameter for name, parameter in self.private.items()}
 
     def before_update(self, update: int) -> None:
         """Soft masks at the temperature of the update."""
@@ -126,9 +128,18 @@ class Learner(Trainable):
         """The present state, hardened: mask, and weights of the cells that the task now owns."""
         return {name: _harden(module, self.allocations[name]) for name, module in self.gated.items()}
 
+    def private_parameters(self) -> dict[str, NDArray[np.float32]]:
+        """The present state of the private parameters, by name."""
+        return {name: parameter.detach().cpu().numpy() for name, parameter in self.private.items()}
 
-def learn(learner: Learner, name: str, device: Device, work: Path) -> tuple[list[CurvePoint], CurvePoint]:
-    """Train to the end; the learner holds the best state. The curve, and its point of the best state."""
+
+def learn(
+    learner: Learner, name: str, device: Device, work: Path, *, finish: bool = False, events: Path | None = None
+) -> tuple[list[CurvePoint], CurvePoint]:
+    """Train to the end, or `finish` what was interrupted; the learner then holds the best state.
+
+    The curve, and its point of the best state.
+    """
     training = Training(
         learner,
         learner.batches,
@@ -136,8 +147,13 @@ def learn(learner: Learner, name: str, device: Device, work: Path) -> tuple[list
         device,
         work / "checkpoint.safetensors",
         f"task {name}",
+        advice="; fmalloc-train --finish commits the best state of it instead",
+        events=events,
     )
-    training.run()
+    if finish:
+        training.finish()
+    else:
+        training.run()
     curve = training.progress.curve
     learner.report(name, curve)
     return curve, curve[training.progress.best]

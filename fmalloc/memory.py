@@ -48,6 +48,11 @@ def memory_bytes(memories: Mapping[str, Memory]) -> bytes:
     return bytes(save(tensors, metadata={"version": str(VERSION)}))
 
 
+def private_bytes(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The content of a private.safetensors file."""
+    return bytes(save(dict(tensors), metadata={"version": str(VERSION)}))
+
+
 def general_bytes(importance: Mapping[str, NDArray[np.float64]], masks: Mapping[str, Mask]) -> bytes:
     """The content of a general.safetensors file."""
     tensors: dict[str, NDArray[Any]] = {f"{layer}.importance": values for layer, values in importance.items()}

@@ -10,6 +10,7 @@ from fmalloc.cells import Mask
 from fmalloc.corpus import Languages
 from fmalloc.feedforward import Block, MaskedFeedForward, replace, slice_cells, write_cells
 from fmalloc.memory import Memory
+from fmalloc.private import fold
 from fmalloc.store import Store
 from fmalloc_shared.names import GENERAL
 
@@ -42,10 +43,14 @@ def pair_of(store: Store) -> Languages:
 
 
 def load_dense(store: Store, name: str) -> tuple[Any, Any]:
-    """The base with the cells of `name` and of the tasks it reads; every cell is on. And the tokenizer."""
+    """The base with the cells of `name` and of the tasks it reads, and its private parameters. And the tokenizer.
+
+    Every cell is on.
+    """
     model, tokenizer = load_base(store.base, pair_of(store))
     if name != GENERAL:
         overlay(model, [store.memory(task) for task in (*store.task(name).reads, name)])
+        fold(model, store.private(name))
     return model, tokenizer
 
 

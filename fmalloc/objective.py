@@ -10,20 +10,23 @@ from torch.nn import functional as F
 
 from fmalloc.batches import IGNORED, Batch, Example, ordered_batches
 from fmalloc.devices import Device
-from fmalloc_shared.errors import FmallocError
+from fmalloc.projection import Projection, smoothed_sum
 
 SOURCE_GAP = 0.05
 
 
 def logits(model: Any, batch: Batch) -> Tensor:
     """Next-token logits under teacher forcing, float32, shape (batch, target length, vocabulary)."""
-    output = model(
+    return _run(model, model.config, batch).logits.float()  # type: ignore[no-any-return]
+
+
+def _run(model: Any, config: Any, batch: Batch) -> Any:
+    return model(
         input_ids=batch.source,
         attention_mask=batch.source_mask,
-        decoder_input_ids=shifted_right(batch.target, model.config),
+        decoder_input_ids=shifted_right(batch.target, config),
         use_cache=False,
     )
-    return output.logits.float()  # type: ignore[no-any-return]
 
 
 def shifted_right(target: Tensor, config: Any) -> Tensor:
@@ -35,19 +38,23 @@ def shifted_right(target: Tensor, config: Any) -> Tensor:
 
 def smoothed_loss(model: Any, batch: Batch, label_smoothing: float) -> Tensor:
     """Mean label-smoothed cross-entropy over the batch's target tokens, in nats."""
-    scores = logits(model, batch)
+    projection = Projection.of(model)
+    if projection is None:
+        return smoothed_cross_entropy(logits(model, batch), batch, label_smoothing)
+    hidden, kept = _run(model.model, model.config, batch).last_hidden_state, batch.target != IGNORED
+    return smoothed_sum(hidden[kept], projection, batch.target[kept], label_smoothing) / kept.sum()
+
+
+def smoothed_cross_entropy(scores: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    """The same of logits of shape (batch, target length, vocabulary)."""
     return F.cross_entropy(
         scores.flatten(0, 1), batch.target.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
     )
 
 
-def check_loss(value: float, update: int, what: str) -> None:
-    """Raise FmallocError if the loss is no number any more."""
-    if not math.isfinite(value):
-        raise FmallocError(
-            f"{what}: the loss is {value} at update {update}; lower learning_rate or raise warmup_updates. "
-            "The last checkpoint is kept: change the setting and run again"
-        )
+def chance(model: Any) -> float:
+    """The loss, in nats a token, of a model that knows nothing: ln of the size of its target vocabulary."""
+    return math.log(len(model.get_output_embeddings().weight))
 
 
 class Nll(NamedTuple):

@@ -14,6 +14,8 @@ from fmalloc.architectures import family_of, quiet
 from fmalloc.batches import Batch, TrainingBatches, encode
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
 from fmalloc.devices import Device, select
+from fmalloc.distributed import Group, processes
+from fmalloc.interrupts import Interrupts
 from fmalloc.objective import smoothed_loss
 from fmalloc.progress import console
 from fmalloc.records import CurvePoint
@@ -73,19 +75,35 @@ def pretrain(
 
     State lies in `.<output>.work` beside it until done.
     """
+    with processes() as group, Interrupts():
+        _pretrain(train, output, languages, begin, schedule, device, group)
+
+
+def _pretrain(
+    train: Path,
+    output: Path,
+    languages: Languages,
+    begin: Shape | Path,
+    schedule: Schedule,
+    device: Device,
+    group: Group,
+) -> None:
     corpus = read_corpus(train, languages)
+    corpus.report.show(str(train))
     work = _work_folder(output)
     settings = {
         "data": digest(corpus.train),
         "begin": str(begin),
         "schedule": str(replace(schedule, updates=0)),
     }
-    _claim(work, settings)
-    model, tokenizer = _beginning(begin, corpus.train, languages, schedule.seed, work / "tokenizer")
+    group.on_first(lambda: _claim(work, settings))
+    if not isinstance(begin, Path):
+        group.on_first(lambda: _make_tokenizer(corpus.train, languages, begin, work / "tokenizer"))
+    model, tokenizer = _beginning(begin, schedule.seed, work / "tokenizer")
     parts = []
     for part, pairs in (("train", corpus.train), ("dev", corpus.dev)):
         encoded = encode(tokenizer, pairs, languages, maximum_length=schedule.maximum_length)
-        console.print(f"{part}: {len(encoded.examples)} pairs, {encoded.too_long} too long left out")
+        console.print(f"{part}: {encoded.described(schedule.maximum_length)}")
         parts.append(encoded.examples)
     train_examples, dev_examples = parts
     validator = Validator(tokenizer, languages, dev_examples, (), device, schedule.batch_tokens)
@@ -93,6 +111,11 @@ def pretrain(
     clipped, path = replace(schedule, clip_norm=_CLIP_NORM), work / "checkpoint.safetensors"
     training = Training(Pretraining(model, validator, schedule), batches, clipped, device, path, "pretraining")
     training.run()
+    group.on_first(lambda: _write(model, tokenizer, work, output))
+    console.print(f"saved {output} (best dev NLL {training.progress.curve[training.progress.best].nll:.3f})")
+
+
+def _write(model: Any, tokenizer: Any, work: Path, output: Path) -> None:
     finished = work / "finished"
     shutil.rmtree(finished, ignore_errors=True)
     with quiet():
@@ -102,13 +125,16 @@ def pretrain(
     finished.rename(output)
     sync_directory(output.parent)
     shutil.rmtree(work)
-    console.print(f"saved {output} (best dev NLL {training.progress.curve[training.progress.best].nll:.3f})")
 
 
-def _beginning(
-    begin: Shape | Path, pairs: tuple[Pair, ...], languages: Languages, seed: int, directory: Path
-) -> tuple[Any, Any]:
-    """The model and the tokenizer to begin with; a new tokenizer is kept in `directory`."""
+def _make_tokenizer(pairs: tuple[Pair, ...], languages: Languages, shape: Shape, directory: Path) -> None:
+    if not (directory / "tokenizer_config.json").is_file():
+        with quiet():
+            train_tokenizer(pairs, languages, shape.vocabulary, directory)
+
+
+def _beginning(begin: Shape | Path, seed: int, directory: Path) -> tuple[Any, Any]:
+    """The model and the tokenizer to begin with; a new model's tokenizer lies in `directory`."""
     from transformers import MarianMTModel, MarianTokenizer
 
     if isinstance(begin, Path) and (family := family_of(begin)).model_type != "marian":
@@ -116,8 +142,6 @@ def _beginning(
     with quiet():
         if isinstance(begin, Path):
             return MarianMTModel.from_pretrained(begin, dtype=torch.float32), MarianTokenizer.from_pretrained(begin)
-        if not (directory / "tokenizer_config.json").is_file():
-            train_tokenizer(pairs, languages, begin.vocabulary, directory)
         tokenizer = MarianTokenizer.from_pretrained(directory)
         return new_model(tokenizer, begin, seed), tokenizer
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+_shown: list[Progress] = []
 
 
 @contextmanager
@@ -19,4 +20,21 @@ def bar(description: str, total: int | None, completed: int = 0) -> Iterator[Cal
         def advance(count: int = 1, note: str = "") -> None:
             progress.update(task, advance=count, note=note)
 
-        yield advance
+        _shown.append(progress)
+        try:
+            yield advance
+        finally:
+            _shown.remove(progress)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """No bar is drawn within, so that a question can be answered."""
+    shown = tuple(_shown)
+    for progress in shown:
+        progress.stop()
+    try:
+        yield
+    finally:
+        for progress in shown:
+            progress.start()

@@ -39,6 +39,8 @@ TaskName = Annotated[str, AfterValidator(_task_name)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 
 
+Private = Literal["norms", "biases", "attention", "embeddings", "output"]
+
 _UPDATES = 20000
 
 
@@ -61,6 +63,15 @@ class ImportanceSettings(_Section):
     seed: Annotated[int, Field(ge=0)] = 1
 
 
+class RecoverySettings(_Section):
+    """How long the pruned general model is distilled from the untouched base before the first task; 0: not at all."""
+
+    updates: Annotated[int, Field(ge=0)] = 0
+    batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    seed: Annotated[int, Field(ge=0)] = 1
+
+
 class LearningSettings(_Section):
     """How one task is learned; warm-up and temperature cycles that are not given fit the number of updates."""
 
@@ -74,14 +85,25 @@ class LearningSettings(_Section):
     validate_every: Annotated[int, Field(ge=1, description="a multiple of anneal_updates")] = 1000
     patience: Annotated[int, Field(ge=1, description="validations without a better one")] = 5
     validation_sentences: Annotated[int, Field(ge=0, description="dev pairs translated; 0 needs select_by nll")] = 500
+    validation_pairs: Annotated[int | None, Field(ge=1, description="dev pairs that the NLL is measured on")] = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; none: no clipping")] = None
     select_by: Annotated[Selection, Field(description="best dev BLEU, or lowest dev NLL")] = "bleu"
     maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
     fresh_cells: bool = True
+    gates: Annotated[Literal["closed", "open"], Field(description="of writable cells, at the start")] = "closed"
+    private: Annotated[list[Private], Field(description="parameters a task keeps beside its cells")] = []
+    private_rank: Annotated[int, Field(ge=1, description="of the additions to attention weights")] = 8
+    private_learning_rate: Annotated[float | None, Field(gt=0, description="none: learning_rate")] = None
     reads: Literal["earlier", "general"] = "earlier"
-    share: Annotated[float, Field(gt=0, le=1, description="of each layer's free cells, offered to the task")] = 1.0
+    share: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | Literal["even"],
+        Field(description="of each layer's free cells, offered to the task; even: as much as to each later task"),
+    ] = 1.0
+    allocator: Annotated[
+        Literal["gates", "tfidf"], Field(description="free cells are offered at random, or those of highest TF-IDF")
+    ] = "gates"
     seed: Annotated[int, Field(ge=0)] = 1
 
     @model_validator(mode="before")
@@ -102,6 +124,12 @@ class LearningSettings(_Section):
                 f"validate_every {self.validate_every} is no multiple of anneal_updates {self.anneal_updates}: "
                 "validation falls on the hard end of a temperature cycle"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rank_cells_that_keep_their_weights(self) -> "LearningSettings":
+        if self.allocator == "tfidf" and self.fresh_cells:
+            raise ValueError("allocator tfidf ranks cells by their pretrained weights; set fresh_cells: false")
         return self
 
     @model_validator(mode="after")
@@ -142,11 +170,13 @@ class Recipe(_Section):
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2
     method: Annotated[str, Field(description="how the tasks are learned, see fmalloc compare --help")] = "fmalloc"
     methods: Annotated[dict[str, dict[str, Any]], Field(description="settings of methods, by name")] = {}
+    tensorboard: Annotated[ExpandedPath | None, Field(description="folder for live learning curves, if any")] = None
     samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store a domain")] = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     corpus: CorpusSettings = CorpusSettings()
     importance: ImportanceSettings = ImportanceSettings()
+    recovery: RecoverySettings = RecoverySettings()
     learning: LearningSettings = LearningSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     tasks: Annotated[list[TaskSettings], Field(min_length=1)]

@@ -59,27 +59,6 @@ class ImportanceRecord(Record):
     dead_cells: dict[str, int]
 
 
-class StoreRecord(Record):
-    """store.json, see docs/formats.md."""
-
-    version: Literal[1] = 1
-    family: str
-    languages: LanguagePair
-    layers: list[Layer]
-    sparsity: float
-    importance: ImportanceRecord
-    base_scores: Scores
-    general_scores: Scores
-    files: dict[str, str]
-
-
-class DataRecord(Record):
-    """The pairs of one part of a corpus, as used."""
-
-    pairs: int
-    sha256: str
-
-
 class CurvePoint(Record):
     """One validation during learning, under the hard mask.
 
@@ -97,6 +76,36 @@ class CurvePoint(Record):
     earlier: dict[str, float] = {}
 
 
+class RecoveryRecord(Record):
+    """How the pruned model recovered: settings, the SHA-256 of the base's files before it, and what validation saw."""
+
+    settings: dict[str, Any]
+    base: dict[str, str]
+    curve: list[CurvePoint]
+
+
+class StoreRecord(Record):
+    """store.json, see docs/formats.md."""
+
+    version: Literal[1] = 1
+    family: str
+    languages: LanguagePair
+    layers: list[Layer]
+    sparsity: float
+    importance: ImportanceRecord
+    base_scores: Scores
+    general_scores: Scores
+    recovery: RecoveryRecord | None = None
+    files: dict[str, str]
+
+
+class DataRecord(Record):
+    """The pairs of one part of a corpus, as used."""
+
+    pairs: int
+    sha256: str
+
+
 class TaskRecord(Record):
     """task.json, see docs/formats.md."""
 
@@ -104,6 +113,7 @@ class TaskRecord(Record):
     name: str
     order: int
     reads: list[str]
+    private: list[str] = []
     settings: dict[str, Any]
     data: dict[str, DataRecord]
     scores: Scores

@@ -26,6 +26,7 @@ from fmalloc_shared.files import (
 from fmalloc_shared.names import GENERAL, check_name
 from fmalloc_shared.ngrams import NgramCounts
 
+PRIVATE_FILE = "private.safetensors"
 _GENERAL_FILES = ("general.safetensors", "routing.safetensors", "samples.jsonl")
 _ROOT_ENTRIES = {"store.json", "base", "tasks", ".work", ".lock", *_GENERAL_FILES}
 
@@ -95,8 +96,13 @@ class Store:
 
     def _read_task(self, name: str) -> TaskRecord:
         record = read_record(self._task_path(name) / "task.json", TaskRecord)
+        path = self._task_path(name) / "task.json"
         if record.name != name:
-            raise FmallocError(f"{self._task_path(name) / 'task.json'}: name is {record.name!r}, expected {name!r}")
+            raise FmallocError(f"{path}: name is {record.name!r}, expected {name!r}")
+        if bool(record.private) != (PRIVATE_FILE in record.files):
+            raise FmallocError(
+                f"{path}: private is {record.private}, but files {'lack' if record.private else 'list'} {PRIVATE_FILE}"
+            )
         return record
 
     def task(self, name: str) -> TaskRecord:
@@ -139,6 +145,12 @@ class Store:
             layer: Memory(**{field: tensors[f"{layer}.{field}"] for field in Memory.__dataclass_fields__})
             for layer in self.layers
         }
+
+    def private(self, name: str) -> dict[str, NDArray[np.float32]]:
+        """The private parameters of a task by name; none of general and of most tasks."""
+        if name == GENERAL or not self.task(name).private:
+            return {}
+        return read_tensors(self._task_path(name) / PRIVATE_FILE)
 
     def routing(self, name: str) -> NgramCounts:
         """Hashed n-gram counts of the domain's source text."""

@@ -29,9 +29,9 @@ class TaskData:
             FmallocError: no pair of a part is short enough.
         """
         corpus, parts = job.corpora[name], {}
-        for part, pairs in (("train", corpus.train), ("dev", corpus.dev)):
+        for part, pairs in (("train", corpus.train), ("dev", corpus.dev[: settings.validation_pairs])):
             encoded = encode(tokenizer, pairs, job.languages, maximum_length=settings.maximum_length)
-            console.print(f"{name} {part}: {len(encoded.examples)} pairs, {encoded.too_long} too long left out")
+            console.print(f"{name} {part}: {encoded.described(settings.maximum_length)}")
             if not encoded.examples:
                 raise FmallocError(f"{name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens")
             parts[part] = encoded.examples

@@ -1,43 +1,61 @@
 """One task of a recipe: learned, scored and committed."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fmalloc.allocation import Allocation
+from fmalloc.allocation import Allocation, offered_cells
 from fmalloc.architectures import feed_forward_layers, load_base
-from fmalloc.cells import GENERAL_OWNER, Cells
+from fmalloc.batches import encode
+from fmalloc.cells import GENERAL_OWNER
 from fmalloc.create import routing_bytes
+from fmalloc.distributed import Group
 from fmalloc.job import Job, Scorer
 from fmalloc.learn import Learner, learn
-from fmalloc.memory import Memory, memory_bytes
+from fmalloc.memory import Memory, memory_bytes, private_bytes
 from fmalloc.models import load_sliced, overlay, slice_masks
+from fmalloc.private import fold
 from fmalloc.progress import console
 from fmalloc.recipe import LearningSettings, TaskSettings
-from fmalloc.records import DataRecord, Score, TaskRecord, samples_bytes
-from fmalloc.store import Store
+from fmalloc.records import CurvePoint, DataRecord, Score, TaskRecord, samples_bytes
+from fmalloc.store import PRIVATE_FILE, Store
 from fmalloc.taskdata import TaskData, watched
+from fmalloc.tfidf import CellScores, cell_scores
 from fmalloc.work import claim_work
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 
-def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
-    """Learn, score and commit one task; a task that exists as the recipe says is left as it is."""
-    settings, data = job.settings_of(task), job.data_of(task.name)
+def learn_task(job: Job, store: Store, task: TaskSettings, *, finish: bool = False) -> TaskRecord:
+    """Learn, score and commit one task; a task that exists as the recipe says is left as it is.
+
+    With `finish`, one that was interrupted is not learned further: its best state so far is scored and committed.
+    """
+    settings, data, group = job.settings_of(task), job.data_of(task.name), Group.current()
     work = store.path / ".work" / task.name
     if existing := {record.name: record for record in store.tasks()}.get(task.name):
         _check_same(store, existing, settings, data)
-        shutil.rmtree(work, ignore_errors=True)  # left by a run that was killed between commit and clean-up
+        # A run that was killed between commit and clean-up leaves it.
+        group.on_first(lambda: shutil.rmtree(work, ignore_errors=True))
         console.print(f"{task.name}: learned already")
         return existing
-    claim_work(work, {"settings": settings, "data": {part: record.sha256 for part, record in data.items()}})
-    earlier = store.tasks()
+    claim = {"settings": settings, "data": {part: record.sha256 for part, record in data.items()}}
+    group.on_first(lambda: claim_work(work, claim, keep=finish))
     learner = _learner(job, store, task)
-    curve, best = learn(learner, task.name, job.device, work)
-    memories = learner.memories()
+    events = job.recipe.tensorboard / task.name if job.recipe.tensorboard else None
+    curve, best = learn(learner, task.name, job.device, work, finish=finish, events=events)
+    group.on_first(lambda: _commit(job, store, task, learner, curve, best))
+    return store.task(task.name)
+
+
+def _commit(
+    job: Job, store: Store, task: TaskSettings, learner: Learner, curve: Sequence[CurvePoint], best: CurvePoint
+) -> None:
+    """Score the state that the learner holds on every test set, and put it into the store."""
+    work, earlier = store.path / ".work" / task.name, store.tasks()
+    memories, private = learner.memories(), learner.private_parameters()
     reads = [record.name for record in earlier if _reads(memories, store.memory(record.name))]
 
     def load(domain: str) -> tuple[Any, Any]:
@@ -45,6 +63,7 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
             return load_sliced(store, domain if domain in {record.name for record in earlier} else GENERAL)
         model, tokenizer = load_base(store.base, job.languages)
         overlay(model, [*(store.memory(name) for name in reads), memories])
+        fold(model, private)
         slice_masks(model, {layer: memory.mask for layer, memory in memories.items()})
         return model, tokenizer
 
@@ -54,21 +73,23 @@ def learn_task(job: Job, store: Store, task: TaskSettings) -> TaskRecord:
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
+    if private:
+        (staged / PRIVATE_FILE).write_bytes(private_bytes(private))
     (staged / "routing.safetensors").write_bytes(routing_bytes(corpus))
     (staged / "samples.jsonl").write_bytes(samples_bytes(corpus.dev[: job.recipe.samples]))
-    record = store.commit(
+    store.commit(
         staged,
         name=task.name,
         order=max((record.order for record in earlier), default=GENERAL_OWNER) + 1,
         reads=reads,
-        settings=settings,
-        data=data,
+        private=job.recipe.learning_of(task).private,
+        settings=job.settings_of(task),
+        data=job.data_of(task.name),
         scores=scores,
         dev=Score(bleu=best.bleu, chrf=best.chrf),
         curve=curve,
     )
     shutil.rmtree(work)
-    return record
 
 
 def _check_same(store: Store, record: TaskRecord, settings: Mapping[str, Any], data: Mapping[str, DataRecord]) -> None:
@@ -93,18 +114,19 @@ def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
     table, earlier = store.cells(), store.tasks() if settings.reads == "earlier" else ()
     model, tokenizer = load_base(store.base, job.languages)
     overlay(model, [store.memory(record.name) for record in earlier])
-    allocations = {}
+    data = TaskData.of(job, task.name, tokenizer, settings)
+    scores = _tfidf(job, model.to(job.device.torch), tokenizer, data, settings) if settings.allocator == "tfidf" else {}
+    allocations, offered = {}, _share(job, store, settings)
     for layer in feed_forward_layers(model):
         owned = [table.owned(layer.name, record.order) for record in earlier]
         allocations[layer.name] = Allocation(
             width=layer.width,
             general=table.owned(layer.name, GENERAL_OWNER),
             earlier=np.sort(np.concatenate([*owned, np.empty(0, dtype=np.int64)])),
-            writable=_offered(table.free(layer.name), settings),
+            writable=offered_cells(table.free(layer.name), offered, settings.seed, scores.get(layer.name)),
         )
     if not any(len(allocation.writable) for allocation in allocations.values()):
         raise FmallocError(f"{store.path}: no free cell is left for task {task.name!r}")
-    data = TaskData.of(job, task.name, tokenizer, settings)
     names = [GENERAL, *(record.name for record in store.tasks())]
     watch = watched(job, tokenizer, names, settings)
 
@@ -115,7 +137,15 @@ def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
     return Learner(model, allocations, data.batches(tokenizer, settings), validator, settings)
 
 
-def _offered(free: Cells, settings: LearningSettings) -> Cells:
-    """The task's share of the free cells, drawn by its seed; the others are kept for later tasks."""
-    count = round(settings.share * len(free))
-    return np.sort(np.random.default_rng(settings.seed).permutation(free)[:count])
+def _share(job: Job, store: Store, settings: LearningSettings) -> float:
+    """Of the free cells; an even one leaves as many to each of the recipe's tasks that are not learned yet."""
+    if settings.share != "even":
+        return settings.share
+    learned = {record.name for record in store.tasks()}
+    return 1 / sum(task.name not in learned for task in job.recipe.tasks)
+
+
+def _tfidf(job: Job, model: Any, tokenizer: Any, data: TaskData, settings: LearningSettings) -> dict[str, CellScores]:
+    """TF-IDF of every cell on the task's text against general text."""
+    general = encode(tokenizer, job.corpora[GENERAL].train, job.languages, maximum_length=settings.maximum_length)
+    return cell_scores(model, data.train, general.examples, pad=tokenizer.pad_token_id, seed=settings.seed)

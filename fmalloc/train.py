@@ -1,13 +1,22 @@
 """fmalloc-train: base, importance, general mask, every task in order, the matrix; nothing is done twice."""
 
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from fmalloc.create import create_store, open_store
+from fmalloc.distributed import processes
+from fmalloc.interrupts import Interrupts
 from fmalloc.job import Job
+from fmalloc.methods import method_of
+from fmalloc.methods.memories import Fmalloc
+from fmalloc.methods.run import run_method, settings_of
+from fmalloc.methods.table import scores_table
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe, validate_recipe
 from fmalloc.status import print_status
@@ -18,14 +27,48 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import check_name
 
 
-def run(recipe: Recipe) -> Store:
-    """Bring the store to where the recipe wants it."""
-    job = Job.of(recipe)
-    with writing(recipe.store):
-        store = open_store(job) if Store.exists(recipe.store) else create_store(job)
-        for task in recipe.tasks:
-            learn_task(job, store, task)
+def run(recipe: Recipe, *, finish: bool = False) -> Store:
+    """Bring the store to where the recipe wants it; with `finish` only commit the task that was interrupted."""
+    if finish and not Store.exists(recipe.store):
+        raise FmallocError(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
+    with processes() as group, Interrupts():
+        job = Job.of(recipe)
+        with writing(recipe.store) if group.first else nullcontext():
+            group.on_first(lambda: _prepare(job))
+            store = Store.open(recipe.store)
+            learned = {record.name for record in store.tasks()}
+            for task in recipe.tasks:
+                ending = finish and task.name not in learned
+                learn_task(job, store, task, finish=ending)
+                if ending:
+                    break
     return store
+
+
+def _prepare(job: Job) -> None:
+    if Store.exists(job.recipe.store):
+        open_store(job)
+    else:
+        create_store(job)
+
+
+def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
+    """Learn the tasks by the recipe's method, and print what came of it."""
+    kind = method_of(recipe.method)
+    settings = settings_of(recipe, recipe.method)
+    if issubclass(kind, Fmalloc):
+        store = run(kind.variant(recipe, settings), finish=finish)
+        if not console.quiet:
+            print_status(store)
+        return
+    if finish or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FmallocError(f"method {recipe.method} is neither finished early nor run in several processes")
+    if Store.exists(recipe.store):
+        raise FmallocError(
+            f"{recipe.store}: holds a memory store, method {recipe.method} keeps other things; choose another folder"
+        )
+    with writing(recipe.store):
+        Console().print(scores_table(run_method(Job.of(recipe), recipe.method, recipe.store)))
 
 
 def _assignments(values: Sequence[str]) -> list[dict[str, str]]:
@@ -63,16 +106,20 @@ def print_plan(recipe: Recipe) -> None:
 @click.option("--output", help="Folder of the memory store.  [default: store]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes CUDA where there is one.")
 @click.option("--updates", type=click.IntRange(1), help="Most updates a task (learning.updates).")
+@click.option("--finish", is_flag=True, help="Learn no further: commit the interrupted task at its best state so far.")
 @click.option("--dry-run", is_flag=True, help="Check every input and say what would be done.")
-def main(recipe: Path | None, tasks: tuple[str, ...], dry_run: bool, updates: int | None, **options: Any) -> None:
+def main(
+    recipe: Path | None, tasks: tuple[str, ...], finish: bool, dry_run: bool, updates: int | None, **options: Any
+) -> None:
     """Learn domains one after another into a memory store, forgetting nothing.
 
-    Runs from a RECIPE or from flags; flags override the recipe's keys. If it was killed, the same command goes on where
-    it stopped. Examples:
+    Runs from a RECIPE or from flags; flags override the recipe's keys. If it was killed or stopped by Ctrl-C, the same
+    command goes on where it stopped. Several processes, with a GPU each, share every batch. Examples:
 
     \b
         fmalloc-train recipe.yaml
         fmalloc-train --base opus-mt-de-en --general news.tsv --task it=corpora/it --task law=corpora/law
+        torchrun --nproc-per-node 2 -m fmalloc.train recipe.yaml
     """
     overrides: dict[str, Any] = {
         key: options[option]
@@ -89,7 +136,7 @@ def main(recipe: Path | None, tasks: tuple[str, ...], dry_run: bool, updates: in
     if dry_run:
         print_plan(settings)
     else:
-        print_status(run(settings))
+        learn_by_method(settings, finish=finish)
 
 
 if __name__ == "__main__":

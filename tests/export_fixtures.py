@@ -9,9 +9,9 @@ from killing import environment
 from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
-from fmalloc.memory import Memory, general_bytes, memory_bytes
+from fmalloc.memory import Memory, general_bytes, memory_bytes, private_bytes
 from fmalloc.records import samples_bytes
-from fmalloc.store import Store
+from fmalloc.store import PRIVATE_FILE, Store
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts
 
@@ -65,8 +65,9 @@ def commit(
     *,
     seed: int,
     reads: list[str] | None = None,
+    private: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> None:
-    """Add a task that owns `cells` with weights drawn from `seed`."""
+    """Add a task that owns `cells` with weights drawn from `seed`, and `private` parameters."""
     draw = np.random.default_rng(seed)
     staged = store.path / ".work" / name
     staged.mkdir(parents=True)
@@ -81,10 +82,13 @@ def commit(
         for layer, owned in cells.items()
     }
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
+    if private:
+        (staged / PRIVATE_FILE).write_bytes(private_bytes(private))
     _write_text_files(staged, samples)
     store.commit(
         staged,
         name=name,
+        private=["norms", "biases", "attention", "embeddings", "output"] if private else [],
         order=len(store.tasks()) + 1,
         reads=reads or [],
         settings={},

@@ -56,6 +56,8 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(base: Path) -> None:
     pairs = [Pair("Der Hund", "The dog"), Pair("Hund " * 90, "dog"), Pair("Hund", "dog " * 90)]
     encoded = encode(tokenizer, pairs, Languages("de", "en"), maximum_length=40)
     assert (len(encoded.examples), encoded.too_long) == (1, 2)
+    assert encoded.described(40) == "1 pairs; 2 over 40 tokens left out (66.7%)"
+    assert encoded._replace(too_long=0).described(40) == "1 pairs"
     assert encoded.examples[0].source[-1] == tokenizer.eos_token_id
 
 

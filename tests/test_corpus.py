@@ -1,12 +1,15 @@
+import gzip
+import os
 import random
 from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import Languages, Pair, read_corpus, read_moses, read_tsv
+from fmalloc.corpus import Corpus, CorpusSettings, Languages, Pair, digest, read_corpus, read_pairs
 from fmalloc_shared.errors import FmallocError
 
 DE_EN = Languages("de", "en")
+DRAWN = {"train": (358, "e5025c59d57e"), "dev": (17, "2c1a0b923161"), "test": (25, "b1f84af52af2")}
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -14,50 +17,164 @@ def write(path: Path, text: str | bytes) -> Path:
     return path
 
 
+def sentences(count: int, word: str = "Satz") -> str:
+    return "".join(f"{word} {i}\tsentence {i}\n" for i in range(count))
+
+
+def parts_of(corpus: Corpus) -> dict[str, tuple[Pair, ...]]:
+    return {"train": corpus.train, "dev": corpus.dev, "test": corpus.test}
+
+
 def test_tsv_with_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", b"\xef\xbb\xbfja\tyes\r\n nein \tno\r\n")
-    assert read_tsv(path) == (Pair("ja", "yes"), Pair("nein", "no"))
+    assert read_pairs(path, DE_EN) == (Pair("ja", "yes"), Pair("nein", "no"))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("ja\tyes\n\nnein\tno\n", r"a.tsv:2: empty line"),
-        ("ja\tyes\nnein\t\n", r"a.tsv:2: one-sided line.*nein"),
-        ("ja yes\n", r"a.tsv:1: one-sided line.*'ja yes'"),
-        ("a\tb\tc\n", r"a.tsv:1: 3 columns"),
+        ("ja yes\n", r"a.tsv:1: one-sided line without a tab, expected source<TAB>target: 'ja yes'"),
+        ("a\tb\tc\n", r"a.tsv:1: 3 columns, expected source<TAB>target: 'a \| b \| c'"),
         ("", r"a.tsv: empty, expected one pair a line"),
         (b"ja\tyes\nB\xe4r\tbear\n", r"a.tsv:2: not UTF-8 \(byte 0xe4 at position 1\)"),
+        ("ja\tyes\n".encode("utf-16"), r"a.tsv:1: UTF-16, not UTF-8; convert"),
     ],
 )
-def test_bad_lines_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_what_is_in_no_format_is_named(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(FmallocError, match=message):
-        read_tsv(write(tmp_path / "a.tsv", content))
+        read_pairs(write(tmp_path / "a.tsv", content), DE_EN)
 
 
 def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(FmallocError, match="and 7 more"):
-        read_tsv(write(tmp_path / "a.tsv", "x\n" * 12))
+    with pytest.raises(FmallocError, match="a.tsv:5.*\nand 7 more"):
+        read_pairs(write(tmp_path / "a.tsv", "x\n" * 12), DE_EN)
+
+
+def test_empty_sides_are_dropped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.tsv", "ja\tyes\nnein\t\n\n \tno\nvielleicht\tmaybe\n")
+    assert read_pairs(path, DE_EN) == (Pair("ja", "yes"), Pair("vielleicht", "maybe"))
+    assert f"a.tsv: dropped 3 empty side (first: {path}:2)" in capsys.readouterr().err
 
 
 def test_moses_pairs_must_correspond(tmp_path: Path) -> None:
-    source, target = write(tmp_path / "a.de", "ja\nnein\n"), write(tmp_path / "a.en", "yes\n")
-    with pytest.raises(FmallocError, match=r"a.de has 2 lines, .*a.en has 1"):
-        read_moses(source, target)
+    source, target = write(tmp_path / "a.de", "ja\nnein\nnie\n"), write(tmp_path / "a.en", "yes\n")
+    with pytest.raises(FmallocError, match=r"a.de has 3 lines, .*a.en has 1"):
+        read_pairs(tmp_path / "a", DE_EN)
+    write(source, "ja\n")
     write(target, "yes\nno\n")
-    assert read_moses(source, target)[1] == Pair("nein", "no")
+    with pytest.raises(FmallocError, match=r"a.de has 1 lines, .*a.en has 2"):
+        read_pairs(tmp_path / "a", DE_EN)
 
 
-def test_a_folder_of_moses_pairs_and_one_of_tsv(tmp_path: Path) -> None:
-    for part in ("train", "dev", "test"):
-        write(tmp_path / f"{part}.de", f"{part} ja\n")
-        write(tmp_path / f"{part}.en", f"{part} yes\n")
-    corpus = read_corpus(tmp_path, DE_EN)
-    assert (corpus.train[0].source, corpus.dev[0].target, len(corpus.test)) == ("train ja", "dev yes", 1)
+@pytest.mark.parametrize("named", ["a", "a.de", "a.en"])
+def test_a_moses_pair_has_three_names(tmp_path: Path, named: str) -> None:
+    write(tmp_path / "a.de", "ja\n\nnein\n")
+    write(tmp_path / "a.en", "yes\n\nno\n")
+    assert read_pairs(tmp_path / named, DE_EN) == (Pair("ja", "yes"), Pair("nein", "no"))
+
+
+@pytest.mark.parametrize("languages", [Languages("deu_Latn", "eng_Latn"), Languages("de_DE", "en_XX")])
+def test_moses_files_may_end_in_short_codes(tmp_path: Path, languages: Languages) -> None:
+    write(tmp_path / "a.de", "ja\n")
+    write(tmp_path / "a.en.gz", gzip.compress(b"yes\n"))
+    assert read_pairs(tmp_path / "a", languages) == read_pairs(tmp_path / "a.en.gz", languages) == (Pair("ja", "yes"),)
+    write(tmp_path / f"a.{languages.target}", "no\n")
+    assert read_pairs(tmp_path / "a", languages) == (Pair("ja", "no"),)
+
+
+@pytest.mark.parametrize("ending", ["tsv", "tmx", "de"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_format_gives_the_same_corpus_packed_or_not(tmp_path: Path, ending: str, packed: bool) -> None:
+    def keep(name: str, text: str) -> None:
+        content = gzip.compress(text.encode()) if packed else text.encode()
+        write(tmp_path / (f"{name}.gz" if packed else name), content)
+
+    given = {part: [(f"{part} ja {i}", f"{part} yes {i}") for i in range(3)] for part in ("train", "dev", "test")}
+    for part, pairs in given.items():
+        if ending == "tsv":
+            keep(f"{part}.tsv", "".join(f"{s}\t{t}\n" for s, t in pairs))
+        elif ending == "de":
+            for side, language in enumerate(DE_EN):
+                keep(f"{part}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
+        else:
+            unit = '<tu><tuv xml:lang="de"><seg>{}</seg></tuv><tuv xml:lang="en"><seg>{}</seg></tuv></tu>'
+            keep(f"{part}.tmx", f"<tmx><body>{''.join(unit.format(*pair) for pair in pairs)}</body></tmx>")
+    assert {part: list(pairs) for part, pairs in parts_of(read_corpus(tmp_path, DE_EN)).items()} == given
+
+
+def test_gzip_is_told_by_content(tmp_path: Path) -> None:
+    packed = gzip.compress(b"ja\tyes\n") + gzip.compress(b"nein\tno\n")
+    assert len(read_pairs(write(tmp_path / "a.tsv", packed), DE_EN)) == 2
+    assert len(read_pairs(write(tmp_path / "b.tsv.gz", "ja\tyes\n"), DE_EN)) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "followed"])
+def test_damaged_gzip_is_named(tmp_path: Path, damage: str) -> None:
+    packed = bytearray(gzip.compress(sentences(200).encode()))
+    if damage == "truncated":
+        packed = packed[:-20]
+    elif damage == "flipped":
+        packed[len(packed) // 2] ^= 0xFF
+    else:
+        packed += b"rubbish"
+    with pytest.raises(FmallocError, match=r"a.tsv.gz: damaged gzip data"):
+        read_pairs(write(tmp_path / "a.tsv.gz", bytes(packed)), DE_EN)
+
+
+def test_odd_lines(tmp_path: Path) -> None:
+    long = "x" * 10_000_000
+    odd = f"a\x00b\tNUL\n{long}\ty\na\u2028b\tline separator\n{sentences(300)}no\tline end"
+    path = write(tmp_path / "a.tsv", odd)
+    corpus = read_corpus(path, DE_EN)
+    found = {pair for pairs in parts_of(corpus).values() for pair in pairs}
+    assert Pair("a\u2028b", "line separator") in found
+    assert Pair("no", "line end") in found
+    assert len(found) == 302
+    assert {reason: dropped.pairs for reason, dropped in corpus.report.dropped.items()} == {
+        "control characters": 1,
+        "over 5000 characters": 1,
+    }
+    assert len(read_pairs(path, DE_EN)) == 304
+
+
+def test_a_file_without_line_ends_is_not_read_whole(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "ja\tyes\n")
+    os.truncate(path, 1 << 30)
+    with pytest.raises(FmallocError, match=r"a.tsv:2: a line of 64 MiB or more"):
+        read_pairs(path, DE_EN)
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FmallocError, match=r"nothing: no parallel text; expected a .tsv or .tmx file"):
+        read_corpus(tmp_path / "nothing", DE_EN)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FmallocError, match=r"pipe: expected a file or a folder"):
+        read_corpus(tmp_path / "pipe", DE_EN)
+    write(tmp_path / "train.de", "ja\n")
+    with pytest.raises(FmallocError, match=r"train.en: no such file"):
+        read_corpus(tmp_path, DE_EN)
+    (tmp_path / "train.en").mkdir()
+    with pytest.raises(FmallocError, match=r"train.en: expected a file"):
+        read_corpus(tmp_path, DE_EN)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "ja\tyes\n")
+    path.chmod(0)
+    with pytest.raises(FmallocError, match=r"a.tsv: Permission denied"):
+        read_pairs(path, DE_EN)
+
+
+def test_text_in_two_formats_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.tsv", "ja\tyes\n")
+    write(tmp_path / "train.de.gz", gzip.compress(b"ja\n"))
+    with pytest.raises(FmallocError, match=r"train.tsv and .*train.de.gz both exist"):
+        read_corpus(tmp_path, DE_EN)
 
 
 def test_dev_and_test_are_drawn_by_hash_stable_under_reordering(tmp_path: Path) -> None:
-    lines = [f"Satz {i}\tsentence {i}\n" for i in range(2000)]
+    lines = sentences(2000).splitlines(keepends=True)
     first = read_corpus(write(tmp_path / "a.tsv", "".join(lines)), DE_EN)
     random.Random(1).shuffle(lines)
     second = read_corpus(write(tmp_path / "b.tsv", "".join(lines)), DE_EN)
@@ -65,13 +182,45 @@ def test_dev_and_test_are_drawn_by_hash_stable_under_reordering(tmp_path: Path) 
     assert 50 < len(first.test) < 150
     assert set(first.dev) == set(second.dev)
     assert set(first.test) == set(second.test)
-    parts = (first.train, first.dev, first.test)
-    assert sum(map(len, parts)) == len(set().union(*map(set, parts))) == 2000
+    assert sum(map(len, parts_of(first).values())) == len(set().union(*parts_of(first).values())) == 2000
 
 
-def test_nothing_there_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(FmallocError, match=r"nothing: no parallel text; expected a .tsv file"):
-        read_corpus(tmp_path / "nothing", DE_EN)
-    write(tmp_path / "train.de", "ja\n")
-    with pytest.raises(FmallocError, match=r"train.en: no such file"):
-        read_corpus(tmp_path, DE_EN)
+def test_the_same_pairs_are_drawn_as_ever(tmp_path: Path) -> None:
+    """Stores compare these digests with those of what they learned from."""
+    corpus = read_corpus(write(tmp_path / "a.tsv", sentences(400)), DE_EN)
+    assert {part: (len(pairs), digest(pairs)[:12]) for part, pairs in parts_of(corpus).items()} == DRAWN
+
+
+def test_duplicates_are_not_drawn(tmp_path: Path) -> None:
+    corpus = read_corpus(write(tmp_path / "a.tsv", sentences(400) * 3), DE_EN)
+    assert {part: (len(pairs), digest(pairs)[:12]) for part, pairs in parts_of(corpus).items()} == DRAWN
+    assert corpus.report.dropped["duplicate"].pairs == 800
+
+
+def test_too_few_to_draw_from(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", sentences(4) + "x\t\n")
+    with pytest.raises(
+        FmallocError, match=r"no dev pair is left of 5 pairs read; dropped: 1 empty side \(first: .*:5\)"
+    ):
+        read_corpus(path, DE_EN)
+
+
+def test_only_train_is_cleaned(tmp_path: Path) -> None:
+    odd = "ja\tyes\nja\tyes\nnein\t\na\x01\tb\nkurz\t" + "long " * 40 + "\n"
+    for part in ("train", "dev", "test"):
+        write(tmp_path / f"{part}.tsv", odd + f"nur {part}\tonly {part}\n")
+    corpus = read_corpus(tmp_path, DE_EN)
+    assert corpus.train == (Pair("nur train", "only train"),)
+    assert [len(corpus.dev), len(corpus.test), corpus.report.read] == [5, 5, 18]
+    assert {reason: dropped.pairs for reason, dropped in corpus.report.dropped.items()} == {
+        "duplicate": 1,
+        "empty side": 3,
+        "control characters": 1,
+        "length ratio over 9": 1,
+        "in dev or test": 1,
+    }
+    everything = CorpusSettings(
+        maximum_ratio=None, drop_control_characters=False, drop_duplicates=False, drop_overlap=False
+    )
+    assert len(read_corpus(tmp_path, DE_EN, everything).train) == 5
+    assert read_pairs(tmp_path, DE_EN) == read_corpus(tmp_path, DE_EN, everything).train

@@ -2,12 +2,23 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
+from base_fixtures import BASES, PAIRS
 from conftest import LANGUAGES
 
 from fmalloc.architectures import load_base
-from fmalloc.corpus import read_corpus
-from fmalloc.evaluate import Metrics, evaluate, forgetting, merge, score, translate
-from fmalloc.records import Score, Scores
+from fmalloc.batches import encode
+from fmalloc.corpus import Languages, Pair, read_corpus
+from fmalloc.evaluate import (
+    MAXIMUM_NEW_TOKENS,
+    Metrics,
+    evaluate,
+    evaluate_test,
+    merge,
+    nll_of,
+    score,
+    translate,
+)
+from fmalloc.records import Score
 
 
 def test_translations_do_not_depend_on_order_or_company(base: Path, corpora: Path) -> None:
@@ -34,14 +45,33 @@ def test_scores_are_sacrebleus(base: Path, corpora: Path) -> None:
     assert sum(seen) == len(pairs)
 
 
-def row(**bleu: float) -> Scores:
-    return Scores(domains={name: Score(bleu=value, chrf=0.0) for name, value in bleu.items()}, signatures={})
+def test_a_test_set_is_scored_with_intervals_and_nll(base: Path, corpora: Path) -> None:
+    model, tokenizer = load_base(base)
+    pairs = read_corpus(corpora / "general", LANGUAGES).test
+    found = evaluate_test(model, tokenizer, pairs, LANGUAGES, beam_size=1)
+    plain = evaluate(model, tokenizer, pairs, LANGUAGES, beam_size=1)
+    assert (found.score.bleu, found.score.chrf) == (plain.score.bleu, plain.score.chrf)
+    assert plain.score.nll is plain.score.bleu_interval is plain.score.chrf_interval is None
+    assert found.score.bleu_interval and found.score.chrf_interval and found.score.nll
+    assert found.score.bleu_interval[0] < found.score.bleu < found.score.bleu_interval[1]
+    assert found.score.chrf_interval[0] < found.score.chrf < found.score.chrf_interval[1]
+    assert "bs:1000|seed:12345" in found.signatures["bleu"] and "bs:" not in plain.signatures["bleu"]
+    examples = encode(tokenizer, pairs, LANGUAGES, maximum_length=64).examples
+    tokens = sum(len(example.target) for example in examples)
+    alone = [nll_of(model, tokenizer, [pair], LANGUAGES) for pair in pairs]
+    summed = sum(value * len(example.target) for value, example in zip(alone, examples, strict=True) if value)
+    assert found.score.nll == pytest.approx(summed / tokens, rel=1e-5)
 
 
-def test_forgetting() -> None:
-    rows = [row(a=40.0, b=10.0, c=5.0), row(a=30.0, b=50.0, c=6.0), row(a=20.0, b=40.0, c=60.0)]
-    assert forgetting(rows, ["a", "b", "c"]) == pytest.approx((0.5 + 0.2) / 2)
-    assert forgetting(rows[:1], ["a"]) == 0
+def test_a_source_that_is_too_long_is_cut_and_has_no_nll(base: Path) -> None:
+    model, tokenizer = load_base(base)
+    positions = model.config.max_position_embeddings
+    pair = Pair("Der Hund " * positions, "The dog sees the mouse")
+    (translated,) = translate(model, tokenizer, [pair.source], LANGUAGES, beam_size=1).tokens
+    cut = tokenizer(pair.source, truncation=True, max_length=positions - 2)["input_ids"]
+    assert len(cut) == positions - 2 and cut[-1] == tokenizer.eos_token_id
+    assert len(translated) <= MAXIMUM_NEW_TOKENS
+    assert nll_of(model, tokenizer, [pair], LANGUAGES) is None
 
 
 def test_a_row_keeps_the_signatures() -> None:
@@ -50,3 +80,16 @@ def test_a_row_keeps_the_signatures() -> None:
     assert merged.domains["it"].bleu == pytest.approx(100)
     assert merged.domains["law"].chrf == 2.0
     assert set(merged.signatures) == {"bleu", "chrf"}
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_no_source_is_too_long_for_any_family(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmalloc.evaluate.MAXIMUM_NEW_TOKENS", 4)
+    write_base, _, pair = BASES[kind]
+    languages = Languages(*pair)
+    write_base(tmp_path / "base")
+    model, tokenizer = load_base(tmp_path / "base", languages)
+    long = " ".join([PAIRS[0].source] * 200)
+    texts = translate(model, tokenizer, [long, PAIRS[0].source], languages, beam_size=1).texts
+    assert texts[1] == translate(model, tokenizer, [PAIRS[0].source], languages, beam_size=1).texts[0]
+    assert nll_of(model, tokenizer, [Pair(long, long)], languages) is None

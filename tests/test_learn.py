@@ -15,7 +15,7 @@ from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import TrainingBatches, encode
 from fmalloc.corpus import read_corpus
-from fmalloc.evaluate import evaluate
+from fmalloc.evaluate import evaluate_test
 from fmalloc.models import load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.records import CurvePoint
@@ -114,6 +114,20 @@ def test_gates_start_open_on_general_cells_only() -> None:
     gates = initial_gates(allocation, torch.Generator().manual_seed(1))
     assert gates[:2].tolist() == [10.0, 10.0]
     assert (gates[2:] < 0).all()
+    started_open = initial_gates(allocation, torch.Generator().manual_seed(1), is_open=True)
+    assert torch.equal(started_open[:3], gates[:3])
+    assert torch.equal(started_open[3:], -gates[3:])
+
+
+def test_a_task_whose_gates_start_open_claims_more(base: Path, corpora: Path, tmp_path: Path) -> None:
+    claimed, slow = {}, {"updates": 20, "gate_learning_rate": 1e-3, "validation_sentences": 0, "select_by": "nll"}
+    for gates in ("closed", "open"):
+        store = run(small_recipe(base, corpora, tmp_path / gates, "office", gates=gates, share=0.5, **slow))
+        claimed[gates] = {layer: len(memory.cells) for layer, memory in store.memory("office").items()}
+        offered = {layer: round(0.5 * sum(~mask)) for layer, mask in store.mask("general").items()}
+        assert all(count <= offered[layer] for layer, count in claimed[gates].items())
+    assert sum(claimed["closed"].values()) < 0.2 * sum(offered.values())
+    assert sum(claimed["open"].values()) > 0.8 * sum(offered.values())
 
 
 def test_a_nan_loss_stops_the_task_and_damages_nothing(
@@ -164,10 +178,10 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
         scored.append(1)
         if len(scored) > 1:
             raise KeyboardInterrupt
-        return evaluate(*arguments, **options)
+        return evaluate_test(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "evaluate", killed_at_the_second)
+        patch.setattr(job, "evaluate_test", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
     store = run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))

@@ -1,4 +1,4 @@
-"""Entry points of the commands that compile, pack and prove bundles; they import what they need when they run."""
+"""Entry points of the commands that compile, pack, prove and score bundles; they import only what they run."""
 
 from pathlib import Path
 
@@ -12,6 +12,11 @@ _PATH = click.Path(path_type=Path)
 def export() -> None:
     """fmalloc-export"""
     launch("fmalloc_export.__main__", extra="export")
+
+
+def evaluate() -> None:
+    """fmalloc-eval"""
+    launch("fmalloc_export.evaluation", extra="export")
 
 
 @click.command(cls=Command)

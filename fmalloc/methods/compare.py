@@ -6,19 +6,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import click
-from rich.console import Console
-
 from fmalloc.comparison import Comparison, Run
 from fmalloc.job import Job
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.run import base_scores, run_method
-from fmalloc.methods.table import comparison_table
+from fmalloc.methods.run import base_scores, run_method, settings_of
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
 from fmalloc.records import LanguagePair, to_json
 from fmalloc.store import writing
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
 
@@ -38,7 +33,7 @@ def compare(recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[st
                 if number and not method_of(name).ordered:
                     continue
                 console.rule(f"{name}: {', '.join(order)}")
-                runs.append(run_method(ordered, name, folder))
+                runs.append(run_method(ordered, name, folder, output / "base-scores"))
                 comparison = Comparison(
                     base=recipe.base.name,
                     languages=LanguagePair(source=job.languages.source, target=job.languages.target),
@@ -70,25 +65,12 @@ def _in_order(job: Job, order: Sequence[str]) -> Job:
     return replace(job, recipe=recipe)
 
 
-@click.command(cls=Command)
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--methods", default="all", show_default=True, help=f"Comma-separated: {', '.join(METHODS)}.")
-@click.option("--order", "orders", multiple=True, metavar="A,B,…", help="An order of the tasks; repeat it for more.")
-@click.option("--output", type=click.Path(path_type=Path), default="comparison", show_default=True, help="Folder.")
-@click.option("--updates", type=click.IntRange(1), help="Most updates a task (learning.updates).")
-def compare_command(recipe: Path, methods: str, orders: tuple[str, ...], output: Path, updates: int | None) -> None:
-    """Learn a RECIPE's tasks by several methods with the same data, budget and test sets, and print one table.
-
-    Everything is kept below the output folder: a run that was stopped goes on, and methods can be added later.
-    The result is comparison.json, which `fmalloc report --comparison` shows. Example:
-
-    \b
-        fmalloc compare recipe.yaml --methods single,sequential,ewc,fmalloc --order it,law --order law,it
-    """
+def compare_recipe(recipe: Path, methods: str, orders: Sequence[str], output: Path, updates: int | None) -> Comparison:
+    """`compare` as the command line asks for it: comma-separated names, "all" for every method."""
     settings = read_recipe(recipe, {"learning.updates": updates} if updates else {})
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     for name in names:
         method_of(name)
+        settings_of(settings, name)
     chosen = [order.split(",") for order in orders] or [[task.name for task in settings.tasks]]
-    comparison = compare(settings, names, chosen, output)
-    Console().print(comparison_table(comparison))
+    return compare(settings, names, chosen, output)

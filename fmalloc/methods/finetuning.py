@@ -57,10 +57,15 @@ class FineTuning(Trainable):
 
 
 def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """All parameters, tied ones once, but for the sinusoidal positions of families that have such."""
-    return {name: parameter for name, parameter in model.named_parameters() if not _is_sinusoidal(model, name)}
+    """All parameters, tied ones once, but for sinusoidal positions and the bias that forbids an FSMT its padding."""
+    return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
 
 
-def _is_sinusoidal(model: Any, name: str) -> bool:
-    module = model.get_submodule(name.rpartition(".")[0])
-    return "Sinusoidal" in type(module).__name__
+def module_of(name: str) -> str:
+    """The module that a parameter, or another module, belongs to."""
+    return name.rpartition(".")[0]
+
+
+def _is_fixed(model: Any, name: str) -> bool:
+    sinusoidal = "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__
+    return sinusoidal or name.endswith("output_projection.bias")

@@ -4,24 +4,41 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
 
 from fmalloc.comparison import Learned
 from fmalloc.create import create_store, open_store
 from fmalloc.evaluate import Metrics
 from fmalloc.job import Job
-from fmalloc.methods.method import BASE, Method
+from fmalloc.measures import Capacity
+from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.models import load_sliced
-from fmalloc.recipe import TaskSettings
+from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
 from fmalloc.store import Store, writing
 from fmalloc.tasks import learn_task
 from fmalloc_shared.names import GENERAL
+
+
+class FmallocSettings(MethodSettings):
+    """What the store's tasks are learned with, otherwise than the recipe's learning settings say."""
+
+    learning: Annotated[dict[str, Any], Field(default_factory=dict, description="keys of the learning section")]
+
+    @field_validator("learning")
+    @classmethod
+    def _known(cls, learning: dict[str, Any]) -> dict[str, Any]:
+        LearningSettings.model_validate(LearningSettings().model_dump() | learning)
+        return learning
 
 
 class Fmalloc(Method):
     """F-MALLOC as the recipe says; `changes` are what a variant sets otherwise."""
 
     name = "fmalloc"
+    prunes = True
+    settings_type = FmallocSettings
     changes: ClassVar[dict[str, Any]] = {}
 
     def learn(self, task: TaskSettings, _earlier: Sequence[str]) -> Learned:
@@ -34,20 +51,23 @@ class Fmalloc(Method):
             record = learn_task(own, store, task)
             seconds = None if resumed else time.perf_counter() - begun
         memory = store.memory(task.name)
-        sizes = (m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values())
+        sizes = [m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values()]
+        sizes += [tensor.size for tensor in store.private(task.name).values()]
         size = sum(file.stat().st_size for file in (path / "tasks" / task.name).glob("*.safetensors"))
         return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
 
     def _job(self, task: TaskSettings) -> Job:
         """The job with this method's settings; learning scores the general and the task's own domain alone."""
-        changes = (
-            self.changes
-            if self.settings.learning_rate is None
-            else {**self.changes, "learning_rate": self.settings.learning_rate}
-        )
-        learning = self.job.recipe.learning.model_copy(update=changes)
-        recipe = self.job.recipe.model_copy(update={"store": self.folder / "store", "learning": learning})
+        recipe = self.variant(self.job.recipe, self.settings).model_copy(update={"store": self.folder / "store"})
         return replace(self.job, recipe=recipe, scored=frozenset({GENERAL, task.name}))
+
+    @classmethod
+    def variant(cls, recipe: Recipe, settings: MethodSettings) -> Recipe:
+        """The recipe with what this variant, and its settings, set otherwise."""
+        assert isinstance(settings, FmallocSettings)
+        rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+        changed = recipe.learning.model_dump() | cls.changes | rate | settings.learning
+        return recipe.model_copy(update={"learning": LearningSettings.model_validate(changed)})
 
     def _created(self, job: Job) -> Store:
         """The store; stores of all variants begin as copies of one, which is made once."""
@@ -84,11 +104,7 @@ class Fmalloc(Method):
 
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""
-        store = Store.open(self.folder / "store")
-        table = store.cells()
-        free = sum(table.free_count().values())
-        claimed = sum(sum(table.count(record.order).values()) for record in store.tasks())
-        return claimed / (free + claimed) if free + claimed else None
+        return Capacity.of(Store.open(self.folder / "store").cells()).used
 
 
 class FmallocExclusive(Fmalloc):
@@ -96,3 +112,20 @@ class FmallocExclusive(Fmalloc):
 
     name = "fmalloc-exclusive"
     changes: ClassVar[dict[str, Any]] = {"reads": "general"}
+
+
+class FmallocTfidf(Fmalloc):
+    """TF-IDF chooses which free cells a task is offered, with their pretrained weights; the gates decide among them."""
+
+    name = "fmalloc-tfidf"
+    changes: ClassVar[dict[str, Any]] = {"allocator": "tfidf", "fresh_cells": False, "share": 0.5}
+
+
+class FmallocPrivate(Fmalloc):
+    """Tasks keep every kind of private parameters beside their cells."""
+
+    name = "fmalloc-private"
+    changes: ClassVar[dict[str, Any]] = {
+        "private": ["norms", "biases", "attention", "embeddings", "output"],
+        "private_learning_rate": 1e-2,
+    }

@@ -26,12 +26,14 @@ class MethodSettings(BaseModel):
 class Method(ABC):
     """Learns the recipe's tasks one after another below `folder`; a *state* is what one of them left there.
 
-    `ordered`: whether the order of the tasks makes a difference. `joint`: all tasks are learned in one go.
+    `ordered`: whether the order of the tasks makes a difference. `joint`: all tasks are learned in one go. `prunes`:
+    the recipe's sparsity counts.
     """
 
     name: ClassVar[str]
     ordered: ClassVar[bool] = True
     joint: ClassVar[bool] = False
+    prunes: ClassVar[bool] = False
     settings_type: ClassVar[type[MethodSettings]] = MethodSettings
 
     def __init__(self, job: Job, folder: Path, settings: Any) -> None:

@@ -12,9 +12,9 @@ from fmalloc.comparison import Learned, Row, Run
 from fmalloc.evaluate import Metrics, evaluate_test
 from fmalloc.job import Job
 from fmalloc.methods import method_of
-from fmalloc.methods.method import BASE, Method
+from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.progress import bar
-from fmalloc.recipe import TaskSettings
+from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
 from fmalloc.records import Score, to_json
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
@@ -27,10 +27,14 @@ def make_method(job: Job, name: str, folder: Path) -> Method:
     Raises:
         FmallocError: unknown method, or settings that it does not have.
     """
+    return method_of(name)(job, folder, settings_of(job.recipe, name))
+
+
+def settings_of(recipe: Recipe, name: str) -> MethodSettings:
+    """A method's settings from the recipe's `methods:` section; errors as make_method."""
     kind = method_of(name)
-    given = job.recipe.methods.get(name, {})
     try:
-        return kind(job, folder, kind.settings_type.model_validate(given))
+        return kind.settings_type.model_validate(recipe.methods.get(name, {}))
     except ValidationError as error:
         problems = "; ".join(f"methods.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(sorted(kind.settings_type.model_fields))
@@ -39,14 +43,15 @@ def make_method(job: Job, name: str, folder: Path) -> Method:
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores of states on test sets, each measured once and kept in `folder`."""
+    """Scores of states on test sets, each measured once and kept in `folder`; those of BASE in `base`."""
 
     job: Job
     folder: Path
+    base: Path
 
     def score(self, method: Method, state: str, domain: str) -> Metrics:
         """The state's scores on a domain's test set."""
-        path = self.folder / state / f"{domain}.json"
+        path = (self.base if state == BASE else self.folder / state) / f"{domain}.json"
         if not path.is_file():
             metrics = method.scores_of(state, domain) or self._measure(method, state, domain)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,12 +71,15 @@ class Scoring:
             )
 
 
-def run_method(job: Job, name: str, folder: Path) -> Run:
-    """Learn the recipe's tasks in order with one method, and score every domain after each."""
+def run_method(job: Job, name: str, folder: Path, base: Path | None = None) -> Run:
+    """Learn the recipe's tasks in order with one method, and score every domain after each.
+
+    base: a folder of scores of the untouched base that several runs share.
+    """
     method = make_method(job, name, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, _settings(job, method))
-    scoring = Scoring(job, folder / "scores")
+    _claim(folder, _settings(job, method), method.settings_type())
+    scoring = Scoring(job, folder / "scores", base or folder / "scores" / BASE)
     tasks = job.recipe.tasks[:1] if method.joint else job.recipe.tasks
     names = [task.name for task in tasks]
     learned, rows = {}, []
@@ -110,25 +118,32 @@ def _settings(job: Job, method: Method) -> dict[str, Any]:
         "settings": method.settings.model_dump(mode="json"),
         "tasks": [[name, tasks[name]] for name in (sorted(tasks) if not method.ordered else tasks)],
         "evaluation": recipe.evaluation.model_dump(),
-        "sparsity": recipe.sparsity,
+        "sparsity": recipe.sparsity if method.prunes else None,
         "data": data,
     }
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
+def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> None:
     """Be the run that this folder holds; another one's results are neither mixed in nor thrown away."""
     path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
-    if path.is_file() and (found := path.read_text(encoding="utf-8")) != text:
-        old = json.loads(found)
-        changed = sorted(key for key in settings if old.get(key) != settings[key])
-        raise FmallocError(
-            f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"
-        )
+    if path.is_file():
+        held, wanted = _completed(json.loads(path.read_bytes()), defaults), json.loads(text)
+        if changed := sorted(key for key in wanted if held.get(key) != wanted[key]):
+            raise FmallocError(
+                f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"
+            )
     write_atomically(path, text.encode())
+
+
+def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:
+    """With settings that are younger than the run."""
+    learning = LearningSettings().model_dump()
+    tasks = [[name, learning | given] for name, given in settings["tasks"]]
+    return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}
 
 
 def base_scores(job: Job, folder: Path) -> dict[str, Metrics]:
     """Scores of the untouched base on every test set."""
     method = make_method(job, "sequential", folder)
-    scoring = Scoring(job, folder)
+    scoring = Scoring(job, folder, folder)
     return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in job.recipe.tasks))}

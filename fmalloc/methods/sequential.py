@@ -59,12 +59,14 @@ class Sequential(Method):
             f"{self.name}: {task.name}",
         )
         training.run()
-        written = save_state(self.folder, task.name, self._state(start, trainable))
+        kept = self.kept(start, trainable)
+        parameters = {f"{PARAMETERS}{name}": tensor for name, tensor in kept.items()}
+        save_state(self.folder, task.name, parameters | self.leave(start, trainable))
         path.unlink(missing_ok=True)
         return Learned(
             curve=training.progress.curve,
             trained_parameters=sum(tensor.numel() for tensor in trainable.tensors().values()),
-            bytes=written,
+            bytes=sum(tensor.nbytes for tensor in kept.values()),
             seconds=None if resumed else time.perf_counter() - begun,
         )
 
@@ -73,12 +75,16 @@ class Sequential(Method):
         settings = self.learning_of(task)
         model, tokenizer = self.load(self.state_of(task.name, earlier))
         model.to(self.job.device.torch)
-        data = TaskData.of(self.job, task.name, tokenizer, settings)
+        data = self.data(task, tokenizer, settings)
         watch = watched(self.job, tokenizer, [GENERAL, *earlier], settings)
         validator = data.validator(self.job, tokenizer, settings, lambda _: watch.nll(self.served(model, earlier)))
         left = load_state(self.folder, earlier[-1]) if earlier else {}
         left = {name: tensor for name, tensor in left.items() if not name.startswith(PARAMETERS)}
         return Start(task, tuple(earlier), model, tokenizer, data, validator, settings, left)
+
+    def data(self, task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
+        """The task's pairs."""
+        return TaskData.of(self.job, task.name, tokenizer, settings)
 
     def served(self, model: Any, _earlier: Sequence[str]) -> Any:
         """What serves an earlier domain while `model` is trained: a function of the domain's name."""
@@ -92,13 +98,13 @@ class Sequential(Method):
         """The task's own pairs."""
         return start.data.batches(start.tokenizer, start.settings)
 
+    def kept(self, _start: Start, trainable: FineTuning) -> dict[str, Tensor]:
+        """The parameters that `load` needs to make the state from the base: by default the trained ones."""
+        return trainable.tensors()
+
     def leave(self, _start: Start, _trainable: FineTuning) -> dict[str, Tensor]:
         """Tensors, besides the parameters, that later tasks need (their `Start.left`)."""
         return {}
-
-    def _state(self, start: Start, trainable: FineTuning) -> dict[str, Tensor]:
-        parameters = {f"{PARAMETERS}{name}": tensor for name, tensor in trainable.tensors().items()}
-        return parameters | self.leave(start, trainable)
 
     def state_of(self, _domain: str, learned: Sequence[str]) -> str:
         """The latest."""

@@ -2,63 +2,10 @@
 
 import re
 
-# Two-letter code, three-letter code (NLLB), English name.
-_LANGUAGES = (
-    ("af", "afr", "Afrikaans"),
-    ("ar", "arb", "Arabic"),
-    ("bg", "bul", "Bulgarian"),
-    ("bn", "ben", "Bengali"),
-    ("ca", "cat", "Catalan"),
-    ("cs", "ces", "Czech"),
-    ("cy", "cym", "Welsh"),
-    ("da", "dan", "Danish"),
-    ("de", "deu", "German"),
-    ("el", "ell", "Greek"),
-    ("en", "eng", "English"),
-    ("es", "spa", "Spanish"),
-    ("et", "est", "Estonian"),
-    ("eu", "eus", "Basque"),
-    ("fa", "pes", "Persian"),
-    ("fi", "fin", "Finnish"),
-    ("fr", "fra", "French"),
-    ("ga", "gle", "Irish"),
-    ("gl", "glg", "Galician"),
-    ("he", "heb", "Hebrew"),
-    ("hi", "hin", "Hindi"),
-    ("hr", "hrv", "Croatian"),
-    ("hu", "hun", "Hungarian"),
-    ("id", "ind", "Indonesian"),
-    ("is", "isl", "Icelandic"),
-    ("it", "ita", "Italian"),
-    ("ja", "jpn", "Japanese"),
-    ("ko", "kor", "Korean"),
-    ("lt", "lit", "Lithuanian"),
-    ("lv", "lvs", "Latvian"),
-    ("mk", "mkd", "Macedonian"),
-    ("ms", "zsm", "Malay"),
-    ("mt", "mlt", "Maltese"),
-    ("nb", "nob", "Norwegian Bokmål"),
-    ("nl", "nld", "Dutch"),
-    ("no", "nor", "Norwegian"),
-    ("pl", "pol", "Polish"),
-    ("pt", "por", "Portuguese"),
-    ("ro", "ron", "Romanian"),
-    ("ru", "rus", "Russian"),
-    ("sk", "slk", "Slovak"),
-    ("sl", "slv", "Slovenian"),
-    ("sq", "als", "Albanian"),
-    ("sr", "srp", "Serbian"),
-    ("sv", "swe", "Swedish"),
-    ("sw", "swh", "Swahili"),
-    ("th", "tha", "Thai"),
-    ("tr", "tur", "Turkish"),
-    ("uk", "ukr", "Ukrainian"),
-    ("ur", "urd", "Urdu"),
-    ("vi", "vie", "Vietnamese"),
-    ("zh", "zho", "Chinese"),
-)
-_NAMES = {code: name for code, _, name in _LANGUAGES}
-_SHORT = {long: code for code, long, _ in _LANGUAGES}
+from fmalloc_shared.languages import LANGUAGES
+from fmalloc_shared.languages import short_code as short_code
+
+_NAMES = {code: name for code, _, name in LANGUAGES}
 # Languages whose variants are so far apart that a model writes one of them, and what DeepL calls them.
 _VARIANTS = {
     "en": (("EN-GB", "English (British)"), ("EN-US", "English (American)")),
@@ -72,11 +19,6 @@ _NOWHERE = "xx"
 def language_name(code: str) -> str:
     """The language's English name; the code itself where we know none."""
     return _NAMES.get(_parts(code)[0], code)
-
-
-def short_code(code: str) -> str:
-    """The code that clients know a model's language by: two letters where there are two, and no variant."""
-    return _parts(code)[0]
 
 
 def is_language(asked: str, served: str) -> bool:
@@ -100,8 +42,7 @@ def deepl_targets(code: str) -> tuple[tuple[str, str], ...]:
 
 def _parts(code: str) -> tuple[str, str]:
     """Language and variant ('' where it says nothing); scripts and countries count only for languages of _VARIANTS."""
-    language, *rest = re.split("[-_]", code.lower())
-    language = _SHORT.get(language, language)
+    language, rest = short_code(code), re.split("[-_]", code.lower())[1:]
     variant = rest[0] if rest and language in _VARIANTS and rest[0] != _NOWHERE else ""
     known = {name.lower().partition("-")[2] for name, _ in _VARIANTS.get(language, ())}
     return language, variant if variant in known else ""

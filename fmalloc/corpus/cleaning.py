@@ -1,0 +1,55 @@
+"""Pairs that teach nothing: found, counted and left out of the text to learn from."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fmalloc.corpus.formats import Row
+from fmalloc.corpus.pairs import Pair
+from fmalloc.corpus.settings import CorpusSettings
+from fmalloc.corpus.tally import Place, Tally
+
+# A short side says much in few characters (an abbreviation, a script without letters); below this, no ratio counts.
+_RATIO_FROM = 50
+# Those of C1 are spared: text with Windows quotation marks that were read as Latin-1 is otherwise sound.
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_LOST = "\ufffd"
+
+
+def filled(path: Path, rows: Iterable[Row], tally: Tally) -> Iterator[tuple[int, Pair]]:
+    """Line and pair of the rows that have text on both sides."""
+    for line, source, target in rows:
+        if source and target:
+            yield line, Pair(source, target)
+        else:
+            tally.drop("empty side", Place(path, line))
+
+
+def clean(path: Path, rows: Iterable[Row], settings: CorpusSettings, tally: Tally) -> Iterator[Pair]:
+    """Pairs of the rows that the settings keep."""
+    seen: set[Pair] = set()
+    for line, pair in filled(path, rows, tally):
+        reason = _fault(pair, settings)
+        if settings.drop_duplicates and reason is None:
+            if pair in seen:
+                reason = "duplicate"
+            seen.add(pair)
+        if reason is None:
+            yield pair
+        else:
+            tally.drop(reason, Place(path, line))
+
+
+def _fault(pair: Pair, settings: CorpusSettings) -> str | None:
+    shorter, longer = sorted((len(pair.source), len(pair.target)))
+    if settings.maximum_characters is not None and longer > settings.maximum_characters:
+        return f"over {settings.maximum_characters} characters"
+    if settings.maximum_ratio is not None and longer >= _RATIO_FROM and longer > settings.maximum_ratio * shorter:
+        return f"length ratio over {settings.maximum_ratio:g}"
+    if settings.drop_control_characters and (_has_control(pair.source) or _has_control(pair.target)):
+        return "control characters"
+    return None
+
+
+def _has_control(text: str) -> bool:
+    return _LOST in text or (not text.isprintable() and _CONTROL.search(text) is not None)

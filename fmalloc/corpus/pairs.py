@@ -1,0 +1,27 @@
+"""A pair of sentences, and what identifies many."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    """A source sentence and its translation, neither empty, no surrounding white space."""
+
+    source: str
+    target: str
+
+
+class Languages(NamedTuple):
+    """Codes of the source and the target language, as file endings and as the model's tokenizer knows them."""
+
+    source: str
+    target: str
+
+
+def digest(pairs: Iterable[Pair]) -> str:
+    """Hex SHA-256 of the pairs in order."""
+    hashed = hashlib.sha256()
+    for source, target in pairs:
+        hashed.update(f"{source}\t{target}\n".encode())
+    return hashed.hexdigest()

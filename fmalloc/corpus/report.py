@@ -1,0 +1,62 @@
+"""What reading a corpus says: sizes, what was dropped and why, and what will be felt later."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fmalloc.corpus.tally import Dropped, Tally
+from fmalloc.progress import console
+
+_FEW_TRAIN = 1000
+_FEW_HELD_OUT = 100
+
+
+@dataclass(frozen=True)
+class Report:
+    """Pairs of each part as they are used; `dropped` of the `read` ones by reason."""
+
+    train: int = 0
+    dev: int = 0
+    test: int = 0
+    read: int = 0
+    dropped: dict[str, Dropped] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tally: Tally, *, train: int, dev: int, test: int) -> "Report":
+        """The report on parts of these sizes, with a warning for each that is tiny."""
+        few = [
+            f"{pairs:,} {part} pairs (below {enough:,}: {consequence})"
+            for part, pairs, enough, consequence in (
+                ("train", train, _FEW_TRAIN, "soon known by heart, learning stops early and gains little"),
+                ("dev", dev, _FEW_HELD_OUT, "which state is kept is partly chance"),
+                ("test", test, _FEW_HELD_OUT, "scores may be off by several BLEU"),
+            )
+            if pairs < enough
+        ]
+        tiny = [f"tiny: {', '.join(few)}"] if few else []
+        return cls(train, dev, test, tally.read, dict(tally.dropped), (*tally.warnings, *tiny))
+
+    def messages(self, name: str) -> Iterator[str]:
+        """One line on the corpus called `name`, and one for each warning."""
+        yield f"{name}: {self.train:,} train, {self.dev:,} dev, {self.test:,} test pairs{self._dropped()}"
+        for warning in self.warnings:
+            yield f"{name}: warning: {warning}"
+
+    def show(self, name: str) -> None:
+        """Print the lines on standard error."""
+        for line in self.messages(name):
+            console.print(line, markup=False)
+
+    def _dropped(self) -> str:
+        if not self.dropped:
+            return ""
+        total = sum(dropped.pairs for dropped in self.dropped.values())
+        return f"; dropped {total:,} of {self.read:,}: {described(self.dropped)}"
+
+
+def described(dropped: dict[str, Dropped]) -> str:
+    """Counts by reason, the largest first, each with the first line that it holds for."""
+    return ", ".join(
+        f"{found.pairs:,} {reason}{f' (first: {found.first})' if found.first else ''}"
+        for reason, found in sorted(dropped.items(), key=lambda item: -item[1].pairs)
+    )

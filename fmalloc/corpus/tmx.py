@@ -1,0 +1,190 @@
+"""Translation memories (TMX 1.4), read as a stream: no more than a piece of the file is in memory."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+from xml.parsers import expat
+
+from fmalloc.corpus.files import opened
+from fmalloc.corpus.pairs import Languages
+from fmalloc.corpus.tally import Place, Tally
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import short_code
+
+_PIECE = 1 << 20
+_NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
+_NO_FIT = 3
+# Elements inside <seg> whose content is code of the document's format. What <hi> marks is text, and stays.
+_CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})
+# Of those, the ones that may stand for a space, such as a line break; bpt and ept surround text.
+_LONE_CODES = frozenset({"ph", "it", "ut"})
+_CODE_MARK = "\0"
+_CODE_IN_WORDS = re.compile(rf"(?<=\w){_CODE_MARK}+(?=\w)")
+_LINE_SPACE = re.compile("[ \t\r\n\x85\u2028\u2029]+")
+
+
+def tmx_rows(path: Path, languages: Languages, tally: Tally) -> Iterator[tuple[int, str, str]]:
+    """Line, source and target of every unit; units without both languages are counted as dropped.
+
+    Of several variants in a language, the exact code comes first, then the code without a region, then the first one.
+
+    Raises:
+        FmallocError: not well-formed, no TMX, declares entities (each with its line), or no unit has both languages.
+    """
+    reader = _Reader(path)
+    source_language = _Language(languages.source, languages.target)
+    target_language = _Language(languages.target, languages.source)
+    chosen: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    seen: Counter[str] = Counter()
+    for unit in reader.units():
+        seen.update({variant.language for variant in unit.variants})
+        source, target = source_language.best(unit.variants), target_language.best(unit.variants)
+        if source is None or target is None:
+            tally.read += 1
+            tally.drop(f"not in both {languages.source} and {languages.target}", Place(path, unit.line))
+            continue
+        chosen[0][source.language] += 1
+        chosen[1][target.language] += 1
+        yield unit.line, source.text, target.text
+    if not chosen[0]:
+        found = ", ".join(f"{language or 'none named'} ({count})" for language, count in seen.most_common())
+        raise FmallocError(
+            f"{path}: no unit has both {languages.source} and {languages.target}; "
+            + (f"its languages, with their units: {found}" if found else "it has no unit with text")
+        )
+    for code, count in zip(languages, chosen, strict=True):
+        if len(count) > 1:
+            variants = ", ".join(f"{language} ({number})" for language, number in count.most_common())
+            tally.warnings.append(f"{path}: {code} is there in variants, all of which were taken: {variants}")
+
+
+class _Variant(NamedTuple):
+    language: str
+    text: str
+
+
+class _Language:
+    """How language codes of a file fit the one that is asked for."""
+
+    def __init__(self, code: str, other: str) -> None:
+        self._code, self._language = _folded(code), short_code(code)
+        self._exact_only = self._language == short_code(other)
+        self._ranks: dict[str, int] = {}
+
+    def best(self, variants: Sequence[_Variant]) -> _Variant | None:
+        """The first of those that fit best; None if none does."""
+        best, best_rank = None, _NO_FIT
+        for variant in variants:
+            if (rank := self._rank(variant.language)) < best_rank:
+                best, best_rank = variant, rank
+        return best
+
+    def _rank(self, code: str) -> int:
+        if code not in self._ranks:
+            self._ranks[code] = self._measure(code)
+        return self._ranks[code]
+
+    def _measure(self, code: str) -> int:
+        if _folded(code) == self._code:
+            return 0
+        if self._exact_only or short_code(code) != self._language:
+            return _NO_FIT
+        return 1 if _folded(code) == self._language else 2
+
+
+def _folded(code: str) -> str:
+    return code.lower().replace("_", "-")
+
+
+class _Unit(NamedTuple):
+    line: int
+    variants: list[_Variant]
+
+
+class _Reader:
+    """Handlers of an expat parser, which gather units."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._units: list[_Unit] = []
+        self._root_seen = False
+        self._unit = _Unit(0, [])
+        self._language, self._text = "", ""
+        self._pieces: list[str] = []
+        self._depth_of_code = 0
+        self._parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        # An entity can make a small file huge or read another one; a TMX has no use for any.
+        parser.EntityDeclHandler = self._declares_entity
+        parser.SkippedEntityHandler = self._unknown_entity
+
+    def units(self) -> Iterator[_Unit]:
+        """Every <tu>."""
+        with opened(self._path) as file:
+            while True:
+                piece = file.read(_PIECE)
+                try:
+                    self._parser.Parse(piece, not piece)
+                except expat.ExpatError as error:
+                    reason = "it ends too early" if error.code == _NO_ELEMENTS else expat.ErrorString(error.code)
+                    raise FmallocError(f"{self._path}:{error.lineno}: malformed TMX: {reason}") from error
+                except (LookupError, ValueError) as error:  # of the encoding that the first line names
+                    raise FmallocError(f"{self._path}:1: {error}; convert the file to UTF-8") from error
+                yield from self._units
+                self._units.clear()
+                if not piece:
+                    return
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise FmallocError(f"{self._path}:{self._parser.CurrentLineNumber}: malformed TMX: {reason}")
+
+    def _declares_entity(self, name: str, *_: object) -> None:
+        self._fail(f"it declares the entity {name!r}, which is not allowed; write the text itself")
+
+    def _unknown_entity(self, name: str, *_: object) -> None:
+        self._fail(f"unknown entity &{name}; write the character itself")
+
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if not self._root_seen:
+            self._root_seen = True
+            if name != "tmx":
+                self._fail(f"the root element is <{name}>, expected <tmx>")
+        if name in _CODES:
+            self._depth_of_code += 1
+            if name in _LONE_CODES:
+                self._pieces.append(_CODE_MARK)
+        elif name == "seg":
+            self._pieces = []
+            self._parser.CharacterDataHandler = self._characters
+        elif name == "tuv":
+            self._language, self._text = attributes.get("xml:lang") or attributes.get("lang") or "", ""
+        elif name == "tu":
+            self._unit = _Unit(self._parser.CurrentLineNumber, [])
+
+    def _end(self, name: str) -> None:
+        if name in _CODES:
+            self._depth_of_code -= 1
+        elif name == "seg":
+            self._parser.CharacterDataHandler = None
+            self._text = _plain("".join(self._pieces))
+        elif name == "tuv":
+            self._unit.variants.append(_Variant(self._language, self._text))
+        elif name == "tu":
+            self._units.append(self._unit)
+
+    def _characters(self, text: str) -> None:
+        if not self._depth_of_code:
+            self._pieces.append(text)
+
+
+def _plain(text: str) -> str:
+    """One line, without the marks of codes; words that only a code kept apart get a space."""
+    if _CODE_MARK in text:
+        text = _CODE_IN_WORDS.sub(" ", text).replace(_CODE_MARK, "")
+    if "  " in text or not text.isprintable():
+        text = _LINE_SPACE.sub(" ", text)
+    return text.strip()

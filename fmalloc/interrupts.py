@@ -1,0 +1,100 @@
+"""Ctrl-C and SIGTERM as requests to stop, heard where nothing is lost by it."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NoReturn
+
+from fmalloc.progress import console, paused
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_QUESTION = "Stop after saving? [Y/n] "
+
+
+def exit_code(error: BaseException) -> int:
+    """What a process returns that ends with this error: 130 after Ctrl-C, 143 after SIGTERM, otherwise 2."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 2
+
+
+def stop(number: int) -> NoReturn:
+    """End as the signal asks: KeyboardInterrupt, or SystemExit with 128 + number."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    console.print("stopped: what was finished is kept; run the same command again to go on")
+    raise SystemExit(128 + number)
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into `stop`, at once or, while `held`, only into `pending`.
+
+    The first Ctrl-C asks, if there is a terminal to ask; a second one, or none to ask, means yes. A signal that the
+    process was started to ignore stays ignored.
+    """
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held
+        self.pending: int | None = None
+        self._asking = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Within, a signal stops at once, also one that came before."""
+        held, self.held = self.held, False
+        try:
+            if self.pending is not None:
+                stop(self.pending)
+            yield
+        finally:
+            self.held = held
+
+    def _handle(self, number: int, _frame: Any) -> None:
+        if self._asking:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT and self.pending is None and not self._confirmed():
+            return
+        self.pending = number
+        if not self.held:
+            stop(number)
+
+    def _confirmed(self) -> bool:
+        if not _can_ask():
+            return True
+        self._asking = True
+        try:
+            with paused():
+                console.print(_QUESTION, end="")
+                return sys.stdin.readline().strip().lower() not in ("n", "no")
+        except KeyboardInterrupt:
+            return True
+        finally:
+            self._asking = False
+
+
+def _can_ask() -> bool:
+    """Whether a terminal is there, and ours: a process in the background would be halted by reading from it."""
+    try:
+        return sys.stdin.isatty() and sys.stderr.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,27 @@
+"""A few training pairs of a domain that a method keeps: the same ones whenever it asks."""
+
+from typing import Any
+
+import numpy as np
+
+from fmalloc.batches import Example, encode
+from fmalloc.job import Job
+from fmalloc.recipe import LearningSettings
+from fmalloc_shared.errors import FmallocError
+
+
+def kept_examples(job: Job, domain: str, tokenizer: Any, settings: LearningSettings, count: int) -> tuple[Example, ...]:
+    """At most `count` encoded training pairs of a domain, drawn with the recipe's seed.
+
+    Raises:
+        FmallocError: all of them are too long.
+    """
+    pairs = job.corpora[domain].train
+    drawn = np.random.default_rng(job.recipe.learning.seed).permutation(len(pairs))[:count]
+    chosen = [pairs[index] for index in sorted(drawn.tolist())]
+    examples = encode(tokenizer, chosen, job.languages, maximum_length=settings.maximum_length).examples
+    if not examples:
+        raise FmallocError(
+            f"{domain}: none of {len(chosen)} pairs to keep has at most maximum_length {settings.maximum_length} tokens"
+        )
+    return examples

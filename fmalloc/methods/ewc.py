@@ -1,0 +1,82 @@
+"""Elastic weight consolidation (Kirkpatrick et al. 2017), online (Schwarz et al. 2018): what matters is held."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmalloc.batches import IGNORED, Example, collate
+from fmalloc.methods.buffer import kept_examples
+from fmalloc.methods.finetuning import FineTuning, trainable_parameters
+from fmalloc.methods.l2 import Anchored
+from fmalloc.methods.method import MethodSettings
+from fmalloc.methods.sequential import Sequential, Start
+from fmalloc.objective import logits
+from fmalloc.recipe import TaskSettings
+from fmalloc_shared.names import GENERAL
+
+_FISHER = "fisher."
+
+
+class EwcSettings(MethodSettings):
+    """Settings of ewc."""
+
+    strength: Annotated[float, Field(ge=0, description="lambda; 1 weighs an earlier token as one of the task")] = 100.0
+    decay: Annotated[float, Field(ge=0, le=1, description="of the Fisher information with every task")] = 1.0
+    pairs: Annotated[int, Field(ge=1, description="of a domain, on which its Fisher information is estimated")] = 200
+
+
+class Ewc(Sequential):
+    """Sequential fine-tuning with loss + strength/2 * sum_i F_i (theta_i - theta*_i)^2.
+
+    theta* is the model before the task. F is the diagonal of the empirical Fisher information of one target token,
+    summed over the domains so far, general text included; F becomes decay * F + F(task) after a task.
+    """
+
+    name = "ewc"
+    settings_type: ClassVar[type[MethodSettings]] = EwcSettings
+
+    def start(self, task: TaskSettings, earlier: Sequence[str]) -> Start:
+        """What the base is worth to general text is estimated before the first task."""
+        start = super().start(task, earlier)
+        return start if earlier else replace(start, left=self._fisher(start, GENERAL))
+
+    def trainable(self, start: Start) -> FineTuning:
+        """All parameters, anchored by importance."""
+        half, device = self.settings.strength / 2, self.job.device.torch
+        weights = {name.removeprefix(_FISHER): half * fisher.to(device) for name, fisher in start.left.items()}
+        return Anchored(start, weights)
+
+    def leave(self, start: Start, _trainable: FineTuning) -> dict[str, Tensor]:
+        """The accumulated Fisher information."""
+        new = self._fisher(start, start.task.name)
+        return {name: self.settings.decay * start.left[name] + fisher for name, fisher in new.items()}
+
+    def _fisher(self, start: Start, domain: str) -> dict[str, Tensor]:
+        examples = kept_examples(self.job, domain, start.tokenizer, start.settings, self.settings.pairs)
+        fisher = fisher_information(start.model, examples, start.tokenizer.pad_token_id)
+        return {f"{_FISHER}{name}": tensor.cpu() for name, tensor in fisher.items()}
+
+
+def fisher_information(model: Any, examples: Sequence[Example], pad: int) -> Mapping[str, Tensor]:
+    """Diagonal empirical Fisher information a target token: sum over pairs of (d log p(y|x) / d theta)^2, over tokens.
+
+    One pair at a time, since the square of a batch's gradient is not the sum of its pairs' squares; without dropout.
+    """
+    model.eval()
+    parameters = {name: p.requires_grad_(True) for name, p in trainable_parameters(model).items()}
+    totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    tokens = 0
+    for example in examples:
+        batch = collate([example], pad).to(model.device)
+        loss = F.cross_entropy(logits(model, batch)[0], batch.target[0], ignore_index=IGNORED, reduction="sum")
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        for total, gradient in zip(totals.values(), gradients, strict=True):
+            if gradient is not None:
+                total += gradient.square()
+        tokens += batch.target_tokens
+    return {name: total / tokens for name, total in totals.items()}

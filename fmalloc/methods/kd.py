@@ -1,0 +1,52 @@
+"""Knowledge distillation from the model before the task (Li & Hoiem 2016, learning without forgetting)."""
+
+import copy
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmalloc.batches import IGNORED, Batch
+from fmalloc.methods.finetuning import FineTuning
+from fmalloc.methods.method import MethodSettings
+from fmalloc.methods.sequential import Sequential, Start
+from fmalloc.objective import logits, smoothed_cross_entropy
+
+
+class Distilled(FineTuning):
+    """Minimises (1 - weight) * cross-entropy + weight * KL(teacher || student), both a mean over target tokens.
+
+    The teacher is the model before the task; it sees the task's batches, without dropout.
+    """
+
+    def __init__(self, start: Start, weight: float) -> None:
+        super().__init__(start.model, start.validator, start.settings)
+        self.teacher, self.weight = copy.deepcopy(start.model).requires_grad_(False).eval(), weight
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Of the task's references and of the teacher's distributions."""
+        scores, kept = logits(self.model, batch), batch.target != IGNORED
+        with torch.no_grad():
+            taught = F.log_softmax(logits(self.teacher, batch)[kept], dim=-1)
+        divergence = F.kl_div(F.log_softmax(scores[kept], dim=-1), taught, log_target=True, reduction="batchmean")
+        hard = smoothed_cross_entropy(scores, batch, self.settings.label_smoothing)
+        return (1 - self.weight) * hard + self.weight * divergence
+
+
+class KdSettings(MethodSettings):
+    """Settings of kd."""
+
+    weight: Annotated[float, Field(ge=0, le=1, description="of the teacher; 0 is sequential fine-tuning")] = 0.5
+
+
+class Kd(Sequential):
+    """Sequential fine-tuning in which the model before the task teaches with a fixed weight."""
+
+    name = "kd"
+    settings_type: ClassVar[type[MethodSettings]] = KdSettings
+
+    def trainable(self, start: Start) -> FineTuning:
+        """All parameters, distilled."""
+        return Distilled(start, self.settings.weight)

@@ -1,0 +1,60 @@
+"""LoRA, one low-rank change of the frozen base a task, through peft (Hu et al. 2022)."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from fmalloc.methods.adapter import Inserted
+from fmalloc.methods.method import MethodSettings
+from fmalloc_shared.errors import FmallocError
+
+
+class LoraSettings(MethodSettings):
+    """Rank, scale and place of the changes; they learn at a rate of their own."""
+
+    learning_rate: Annotated[float | None, Field(gt=0, description="instead of the recipe's")] = 5e-3
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[float, Field(gt=0, description="changes are scaled by alpha / rank")] = 32.0
+    targets: Annotated[tuple[str, ...], Field(min_length=1, description="names of projections")] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "out_proj",
+        "fc1",
+        "fc2",
+    )
+
+
+class Lora(Inserted):
+    """Low-rank changes of attention and feed-forward projections, added to the base's weights to serve."""
+
+    name = "lora"
+    settings_type = LoraSettings
+
+    def insert(self, model: Any) -> None:
+        """Let peft wrap the target projections in place; the model keeps its class.
+
+        Raises:
+            FmallocError: peft is not installed, or the model has no such projection.
+        """
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise FmallocError("method lora: needs peft; install fmalloc with the extra compare") from error
+        settings = self.settings
+        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets))
+        try:
+            inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise FmallocError(f"methods.lora.targets {', '.join(settings.targets)}: {error}") from error
+
+    def fold(self, model: Any) -> Any:
+        """Add the changes to the weights; what serves is a plain model of the base's shape."""
+        from peft.tuners.lora import LoraLayer
+
+        for path, module in [*model.named_modules()]:
+            if isinstance(module, LoraLayer):
+                module.merge()
+                parent, _, name = path.rpartition(".")
+                setattr(model.get_submodule(parent), name, module.get_base_layer())
+        return model

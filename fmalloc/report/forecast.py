@@ -1,0 +1,52 @@
+"""How many more domains fit: what past domains claimed of each layer, against what is free there.
+
+n more domains that claim what domain t claimed fit while n times its claim is free in every layer, so the tightest
+layer decides: n_t = min over layers of floor(free / claimed by t). The forecast is the median of n_t over past domains,
+and its range their least and greatest. It is careful: a domain can still be learned when its tightest layer is full,
+with fewer cells there.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fmalloc.cells import CellTable
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How many more domains like `domain` fit; `layer` is the tightest, `overall` all free cells over its claim."""
+
+    domain: str
+    claimed: int
+    domains: int
+    layer: str
+    overall: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What past domains claimed, by name and layer, and how many more like each fit; none for claims of nothing."""
+
+    claims: Mapping[str, Mapping[str, int]]
+    fits: tuple[Fit, ...]
+
+    @classmethod
+    def of(cls, table: CellTable, orders: Mapping[str, int]) -> "Forecast":
+        """From a store's cell table; `orders` are the tasks' orders by name."""
+        claims = {name: table.count(order) for name, order in orders.items()}
+        free = table.free_count()
+        return cls(claims, tuple(_fit(name, claim, free) for name, claim in claims.items() if any(claim.values())))
+
+    @property
+    def range(self) -> tuple[int, int, int] | None:
+        """Least, median (rounded down) and greatest number of domains that fit; None if nothing was claimed so far."""
+        counts = [fit.domains for fit in self.fits]
+        return (min(counts), math.floor(statistics.median(counts)), max(counts)) if counts else None
+
+
+def _fit(name: str, claim: Mapping[str, int], free: Mapping[str, int]) -> Fit:
+    tightest = min((layer for layer in claim if claim[layer]), key=lambda layer: free[layer] / claim[layer])
+    total = sum(claim.values())
+    return Fit(name, total, free[tightest] // claim[tightest], tightest, sum(free.values()) / total)
