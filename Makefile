@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-scale check real soak bench-routing bench-export bench-server clean
+.PHONY: help demo test test-scale check real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -50,6 +50,15 @@ bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learn
 
 bench-server: $(READY) ## measure the server; BUNDLES= with two bundles a domain, CORPORA= their text (ten minutes)
 	$(BIN)/python -m benchmarks.server --bundles $(BUNDLES) --corpora $(CORPORA)
+
+bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (six minutes)
+	$(BIN)/python -m benchmarks.train --base $(BASE) --corpora $(CORPORA)
+
+bench-learning: $(READY) ## every method on five domains of real text in two orders; CORPORA= and BASE= (three hours)
+	$(BIN)/python -m benchmarks.learning --base $(BASE) --corpora $(CORPORA)
+
+bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (half an hour)
+	$(BIN)/python -m benchmarks.gap --base $(BASE) --corpora $(CORPORA)
 
 soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles a domain (five minutes)
 	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)

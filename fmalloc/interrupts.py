@@ -57,6 +57,8 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None and self.pending is not None:
+            stop(self.pending)  # it came too late to be asked for
 
     @contextmanager
     def released(self) -> Iterator[None]:

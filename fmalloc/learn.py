@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.parametrize import cached
 
 from fmalloc.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.architectures import feed_forward_layers
@@ -105,7 +106,8 @@ class Learner(Trainable):
     def validate(self, update: int) -> CurvePoint:
         """Score dev under the hard mask."""
         self._set_temperature(None)
-        return self.validator.point(self.model, update, sum(len(cells) for cells in self._claimed().values()))
+        with cached():  # weights with private products are put together once
+            return self.validator.point(self.model, update, sum(len(cells) for cells in self._claimed().values()))
 
     def _claimed(self) -> dict[str, Cells]:
         """Ids of the writable cells whose gate is open, by layer."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from fmalloc.architectures import FAMILIES, load_base
 from fmalloc.batches import IGNORED, Batch
 from fmalloc.cells import Mask
+from fmalloc.distributed import Group
 from fmalloc.job import Job
 from fmalloc.models import apply_masks
 from fmalloc.objective import logits
@@ -95,6 +96,7 @@ def _distilled(
     batches = data.batches(tokenizer, settings)
     path = work / "recovery-checkpoint.safetensors"
     training = Training(trainable, batches, settings.schedule(), job.device, path, "recovery of the pruned model")
+    training.group = Group()  # the store is made by one process, also where several will learn
     training.run()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable.tensors().items()}
     return tensors, training.progress.curve

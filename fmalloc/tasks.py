@@ -36,7 +36,7 @@ def learn_task(job: Job, store: Store, task: TaskSettings, *, finish: bool = Fal
     settings, data, group = job.settings_of(task), job.data_of(task.name), Group.current()
     work = store.path / ".work" / task.name
     if existing := {record.name: record for record in store.tasks()}.get(task.name):
-        _check_same(store, existing, settings, data)
+        group.on_first(lambda: _check_same(store, existing, settings, data))
         # A run that was killed between commit and clean-up leaves it.
         group.on_first(lambda: shutil.rmtree(work, ignore_errors=True))
         console.print(f"{task.name}: learned already")

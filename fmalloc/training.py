@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from fmalloc.progress import bar, console
 from fmalloc.records import CurvePoint
 from fmalloc.schedule import Schedule
 from fmalloc.tensorboard import TensorBoardLog
+from fmalloc.training_state import Progress
 from fmalloc_shared.errors import FmallocError
 
 # Reading a loss waits for the device; on the CPU there is nothing to wait for.
@@ -61,28 +61,6 @@ class Trainable(ABC):
     @abstractmethod
     def validate(self, update: int) -> CurvePoint:
         """Score the state as it would be used."""
-
-
-@dataclass
-class Progress:
-    """Where training stands; together with the tensors all that resuming needs."""
-
-    update: int = 0
-    curve: list[CurvePoint] = field(default_factory=list)
-    best: int = 0
-    losses: list[float] = field(default_factory=list)
-    trend: Trend | None = None
-    done: bool = False
-
-    def state(self) -> dict[str, Any]:
-        """JSON-able content."""
-        return {**self.__dict__, "curve": [point.model_dump() for point in self.curve]}
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> "Progress":
-        """Undo `state`."""
-        curve = [CurvePoint.model_validate(point) for point in state["curve"]]
-        return cls(**{**state, "curve": curve, "trend": Trend(*state["trend"]) if state.get("trend") else None})
 
 
 class Training:

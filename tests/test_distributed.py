@@ -31,7 +31,7 @@ def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: 
     one = [sys.executable, *arguments, str(tmp_path / "one")]
     subprocess.run(one, env=environment(), check=True, capture_output=True)
     two = torchrun([*arguments, str(tmp_path / "two")])
-    _, errors = two.communicate(timeout=120)
+    _, errors = two.communicate(timeout=280)
     assert two.returncode == 0, errors
     expected = load_file(tmp_path / "one" / "0-of-1.safetensors")
     first, second = (load_file(tmp_path / "two" / f"{rank}-of-2.safetensors") for rank in range(2))
@@ -45,7 +45,7 @@ def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: 
 def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", base, corpora, tmp_path / "store", "office", updates=40)
     run = torchrun(["-m", "fmalloc.train", str(recipe)])
-    output, errors = run.communicate(timeout=200)
+    output, errors = run.communicate(timeout=280)
     assert run.returncode == 0, errors
     store = Store.open(tmp_path / "store")
     store.verify()
@@ -61,7 +61,7 @@ def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora:
 def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store: Store) -> None:
     recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", seed=7)
     run = torchrun(["-m", "fmalloc.train", str(recipe)])
-    _, errors = run.communicate(timeout=120)
+    _, errors = run.communicate(timeout=280)
     assert run.returncode != 0
     assert errors.count("task 'office' exists already, learned with seed 1, not 7") == 1
     store.verify()

@@ -69,7 +69,7 @@ class Terminal:
             os.execvpe(command[0], command, environment())
         self.seen = ""
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 250) -> None:
         """Read until `text` was shown."""
         end = time.monotonic() + seconds
         while text not in self.seen:
@@ -120,8 +120,11 @@ def test_released_it_stops_at_once_and_handlers_are_put_back(monkeypatch: pytest
         with pytest.raises(SystemExit, match="143"), interrupts.released():
             pass
         assert interrupts.held
+        interrupts.pending = None
     assert signal.getsignal(signal.SIGINT) is before
-    with Interrupts(), pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="143"), Interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"), Interrupts(held=True):
         os.kill(os.getpid(), signal.SIGTERM)
 
 

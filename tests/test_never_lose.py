@@ -39,29 +39,33 @@ def late(base: Path, corpora: Path, store: Store, tmp_path: Path) -> Path:
     return write_recipe(tmp_path / "r.yaml", base, folder, store.path, "late", updates=40)
 
 
-def wait_for_checkpoint(store: Path, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while not checkpoint_of(store).exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stop_saves_and_going_on_ends_with_the_same_bytes(late: Path, store: Store, number: int, code: int) -> None:
-    before = learned_bytes(store.path)
+def stopped_by(number: int, recipe: Path, store: Path) -> subprocess.CompletedProcess[str]:
+    """Run a recipe, and send a signal once its first checkpoint is there."""
     process = subprocess.Popen(
-        command(late),
+        command(recipe),
         env=environment(FMALLOC_CHECKPOINT_SECONDS="0"),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for_checkpoint(store.path, process)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
+    try:
+        while not checkpoint_of(store).exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_saves_and_going_on_ends_with_the_same_bytes(late: Path, store: Store, number: int, code: int) -> None:
+    before = learned_bytes(store.path)
+    ended = stopped_by(number, late, store.path)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
     assert learned_bytes(store.path) == before
     stopped = Checkpoint.read(checkpoint_of(store.path))
     assert stopped is not None
@@ -77,7 +81,7 @@ def test_finish_commits_the_best_state_of_what_was_stopped(late: Path, store: St
     nothing = CliRunner().invoke(main, [str(late), "--finish"])
     assert (nothing.exit_code, "task late: nothing was begun" in nothing.output) == (2, True), nothing.output
     terminal = Terminal(*command(late))
-    terminal.wait_for("update 20: dev", 120)
+    terminal.wait_for("update 20: dev", 250)
     terminal.type("\x03")
     terminal.wait_for("Stop after saving? [Y/n]")
     terminal.type("\n")
@@ -98,16 +102,7 @@ def test_finish_commits_the_best_state_of_what_was_stopped(late: Path, store: St
 
 def test_a_diverging_task_stops_and_its_last_state_can_be_kept(late: Path, store: Store, tmp_path: Path) -> None:
     """A state that was saved before the loss went wrong is neither overwritten nor lost."""
-    process = subprocess.Popen(
-        command(late),
-        env=environment(FMALLOC_CHECKPOINT_SECONDS="0"),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_checkpoint(store.path, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    stopped_by(signal.SIGTERM, late, store.path)
     path = checkpoint_of(store.path)
     good = Checkpoint.read(path)
     assert good is not None

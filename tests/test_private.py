@@ -13,6 +13,7 @@ from export_fixtures import commit, write_store
 from fmalloc.architectures import load_base
 from fmalloc.batches import collate, encode
 from fmalloc.corpus import Languages
+from fmalloc.methods import method_of
 from fmalloc.models import load_dense, load_masked, load_sliced
 from fmalloc.objective import logits
 from fmalloc.private import fold, install
@@ -93,6 +94,10 @@ def test_masked_sliced_and_emitted_models_agree(kind: str, tmp_path: Path) -> No
     plain = load_masked(store, "plain")[0]
     batch = collate(encode(compiled.domain.tokenizer, PAIRS, languages, maximum_length=100).examples, 0)
     assert not torch.allclose(logits(plain, batch), logits(masked, batch), atol=1e-2)
+
+
+def test_the_method_to_compare_with_has_every_kind() -> None:
+    assert LearningSettings.model_validate(method_of("fmalloc-private").changes).private == ALL
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Bottleneck adapters, one set a task on the frozen base (Houlsby et al. 2019; Bapna and Firat 2019)."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -27,9 +28,9 @@ class AdapterSettings(MethodSettings):
 class Inserted(Single):
     """Modules of a task's own are put into the frozen base and alone are trained and kept: a state is their tensors."""
 
+    @abstractmethod
     def insert(self, model: Any) -> None:
         """Put untrained modules into the model, drawn from torch's generator."""
-        raise NotImplementedError
 
     def fold(self, model: Any) -> Any:
         """The model as it serves, once the trained tensors are in."""

@@ -25,7 +25,7 @@ _FISHER = "fisher."
 class EwcSettings(MethodSettings):
     """Settings of ewc."""
 
-    strength: Annotated[float, Field(ge=0, description="lambda; 1 weighs an earlier token as one of the task")] = 100.0
+    strength: Annotated[float, Field(ge=0, description="lambda; 1 weighs an earlier token as one of the task")] = 300.0
     decay: Annotated[float, Field(ge=0, le=1, description="of the Fisher information with every task")] = 1.0
     pairs: Annotated[int, Field(ge=1, description="of a domain, on which its Fisher information is estimated")] = 200
 

@@ -20,6 +20,9 @@ from fmalloc.store import Store, writing
 from fmalloc.tasks import learn_task
 from fmalloc_shared.names import GENERAL
 
+# What finds the domain of a text, whatever the method: no part of what serves a domain.
+_ROUTING = "routing.safetensors"
+
 
 class FmallocSettings(MethodSettings):
     """What the store's tasks are learned with, otherwise than the recipe's learning settings say."""
@@ -53,7 +56,8 @@ class Fmalloc(Method):
         memory = store.memory(task.name)
         sizes = [m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values()]
         sizes += [tensor.size for tensor in store.private(task.name).values()]
-        size = sum(file.stat().st_size for file in (path / "tasks" / task.name).glob("*.safetensors"))
+        files = (path / "tasks" / task.name).glob("*.safetensors")
+        size = sum(file.stat().st_size for file in files if file.name != _ROUTING)
         return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
 
     def _job(self, task: TaskSettings) -> Job:

@@ -62,6 +62,7 @@ class Pte(Sequential):
         freed = {name: smallest(matrix, self.settings.sparsity) for name, matrix in matrices(model).items()}
         recovery = Recovery(model, validator, settings, teacher, freed)
         path = self.folder / GENERAL / "checkpoint.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if updates := self.settings.recovery:
             schedule = replace(
                 settings.schedule(),
@@ -70,7 +71,6 @@ class Pte(Sequential):
                 validate_every=min(updates, settings.validate_every),
                 select_by="nll",
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
             batches = data.batches(tokenizer, settings)
             Training(recovery, batches, schedule, self.job.device, path, f"{self.name}: recovery").run()
         save_state(self.folder, GENERAL, recovery.tensors())
