@@ -125,8 +125,11 @@ def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
             earlier=np.sort(np.concatenate([*owned, np.empty(0, dtype=np.int64)])),
             writable=offered_cells(table.free(layer.name), offered, settings.seed, scores.get(layer.name)),
         )
-    if not any(len(allocation.writable) for allocation in allocations.values()):
-        raise FmallocError(f"{store.path}: no free cell is left for task {task.name!r}")
+    if not (settings.private or any(len(allocation.writable) for allocation in allocations.values())):
+        raise FmallocError(
+            f"{store.path}: no free cell is left for task {task.name!r}; set learning.private, which takes none, or "
+            "learn it into another store of the same base with a larger sparsity"
+        )
     names = [GENERAL, *(record.name for record in store.tasks())]
     watch = watched(job, tokenizer, names, settings)
 

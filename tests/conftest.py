@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def write_domain(folder: Path, domain: str) -> Path:
     for part, rows in parts.items():
         (folder / f"{part}.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in rows), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A run in the background ignores SIGINT, and so would every process that the tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -156,7 +156,9 @@ def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, t
         (tmp_path / "bad.tsv").write_text(content)
         assert problem in refused(learned, output, *office, "--calibration", str(tmp_path / "bad.tsv"))
     (tmp_path / "bad.tsv").write_bytes(b"\xff\xfe\t\xff")
-    assert "bad.tsv:1: not UTF-8" in refused(learned, output, *office, "--calibration", str(tmp_path / "bad.tsv"))
+    assert "bad.tsv:1: UTF-16, not UTF-8" in refused(
+        learned, output, *office, "--calibration", str(tmp_path / "bad.tsv")
+    )
     assert "keep 2.0" in refused(learned, output, "--task", "office", "-O2", "--keep", "2", "--calibration", str(text))
 
 

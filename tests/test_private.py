@@ -175,3 +175,21 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (path / "task.json").write_text(description)
     with pytest.raises(FmallocError, match=r"files lack private.safetensors"):
         store.task("own")
+
+
+def test_a_task_can_be_learned_without_a_free_cell(store: Store, base: Path, corpora: Path) -> None:
+    recipe = small_recipe(base, corpora, store.path, "office", "games")
+    everything = {"gates": "open", "gate_learning_rate": 1e-9, "updates": 20}
+    added = [
+        {"name": "all", "data": str(corpora / "games"), "learning": everything},
+        {"name": "late", "data": str(corpora / "office"), "learning": {"private": ["output"], "updates": 20}},
+    ]
+    content = recipe.model_dump(mode="json")
+    run(type(recipe).model_validate(content | {"tasks": content["tasks"] + added[:1]}))
+    assert not any(store.cells().free_count().values())
+    without = {**added[1], "learning": {"updates": 20}}
+    with pytest.raises(FmallocError, match="no free cell is left for task 'late'; set learning.private"):
+        run(type(recipe).model_validate(content | {"tasks": [*content["tasks"], added[0], without]}))
+    learned = run(type(recipe).model_validate(content | {"tasks": content["tasks"] + added})).task("late")
+    assert learned.curve[-1].nll < learned.curve[0].nll
+    assert all(len(memory.cells) == 0 for memory in store.memory("late").values())

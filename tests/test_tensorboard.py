@@ -1,5 +1,6 @@
 """TensorBoard's event files, read back by TensorBoard itself."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path: Path)
     for update in (1, 2, 3):
         first.step(update, loss=float(update), learning_rate=0.5)
     first.close()
+    time.sleep(1.1)  # files are read in the order of their names, which hold the second
     second = TensorBoardLog(tmp_path, resumed_at=2)
     second.step(3, loss=30.0, learning_rate=0.25)
     second.point(points_of(earlier=["it"])[0])
@@ -58,6 +60,7 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path: Path)
     assert found["train/loss"] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     assert found["train/learning_rate"] == [(1, 0.5), (2, 0.5), (3, 0.25)]
     assert found["earlier/it"] == [(0, 2.0)]
+    time.sleep(1.1)
     TensorBoardLog(tmp_path).close()
     assert not any(read(tmp_path).values())
 

@@ -3,6 +3,6 @@
 from fmalloc.corpus.pairs import Languages, Pair, digest
 from fmalloc.corpus.parts import Corpus
 from fmalloc.corpus.reading import read_corpus, read_pairs
-from fmalloc.corpus.settings import CorpusSettings
+from fmalloc.corpus.settings import EVERYTHING, CorpusSettings
 
-__all__ = ["Corpus", "CorpusSettings", "Languages", "Pair", "digest", "read_corpus", "read_pairs"]
+__all__ = ["EVERYTHING", "Corpus", "CorpusSettings", "Languages", "Pair", "digest", "read_corpus", "read_pairs"]

@@ -131,5 +131,5 @@ class FmallocPrivate(Fmalloc):
     name = "fmalloc-private"
     changes: ClassVar[dict[str, Any]] = {
         "private": ["norms", "biases", "attention", "embeddings", "output"],
-        "private_learning_rate": 1e-2,
+        "private_learning_rate": 5e-3,
     }

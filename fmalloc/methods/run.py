@@ -118,7 +118,7 @@ def _settings(job: Job, method: Method) -> dict[str, Any]:
         "settings": method.settings.model_dump(mode="json"),
         "tasks": [[name, tasks[name]] for name in (sorted(tasks) if not method.ordered else tasks)],
         "evaluation": recipe.evaluation.model_dump(),
-        "sparsity": recipe.sparsity if method.prunes else None,
+        "pruning": [recipe.sparsity, recipe.recovery.model_dump()] if method.prunes else None,
         "data": data,
     }
 
