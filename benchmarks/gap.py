@@ -66,6 +66,13 @@ _SLOW = {"learning_rate": 1e-3}
 _INNER = ["norms", "biases", "attention"]
 _OUTER = ["embeddings", "output"]
 _FAST = {**_OPEN, "private_learning_rate": 1e-2}
+_RANKED = {
+    **_OPEN,
+    "learning_rate": 6e-3,
+    "private": ["norms", "biases", *_OUTER],
+    "private_rank": 64,
+    "private_learning_rate": 5e-3,
+}
 VARIANTS = (
     Variant("single", parameters="", changes=_SLOW),
     Variant("single, embeddings alone", parameters="shared", changes=_SLOW),
@@ -85,6 +92,7 @@ VARIANTS = (
         sparsity=0.4,
         changes={**_FAST, "learning_rate": 6e-3, "private": _OUTER},
     ),
+    Variant("a fifth of 20 %, cells at 6e-3, rank 64", changes={**_RANKED, "share": 0.2}),
 )
 
 

@@ -82,10 +82,11 @@ def _payload(comparison: Comparison) -> dict[str, Any]:
 @click.option("--base", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".work/learning"), show_default=True)
 @click.option("--methods", default=",".join(METHODS), help="Comma-separated; all by default.")
-def main(corpora: Path, base: Path, work: Path, methods: str) -> None:
+@click.option("--finished", is_flag=True, help="Learn nothing more: write the results of the runs that are complete.")
+def main(corpora: Path, base: Path, work: Path, methods: str, finished: bool) -> None:
     """Run what is missing, print the table, write results/learning.json."""
     os.environ |= {"CORPORA": str(corpora), "BASE": str(base)}
-    comparison = compare_recipe(RECIPE, methods, ORDERS, work, None)
+    comparison = compare_recipe(RECIPE, methods, ORDERS, work, finished=finished)
     console.print(comparison_table(comparison))
     found = goals(comparison)
     console.print(found)

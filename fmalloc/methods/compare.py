@@ -9,7 +9,7 @@ from pathlib import Path
 from fmalloc.comparison import Comparison, Run
 from fmalloc.job import Job
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.run import base_scores, run_method, settings_of
+from fmalloc.methods.run import base_scores, is_finished, run_method, settings_of
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
 from fmalloc.records import LanguagePair, to_json
@@ -20,8 +20,13 @@ from fmalloc_shared.files import sha256_files, write_atomically
 _VERSIONS = ("fmalloc", "torch", "transformers", "sacrebleu")
 
 
-def compare(recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[str]], output: Path) -> Comparison:
-    """Run every method on every order of the tasks; comparison.json is written anew after each run."""
+def compare(
+    recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[str]], output: Path, *, finished: bool = False
+) -> Comparison:
+    """Run every method on every order of the tasks; comparison.json is written anew after each run.
+
+    finished: learn nothing more, and compare the runs that have learned all tasks.
+    """
     job, runs = Job.of(recipe), list[Run]()
     with writing(output):
         _same_base(job, output)
@@ -30,7 +35,7 @@ def compare(recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[st
             ordered = _in_order(job, order)
             for name in methods:
                 folder = output / (f"{name}-{'-'.join(order)}" if method_of(name).ordered else name)
-                if number and not method_of(name).ordered:
+                if (number and not method_of(name).ordered) or (finished and not is_finished(ordered, name, folder)):
                     continue
                 console.rule(f"{name}: {', '.join(order)}")
                 runs.append(run_method(ordered, name, folder, output / "base-scores"))
@@ -46,6 +51,8 @@ def compare(recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[st
                     runs=runs,
                 )
                 write_atomically(output / "comparison.json", to_json(comparison))
+    if not runs:
+        raise FmallocError(f"{output}: no run of {', '.join(methods)} is finished")
     return comparison
 
 
@@ -65,7 +72,15 @@ def _in_order(job: Job, order: Sequence[str]) -> Job:
     return replace(job, recipe=recipe)
 
 
-def compare_recipe(recipe: Path, methods: str, orders: Sequence[str], output: Path, updates: int | None) -> Comparison:
+def compare_recipe(
+    recipe: Path,
+    methods: str,
+    orders: Sequence[str],
+    output: Path,
+    updates: int | None = None,
+    *,
+    finished: bool = False,
+) -> Comparison:
     """`compare` as the command line asks for it: comma-separated names, "all" for every method."""
     settings = read_recipe(recipe, {"learning.updates": updates} if updates else {})
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
@@ -73,4 +88,4 @@ def compare_recipe(recipe: Path, methods: str, orders: Sequence[str], output: Pa
         method_of(name)
         settings_of(settings, name)
     chosen = [order.split(",") for order in orders] or [[task.name for task in settings.tasks]]
-    return compare(settings, names, chosen, output)
+    return compare(settings, names, chosen, output, finished=finished)

@@ -20,6 +20,8 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
+_LEARNED = "learned.json"
+
 
 def make_method(job: Job, name: str, folder: Path) -> Method:
     """The method with its settings from the recipe.
@@ -100,8 +102,14 @@ def run_method(job: Job, name: str, folder: Path, base: Path | None = None) -> R
     )
 
 
+def is_finished(job: Job, name: str, folder: Path) -> bool:
+    """Whether the method has learned all of the recipe's tasks."""
+    tasks = job.recipe.tasks[:1] if method_of(name).joint else job.recipe.tasks
+    return all((folder / task.name / _LEARNED).is_file() for task in tasks)
+
+
 def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Learned:
-    path = method.folder / task.name / "learned.json"
+    path = method.folder / task.name / _LEARNED
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, to_json(method.learn(task, earlier)))
