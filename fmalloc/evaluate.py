@@ -110,11 +110,12 @@ def evaluate(
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
+    intervals: bool = False,
 ) -> Metrics:
     """Translate the pairs' sources and score them: what validation needs."""
     sources = [pair.source for pair in pairs]
     texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
-    return score(texts, [pair.target for pair in pairs])
+    return score(texts, [pair.target for pair in pairs], intervals=intervals)
 
 
 def evaluate_test(
@@ -127,9 +128,7 @@ def evaluate_test(
     on_progress: Callable[[int], None] | None = None,
 ) -> Metrics:
     """Translate and score a test set, with intervals and the NLL: what a report needs."""
-    sources = [pair.source for pair in pairs]
-    texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
-    metrics = score(texts, [pair.target for pair in pairs], intervals=True)
+    metrics = evaluate(model, tokenizer, pairs, languages, beam_size=beam_size, on_progress=on_progress, intervals=True)
     found = nll_of(model, tokenizer, pairs, languages)
     return Metrics(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
 
