@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import MarianConfig, MarianMTModel
+from transformers import MarianMTModel
 
 from benchmarks.masking import GradientMasking
-from benchmarks.shapes import OPUS_MT, Shape
+from benchmarks.shapes import OPUS_MT, Shape, config_of
 from fmalloc.allocation import Allocation
 from fmalloc.architectures import feed_forward_layers, load_base
 from fmalloc.batches import Example, TrainingBatches, encode
@@ -113,24 +113,6 @@ class _Untested(Validator):
 
 def _random(shape: Shape) -> Any:
     torch.manual_seed(1)
-    model = MarianMTModel(
-        MarianConfig(
-            vocab_size=_VOCABULARY,
-            pad_token_id=_VOCABULARY - 1,
-            decoder_start_token_id=_VOCABULARY - 1,
-            eos_token_id=0,
-            bos_token_id=0,
-            activation_function=shape.activation,
-            scale_embedding=True,
-            max_position_embeddings=512,
-            d_model=shape.d_model,
-            encoder_layers=shape.layers,
-            decoder_layers=shape.layers,
-            encoder_ffn_dim=shape.ffn,
-            decoder_ffn_dim=shape.ffn,
-            encoder_attention_heads=shape.heads,
-            decoder_attention_heads=shape.heads,
-            use_cache=False,
-        )
-    )
+    model = MarianMTModel(config_of(shape, _VOCABULARY))
+    model.config.use_cache = False
     return model.eval().requires_grad_(False)

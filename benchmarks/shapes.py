@@ -114,6 +114,28 @@ def _mask(draw: np.random.Generator, width: int, count: int) -> NDArray[np.bool_
     return mask
 
 
+def config_of(shape: Shape, vocabulary: int) -> MarianConfig:
+    """A Marian model of a shape; padding is the last token, and starts the decoder."""
+    return MarianConfig(
+        vocab_size=vocabulary,
+        pad_token_id=vocabulary - 1,
+        decoder_start_token_id=vocabulary - 1,
+        eos_token_id=0,
+        bos_token_id=0,
+        forced_eos_token_id=None,
+        activation_function=shape.activation,
+        scale_embedding=True,
+        max_position_embeddings=512,
+        d_model=shape.d_model,
+        encoder_layers=shape.layers,
+        decoder_layers=shape.layers,
+        encoder_ffn_dim=shape.ffn,
+        decoder_ffn_dim=shape.ffn,
+        encoder_attention_heads=shape.heads,
+        decoder_attention_heads=shape.heads,
+    )
+
+
 def _write_base(shape: Shape, directory: Path, text: Sequence[Pair]) -> None:
     directory.mkdir(parents=True)
     pieces = ["</s>", "<unk>"]
@@ -135,26 +157,7 @@ def _write_base(shape: Shape, directory: Path, text: Sequence[Pair]) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     torch.manual_seed(1)
     pad = len(tokens) - 1
-    model = MarianMTModel(
-        MarianConfig(
-            vocab_size=len(tokens),
-            pad_token_id=pad,
-            decoder_start_token_id=pad,
-            eos_token_id=0,
-            bos_token_id=0,
-            forced_eos_token_id=None,
-            activation_function=shape.activation,
-            scale_embedding=True,
-            max_position_embeddings=512,
-            d_model=shape.d_model,
-            encoder_layers=shape.layers,
-            decoder_layers=shape.layers,
-            encoder_ffn_dim=shape.ffn,
-            decoder_ffn_dim=shape.ffn,
-            encoder_attention_heads=shape.heads,
-            decoder_attention_heads=shape.heads,
-        )
-    )
+    model = MarianMTModel(config_of(shape, len(tokens)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and "embed_positions" not in name:
