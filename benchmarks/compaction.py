@@ -113,4 +113,4 @@ def study(store: Store, corpora: Path) -> dict[str, Any]:
 def _nll(domain: Domain, model: DomainModel, examples: Sequence[Example]) -> float:
     compiled = with_cells(domain.base, model)
     pad = compiled.config.pad_token_id
-    return nll(compiled, examples, select("cpu"), batch_tokens=2000, pad=pad).true
+    return nll(compiled, examples, select("cpu"), batch_tokens=2000, pad=pad)

@@ -11,6 +11,7 @@ from fmalloc.architectures import family_of, load_base, quiet
 from fmalloc.batches import encode
 from fmalloc.cells import general_mask
 from fmalloc.corpus import Corpus
+from fmalloc.environment import environment_of
 from fmalloc.importance import Importance, cell_importance
 from fmalloc.job import Job, Scorer
 from fmalloc.memory import general_bytes, read_importance
@@ -86,6 +87,7 @@ def create_store(job: Job) -> Store:
         sparsity=recipe.sparsity,
         importance=importance.record,
         recovery=recovery,
+        environment=environment_of(job.device),
         base_scores=base_scores,
         general_scores=general_scores,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,9 @@ from fmalloc_shared.errors import FmallocError
 # The others wait as long as the first one validates, scores or measures importance. Who dies is noticed at once all the
 # same: its connections close, and torchrun ends the rest.
 _PATIENCE = timedelta(days=30)
+
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,25 @@ class Group:
             raise FmallocError(message)
         raise SystemExit(2)
 
+    def alike(self, work: Callable[[], _Value]) -> _Value:
+        """What `work` returns, which every process does for itself.
+
+        Raises:
+            FmallocError: it did on this process. What it raises on the first one only that one says.
+        """
+        try:
+            value = work()
+        except FmallocError:
+            said = self.on_first(lambda: True)
+            self.largest(1)
+            if said and not self.first:
+                raise SystemExit(2) from None
+            raise
+        self.on_first(lambda: False)
+        if self.largest(0):
+            raise SystemExit(2)  # another one says why
+        return value
+
     def on_first(self, work: Callable[[], Any]) -> Any:
         """What `work` returns (JSON-able) on the first process, for all of them; the others wait.
 
@@ -109,10 +131,14 @@ def processes() -> Iterator[Group]:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_PATIENCE)
+    group = Group.current()
     try:
-        group = Group.current()
         console.quiet = not group.first
         yield group
+    except KeyboardInterrupt:
+        if not group.first:
+            raise SystemExit(exit_code(KeyboardInterrupt())) from None
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -138,7 +138,7 @@ def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languag
     examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
     device = Device(model.device, bfloat16=False)
     pad = tokenizer.pad_token_id
-    return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad).true if examples else None
+    return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad) if examples else None
 
 
 def merge(metrics: Mapping[str, Metrics]) -> Scores:

@@ -1,7 +1,7 @@
 """What training minimises and watches: label-smoothed cross-entropy, and NLL with true and with shuffled sources."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -72,25 +72,32 @@ class Nll(NamedTuple):
         return f"NLL {self.true:.3f} (sources shuffled {self.shuffled:.3f})"
 
 
+def nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> float:
+    """Negative log-likelihood without dropout, in nats a target token; the model's mode is restored."""
+    return _mean(model, ordered_batches(examples, batch_tokens, pad), device)
+
+
+def contrasted_nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> Nll:
+    """The same with true and with shuffled sources."""
+    batches = list(ordered_batches(examples, batch_tokens, pad))
+    shuffled = (Batch(batch.source.roll(1, 0), batch.source_mask.roll(1, 0), batch.target) for batch in batches)
+    return Nll(_mean(model, batches, device), _mean(model, shuffled, device))
+
+
 @torch.no_grad()
-def nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> Nll:
-    """Negative log-likelihood without dropout; the model's mode is restored."""
+def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
     was_training = model.training
     model.eval()
-    totals, tokens = [0.0, 0.0], 0
-    for batch in ordered_batches(examples, batch_tokens, pad):
+    total, tokens = 0.0, 0
+    for batch in batches:
         moved = batch.to(device.torch)
-        shuffled = Batch(moved.source.roll(1, 0), moved.source_mask.roll(1, 0), moved.target)
-        for index, variant in enumerate((moved, shuffled)):
-            with device.autocast():
-                scores = logits(model, variant)
-            loss = F.cross_entropy(
-                scores.flatten(0, 1), variant.target.flatten(), ignore_index=IGNORED, reduction="sum"
-            )
-            totals[index] += float(loss)
+        with device.autocast():
+            scores = logits(model, moved)
+        loss = F.cross_entropy(scores.flatten(0, 1), moved.target.flatten(), ignore_index=IGNORED, reduction="sum")
+        total += float(loss)
         tokens += batch.target_tokens
     model.train(was_training)
-    return Nll(totals[0] / max(1, tokens), totals[1] / max(1, tokens))
+    return total / max(1, tokens)
 
 
 def inverse_square_root(update: int, warmup: int) -> float:

@@ -96,6 +96,7 @@ class StoreRecord(Record):
     base_scores: Scores
     general_scores: Scores
     recovery: RecoveryRecord | None = None
+    environment: dict[str, str] = {}
     files: dict[str, str]
 
 
@@ -107,7 +108,7 @@ class DataRecord(Record):
 
 
 class TaskRecord(Record):
-    """task.json, see docs/formats.md."""
+    """task.json, see docs/formats.md. dropped: pairs left out of `data` by cleaning, by reason."""
 
     version: Literal[1] = 1
     name: str
@@ -116,9 +117,11 @@ class TaskRecord(Record):
     private: list[str] = []
     settings: dict[str, Any]
     data: dict[str, DataRecord]
+    dropped: dict[str, int] = {}
     scores: Scores
     dev: Score
     curve: list[CurvePoint]
+    environment: dict[str, str] = {}
     files: dict[str, str]
 
 

@@ -12,6 +12,7 @@ from fmalloc.batches import encode
 from fmalloc.cells import GENERAL_OWNER
 from fmalloc.create import routing_bytes
 from fmalloc.distributed import Group
+from fmalloc.environment import environment_of
 from fmalloc.job import Job, Scorer
 from fmalloc.learn import Learner, learn
 from fmalloc.memory import Memory, memory_bytes, private_bytes
@@ -85,9 +86,11 @@ def _commit(
         private=job.recipe.learning_of(task).private,
         settings=job.settings_of(task),
         data=job.data_of(task.name),
+        dropped={reason: found.pairs for reason, found in corpus.report.dropped.items()},
         scores=scores,
         dev=Score(bleu=best.bleu, chrf=best.chrf),
         curve=curve,
+        environment=environment_of(job.device),
     )
     shutil.rmtree(work)
 

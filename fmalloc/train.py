@@ -1,6 +1,5 @@
 """fmalloc-train: base, importance, general mask, every task in order, the matrix; nothing is done twice."""
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ import click
 from rich.console import Console
 
 from fmalloc.create import create_store, open_store
-from fmalloc.distributed import processes
+from fmalloc.distributed import Group, processes
 from fmalloc.interrupts import Interrupts
 from fmalloc.job import Job
 from fmalloc.methods import method_of
@@ -29,10 +28,10 @@ from fmalloc_shared.names import check_name
 
 def run(recipe: Recipe, *, finish: bool = False) -> Store:
     """Bring the store to where the recipe wants it; with `finish` only commit the task that was interrupted."""
-    if finish and not Store.exists(recipe.store):
-        raise FmallocError(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
     with processes() as group, Interrupts():
-        job = Job.of(recipe)
+        if finish and not Store.exists(recipe.store):
+            group.fail(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
+        job = group.alike(lambda: Job.of(recipe))
         with writing(recipe.store) if group.first else nullcontext():
             group.on_first(lambda: _prepare(job))
             store = Store.open(recipe.store)
@@ -61,8 +60,9 @@ def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
         if not console.quiet:
             print_status(store)
         return
-    if finish or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FmallocError(f"method {recipe.method} is neither finished early nor run in several processes")
+    group = Group.current()
+    if finish or group.size > 1:
+        group.fail(f"method {recipe.method} is neither finished early nor run in several processes")
     if Store.exists(recipe.store):
         raise FmallocError(
             f"{recipe.store}: holds a memory store, method {recipe.method} keeps other things; choose another folder"
@@ -79,6 +79,10 @@ def _assignments(values: Sequence[str]) -> list[dict[str, str]]:
             raise FmallocError(f"--task {value!r}: expected NAME=PATH, e.g. --task it=corpora/it")
         tasks.append({"name": check_name(name), "data": path})
     return tasks
+
+
+def _settings(recipe: Path | None, overrides: dict[str, Any]) -> Recipe:
+    return read_recipe(recipe, overrides) if recipe else validate_recipe(overrides, "command line")
 
 
 def print_plan(recipe: Recipe) -> None:
@@ -132,11 +136,12 @@ def main(
         overrides["learning.updates"] = updates
     if recipe is None and not tasks:
         raise FmallocError("give a RECIPE, or --base, --general and at least one --task NAME=PATH; see --help")
-    settings = read_recipe(recipe, overrides) if recipe else validate_recipe(overrides, "command line")
-    if dry_run:
-        print_plan(settings)
-    else:
-        learn_by_method(settings, finish=finish)
+    with processes() as group:
+        settings = group.alike(lambda: _settings(recipe, overrides))
+        if dry_run:
+            print_plan(settings)
+        else:
+            learn_by_method(settings, finish=finish)
 
 
 if __name__ == "__main__":

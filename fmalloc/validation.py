@@ -8,7 +8,7 @@ from fmalloc.batches import Example, encode
 from fmalloc.corpus import Languages, Pair
 from fmalloc.devices import Device
 from fmalloc.evaluate import evaluate
-from fmalloc.objective import nll
+from fmalloc.objective import contrasted_nll, nll
 from fmalloc.records import CurvePoint, Score
 
 
@@ -32,7 +32,7 @@ class Validator:
         was_training = model.training
         model.eval()
         pad = self.tokenizer.pad_token_id
-        measured = nll(model, self.examples, self.device, batch_tokens=self.batch_tokens, pad=pad)
+        measured = contrasted_nll(model, self.examples, self.device, batch_tokens=self.batch_tokens, pad=pad)
         translated = Score(bleu=0.0, chrf=0.0)
         if self.pairs:
             translated = evaluate(model, self.tokenizer, self.pairs, self.languages, beam_size=1).score
@@ -81,6 +81,6 @@ class Watched:
     def nll(self, model_of: Callable[[str], Any]) -> dict[str, float]:
         """NLL of each domain with the model that serves it."""
         return {
-            name: nll(model_of(name), examples, self.device, batch_tokens=self.batch_tokens, pad=self.pad).true
+            name: nll(model_of(name), examples, self.device, batch_tokens=self.batch_tokens, pad=self.pad)
             for name, examples in self.examples.items()
         }

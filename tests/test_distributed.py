@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from torchrun import torchrun
 from fmalloc.batches import Batch
 from fmalloc.distributed import Group, processes
 from fmalloc.store import Store
-from fmalloc.train import main
+from fmalloc.train import learn_by_method, main
 from fmalloc_shared.errors import FmallocError
 
 SCRIPT = str(Path(__file__).with_name("trained_apart.py"))
@@ -44,9 +45,18 @@ def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: 
 
 def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", base, corpora, tmp_path / "store", "office", updates=40)
+    checkpoint = tmp_path / "store" / ".work" / "office" / "checkpoint.safetensors"
+    interrupted = torchrun(["-m", "fmalloc.train", str(recipe)])
+    errors = _until(interrupted, "update 0: dev")
+    interrupted.send_signal(signal.SIGINT)
+    errors += interrupted.communicate(timeout=280)[1]
+    assert interrupted.returncode != 0
+    assert errors.count("interrupted: what was finished is kept") == 1
+    assert checkpoint.is_file()
     run = torchrun(["-m", "fmalloc.train", str(recipe)])
     output, errors = run.communicate(timeout=280)
     assert run.returncode == 0, errors
+    assert errors.count("resuming at update") == 1
     store = Store.open(tmp_path / "store")
     store.verify()
     (office,) = store.tasks()
@@ -58,6 +68,17 @@ def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora:
     assert learned_bytes(store.path) == before
 
 
+def _until(run: subprocess.Popen[str], text: str) -> str:
+    """What it writes on standard error, up to the line with this text."""
+    seen = ""
+    assert run.stderr is not None
+    for line in run.stderr:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(seen)
+
+
 def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store: Store) -> None:
     recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", seed=7)
     run = torchrun(["-m", "fmalloc.train", str(recipe)])
@@ -65,6 +86,36 @@ def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store
     assert run.returncode != 0
     assert errors.count("task 'office' exists already, learned with seed 1, not 7") == 1
     store.verify()
+
+
+FAILING = """
+from fmalloc.distributed import processes
+from fmalloc_shared.errors import FmallocError
+
+def fail(wrong):
+    if wrong:
+        raise FmallocError("bad input")
+    return "good"
+
+with processes() as group:
+    for failing in ((), (0, 1), (0,), (1,)):
+        try:
+            print(f"{failing} {group.rank}: {group.alike(lambda: fail(group.rank in failing))}\\n", end="", flush=True)
+        except (FmallocError, SystemExit) as error:
+            print(f"{failing} {group.rank}: {error}\\n", end="", flush=True)
+"""
+
+
+def test_what_every_process_finds_wrong_is_said_by_the_first(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    output, errors = torchrun([str(tmp_path / "failing.py")]).communicate(timeout=280)
+    expected = {
+        ("()", "0: good", "1: good"),
+        ("(0, 1)", "0: bad input", "1: 2"),
+        ("(0,)", "0: bad input", "1: 2"),
+        ("(1,)", "0: 2", "1: bad input"),
+    }
+    assert sorted(output.splitlines()) == sorted(f"{f} {line}" for f, *lines in expected for line in lines), errors
 
 
 def test_rows_are_shared_out_whole_and_once() -> None:
@@ -90,7 +141,6 @@ def test_methods_without_a_store_refuse_several_processes(
     base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = small_recipe(base, corpora, tmp_path / "store", "office").model_copy(update={"method": "sequential"})
-    (tmp_path / "r.yaml").write_text(recipe.model_dump_json(exclude_none=True))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    result = CliRunner().invoke(main, [str(tmp_path / "r.yaml")])
-    assert (result.exit_code, "nor run in several processes" in result.output) == (2, True), result.output
+    monkeypatch.setattr(Group, "current", lambda: Group(0, 2))
+    with pytest.raises(FmallocError, match="nor run in several processes"):
+        learn_by_method(recipe)

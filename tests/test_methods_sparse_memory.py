@@ -43,6 +43,6 @@ def test_what_serves_is_what_was_validated(base: Path, corpora: Path, tmp_path: 
     start = method.start(method.job.recipe.tasks[1], ["office"])
     model, tokenizer = method.load("games")
     served = nll(model, start.data.dev, method.job.device, batch_tokens=600, pad=tokenizer.pad_token_id)
-    assert served.true == pytest.approx(learned.curve[-1].nll, abs=1e-5)
+    assert served == pytest.approx(learned.curve[-1].nll, abs=1e-5)
     assert learned.curve[0].nll == pytest.approx(start.validator.point(start.model, 0).nll, abs=1e-5)
     assert method.state_of("general", ["office", "games"]) == "games"

@@ -12,7 +12,7 @@ from fmalloc.batches import encode
 from fmalloc.corpus import read_corpus
 from fmalloc.devices import select
 from fmalloc.evaluate import evaluate
-from fmalloc.objective import nll
+from fmalloc.objective import contrasted_nll
 from fmalloc.pretrain import main
 from fmalloc_shared.files import sha256_files
 
@@ -31,7 +31,7 @@ def test_the_base_translates_and_uses_its_source(base: Path, corpora: Path) -> N
     model, tokenizer = load_base(base)
     pairs = read_corpus(corpora / "general", LANGUAGES).test
     examples = encode(tokenizer, pairs, LANGUAGES, maximum_length=64).examples
-    measured = nll(model, examples, select("cpu"), batch_tokens=600, pad=tokenizer.pad_token_id)
+    measured = contrasted_nll(model, examples, select("cpu"), batch_tokens=600, pad=tokenizer.pad_token_id)
     assert measured.uses_source
     assert measured.shuffled > measured.true + 0.5
     assert evaluate(model, tokenizer, pairs, LANGUAGES, beam_size=2).score.bleu > 60

@@ -96,6 +96,7 @@ def test_a_learned_store_is_told_whole(learned: Path) -> None:
     assert tasks[0].data["train"].sha256 in page.text
     assert all(digest in page.text for digest in store.description.files.values())
     assert all(str(store.digest(name)[1]) in page.text for name in ("office", "games"))
+    assert all(page.row("Learning, by domain", f"environment.{k}") for k in store.description.environment)
     assert "gate_learning_rate" in page.text and "transformers_version" in page.text
 
 

@@ -14,6 +14,9 @@ from conftest import small_recipe
 from killing import environment, run_and_kill, seconds_of
 
 from fmalloc.__main__ import main as fmalloc
+from fmalloc.corpus import Languages, read_corpus
+from fmalloc.devices import select
+from fmalloc.environment import environment_of
 from fmalloc.store import Store
 from fmalloc.train import main
 from fmalloc_shared.files import sha256_files
@@ -61,6 +64,14 @@ def test_running_again_redoes_nothing(base: Path, corpora: Path, store: Store) -
     assert "office: learned already" in result.stderr
     assert time.monotonic() - started < 5
     assert learned_bytes(store.path) == before
+
+
+def test_a_task_says_what_it_was_made_of(corpora: Path, store: Store) -> None:
+    office, _ = store.tasks()
+    corpus = read_corpus(corpora / "office", Languages("de", "en"))
+    assert office.dropped == {reason: found.pairs for reason, found in corpus.report.dropped.items()} != {}
+    assert office.data["train"].pairs == len(corpus.train)
+    assert office.environment == store.description.environment == environment_of(select("cpu"))
 
 
 def failing(*arguments: str) -> Result:

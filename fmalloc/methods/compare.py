@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from fmalloc.comparison import Comparison, Run
+from fmalloc.environment import versions
 from fmalloc.job import Job
 from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.run import base_scores, is_finished, run_method, settings_of
@@ -16,8 +16,6 @@ from fmalloc.records import LanguagePair, to_json
 from fmalloc.store import writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
-
-_VERSIONS = ("fmalloc", "torch", "transformers", "sacrebleu")
 
 
 def compare(
@@ -45,7 +43,7 @@ def compare(
                     domains=list(job.corpora),
                     learning=recipe.learning.model_dump(),
                     evaluation=recipe.evaluation.model_dump(),
-                    versions={package: version(package) for package in _VERSIONS},
+                    versions=versions(),
                     signatures=next(iter(untouched.values())).signatures,
                     base_scores={domain: metrics.score for domain, metrics in untouched.items()},
                     runs=runs,
