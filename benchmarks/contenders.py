@@ -31,6 +31,7 @@ CONTENDERS = {
     "masking, our loss": "the same, with our loss of a frozen projection",
     "full": "fine-tuning of all parameters",
 }
+COMPILED = "blocks, compiled"
 _PAIRS = 4000
 _VOCABULARY = 57_851  # OPUS-MT's, with two sides of 32,000 pieces
 _BATCH_TOKENS = {"base": 4096, "OPUS-MT": 1024}
@@ -91,8 +92,12 @@ def contender(name: str, case: Case, device: Device) -> Trainable:
         count = round(WRITABLE * layer.width)
         none = np.empty(0, dtype=np.int64)
         allocations[layer.name] = Allocation(layer.width, np.sort(cells[count:]), none, np.sort(cells[:count]))
-    if name == "blocks":
-        return Learner(model, allocations, case.batches(), validator, case.settings)
+    if name in ("blocks", COMPILED):
+        learner = Learner(model, allocations, case.batches(), validator, case.settings)
+        if name == COMPILED:
+            for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
+                layer.compile(dynamic=True)
+        return learner
     writable = {}
     for layer_name, allocation in allocations.items():
         writable[layer_name] = torch.zeros(allocation.width, dtype=torch.bool)

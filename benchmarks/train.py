@@ -53,13 +53,14 @@ def _optimizer_bytes(training: Training) -> int:
     return sum(t.numel() * t.element_size() for values in state.values() for t in values.values())
 
 
-def measure_speed(case: Case, device: Device, seconds: float) -> dict[str, Any]:
-    """Updates of all contenders in turns, for about so many seconds; the first of each is not counted."""
+def measure_speed(
+    case: Case, device: Device, seconds: float, contenders: Sequence[str] = tuple(CONTENDERS)
+) -> dict[str, Any]:
+    """Updates of the contenders in turns, for about so many seconds; the first of each is not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        trainings = {name: training_of(name, case, device, Path(folder)) for name in CONTENDERS}
-        for training in trainings.values():
-            _step(training, device)
-        taken: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+        trainings = {name: training_of(name, case, device, Path(folder)) for name in contenders}
+        first = {name: round(_step(training, device), 4) for name, training in trainings.items()}
+        taken: dict[str, list[float]] = {name: [] for name in contenders}
         begin = time.perf_counter()
         while time.perf_counter() - begin < seconds or len(taken[OURS]) < 3:
             turn = list(trainings) if len(taken[OURS]) % 2 else list(reversed(trainings))
@@ -74,6 +75,7 @@ def measure_speed(case: Case, device: Device, seconds: float) -> dict[str, Any]:
             "speed_of_blocks": round(statistics.median(a / b for a, b in zip(times, taken[OURS], strict=True)), 3),
             "optimizer_bytes": _optimizer_bytes(trainings[name]),
             "trained_parameters": sum(parameter.numel() for parameter in trainings[name].parameters),
+            "first_seconds": first[name],
             "seconds_raw": times,
         }
         for name, times in taken.items()

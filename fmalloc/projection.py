@@ -1,8 +1,8 @@
 """The loss of a frozen output projection, without ever holding the logits of a whole batch.
 
 A vocabulary of 60,000 makes the logits the largest tensors of training by far, and reading and writing them several
-times a good part of its time. The projection is frozen, so all that backward needs is the gradient of its input, which
-a block of rows yields as soon as its logits are there.
+times a good part of its time. The projection is frozen, so all that backward needs is the gradient of its input: the
+row of weights expected under the softmax less that of the reference, which blocks of columns add up to.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_BLOCK = 2**21  # logits held at a time: a few megabytes stay in a processor's cache
+# Logits held at a time: a few megabytes stay in a processor's cache.
+_BLOCK = {"cpu": 2**20}
+_BLOCK_ELSEWHERE = 2**26
 
 
 class Projection(NamedTuple):
@@ -39,32 +41,40 @@ class _SmoothedLoss(torch.autograd.Function):
     def forward(
         context: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, smoothing: float
     ) -> Tensor:
-        vocabulary = len(weight)
-        ones = hidden.new_full((vocabulary,), 1 / vocabulary)
-        mean_row, mean_bias = ones.to(weight) @ weight, bias.mean() if bias is not None else 0.0
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        gradient = torch.empty_like(hidden) if context.needs_input_grad[0] else None
-        step = max(1, _BLOCK // vocabulary)
-        for start in range(0, len(hidden), step):
-            rows, wanted = hidden[start : start + step], target[start : start + step]
-            logits = F.linear(rows, weight, bias).float()
-            log_sum = logits.logsumexp(1)
-            chosen = logits.gather(1, wanted[:, None])[:, 0]
-            smooth = (rows @ mean_row).float() + mean_bias
-            total += (log_sum - (1 - smoothing) * chosen - smoothing * smooth).sum()
-            if gradient is not None:
-                probabilities = logits.sub_(log_sum[:, None]).exp_().to(weight.dtype)
-                part = probabilities @ weight
-                part -= (1 - smoothing) * weight[wanted] + smoothing * mean_row
-                gradient[start : start + step] = part
-        if gradient is not None:
-            context.save_for_backward(gradient)
-        return total
+        mean_row, mean_bias = weight.mean(0), bias.mean() if bias is not None else 0.0
+        log_sum, expected = _softmax(hidden, weight, bias, expects=context.needs_input_grad[0])
+        wanted = weight[target]
+        chosen = (hidden.float() * wanted.float()).sum(1) + (bias[target] if bias is not None else 0.0)
+        smooth = (hidden @ mean_row).float() + mean_bias
+        if expected is not None:
+            context.save_for_backward((expected - (1 - smoothing) * wanted - smoothing * mean_row).to(hidden.dtype))
+        return (log_sum - (1 - smoothing) * chosen - smoothing * smooth).sum()
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = context.saved_tensors
         return gradient * gradients[0].to(gradient.dtype), None, None, None, None
+
+
+def _softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, *, expects: bool) -> tuple[Tensor, Tensor | None]:
+    """Log of each row's sum of exponentials, and the row of weights expected under its softmax, in float32.
+
+    Columns pass in blocks; sums relate to the largest logit so far (Milakov & Gimelshein 2018, online softmax).
+    """
+    rows, width = hidden.shape
+    largest = torch.full((rows,), torch.finfo(torch.float32).min, device=hidden.device)
+    total = torch.zeros_like(largest)
+    expected = torch.zeros(rows, width, device=hidden.device) if expects else None
+    step = max(1, _BLOCK.get(hidden.device.type, _BLOCK_ELSEWHERE) // max(1, rows))
+    for start in range(0, len(weight), step):
+        block = weight[start : start + step]
+        logits = F.linear(hidden, block, None if bias is None else bias[start : start + step]).float()
+        before, largest = largest, torch.maximum(largest, logits.amax(1))
+        shrunk, powers = torch.exp(before - largest), logits.sub_(largest[:, None]).exp_()
+        total = total * shrunk + powers.sum(1)
+        if expected is not None:
+            expected.mul_(shrunk[:, None]).add_(powers.to(block.dtype) @ block)
+    return largest + total.log(), None if expected is None else expected.div_(total[:, None])
 
 
 def smoothed_sum(hidden: Tensor, projection: Projection, target: Tensor, label_smoothing: float) -> Tensor:

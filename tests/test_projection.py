@@ -11,7 +11,9 @@ from fmalloc.architectures import load_base
 from fmalloc.batches import IGNORED, Batch
 from fmalloc.corpus import Languages
 from fmalloc.objective import logits, smoothed_loss
-from fmalloc.projection import Projection
+from fmalloc.projection import Projection, smoothed_sum
+
+POSITIONS = 4 * 7 - 3
 
 
 def batch(vocabulary: int) -> Batch:
@@ -28,15 +30,15 @@ def whole(model: Any, given: Batch, smoothing: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", sorted(BASES))
-@pytest.mark.parametrize("rows", [1, 5, 10_000])
+@pytest.mark.parametrize("columns", [1, 5, 10_000])
 def test_it_equals_the_loss_of_whole_logits_in_every_family(
-    kind: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, _, pair = BASES[kind]
     write(tmp_path / "base")
     model, _ = load_base(tmp_path / "base", Languages(*pair))
     size = len(model.get_output_embeddings().weight)
-    monkeypatch.setattr(projection, "_BLOCK", rows * size)
+    monkeypatch.setattr(projection, "_BLOCK", {"cpu": columns * POSITIONS})
     assert (Projection.of(model) is None) == kind.startswith("fsmt")
     weight = model.model.encoder.layers[1].fc1.weight.requires_grad_()
     found = {}
@@ -44,6 +46,18 @@ def test_it_equals_the_loss_of_whole_logits_in_every_family(
         value = loss(model, batch(size), 0.1)
         found[name] = (value.detach(), torch.autograd.grad(value, weight)[0])
     torch.testing.assert_close(found["blocks"], found["whole"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_logits_of_any_size_in_any_order_give_a_finite_loss(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "_BLOCK", {"cpu": 6})
+    hidden = torch.tensor([[1.0], [-1.0]], dtype=torch.float32, requires_grad=True)
+    weight = order * torch.linspace(-5e4, 5e4, 11)[:, None]
+    target = torch.tensor([10, 4])
+    loss = smoothed_sum(hidden, Projection(weight, torch.zeros(11)), target, 0.1)
+    (gradient,) = torch.autograd.grad(loss, hidden)
+    expected = F.cross_entropy(hidden @ weight.T, target, label_smoothing=0.1, reduction="sum")
+    torch.testing.assert_close((loss, gradient), (expected, *torch.autograd.grad(expected, hidden)))
 
 
 def test_a_projection_in_training_gets_its_gradient(base: Path) -> None:
