@@ -139,7 +139,7 @@ def main(
     with processes() as group:
         settings = group.alike(lambda: _settings(recipe, overrides))
         if dry_run:
-            print_plan(settings)
+            group.alike(lambda: print_plan(settings))
         else:
             learn_by_method(settings, finish=finish)
 
