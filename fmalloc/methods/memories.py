@@ -18,6 +18,7 @@ from fmalloc.models import load_sliced
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
 from fmalloc.store import Store, writing
 from fmalloc.tasks import learn_task
+from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
 # What finds the domain of a text, whatever the method: no part of what serves a domain.
@@ -90,7 +91,7 @@ class Fmalloc(Method):
             target = path / entry.name
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(entry, target) if entry.is_dir() else shutil.copyfile(entry, target)
-        shutil.copyfile(description, path / description.name)
+        write_atomically(path / description.name, description.read_bytes())
         return open_store(job)
 
     def state_of(self, domain: str, learned: Sequence[str]) -> str:
