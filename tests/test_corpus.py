@@ -1,6 +1,9 @@
 import gzip
 import os
 import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,12 +161,24 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_corpus(tmp_path, DE_EN)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", "ja\tyes\n")
-    path.chmod(0)
-    with pytest.raises(FmallocError, match=r"a.tsv: Permission denied"):
-        read_pairs(path, DE_EN)
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As somebody else, if this is root, who may read everything."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_what_may_not_be_read_is_named() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = write(Path(folder) / "a.tsv", "ja\tyes\n")
+        path.chmod(0)
+        with unprivileged(), pytest.raises(FmallocError, match=r"a.tsv: Permission denied"):
+            read_pairs(path, DE_EN)
 
 
 def test_text_in_two_formats_is_refused(tmp_path: Path) -> None:
