@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from fmalloc import environment
 from fmalloc.significance import METRICS, RESAMPLES, MetricName, Statistics, signature
 from fmalloc_runtime.manifest import Digest
 from fmalloc_runtime.strict import StrictModel
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 
-_LIBRARIES = ("fmalloc", "torch", "transformers", "ctranslate2", "sacrebleu")
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 # A list of numbers that json spread over lines; a line break is never inside a string of JSON.
 _SPREAD = re.compile(r"\[\n([^\[\]{}\"]*?)\n\s*\]")
@@ -125,4 +125,4 @@ def signatures() -> dict[MetricName, str]:
 
 def versions() -> dict[str, str]:
     """Installed versions of what scores depend on."""
-    return {name: version(name) for name in _LIBRARIES}
+    return environment.versions() | {"ctranslate2": version("ctranslate2")}
