@@ -40,25 +40,25 @@ check: $(READY) ## lint, format, types and import rules
 	$(BIN)/lint-imports
 
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
-	$(BIN)/python -m benchmarks.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
+	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
 
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
-	$(BIN)/python -m benchmarks.routing --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.serving.routing --corpora $(CORPORA)
 
 bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
-	$(BIN)/python -m benchmarks.export --store $(STORE) --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.compiler.export --store $(STORE) --corpora $(CORPORA)
 
 bench-server: $(READY) ## measure the server; BUNDLES= with two bundles a domain, CORPORA= their text (ten minutes)
-	$(BIN)/python -m benchmarks.server --bundles $(BUNDLES) --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.serving.server --bundles $(BUNDLES) --corpora $(CORPORA)
 
 bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (six minutes)
-	$(BIN)/python -m benchmarks.train --base $(BASE) --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.learning.train --base $(BASE) --corpora $(CORPORA)
 
 bench-learning: $(READY) ## every method on five domains of real text in two orders; CORPORA= and BASE= (three hours)
-	$(BIN)/python -m benchmarks.learning --base $(BASE) --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.learning.methods --base $(BASE) --corpora $(CORPORA)
 
 bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (half an hour)
-	$(BIN)/python -m benchmarks.gap --base $(BASE) --corpora $(CORPORA)
+	$(BIN)/python -m benchmarks.learning.gap --base $(BASE) --corpora $(CORPORA)
 
 soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles a domain (five minutes)
 	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)

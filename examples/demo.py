@@ -19,16 +19,16 @@ import sacrebleu
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import compare
-from benchmarks.unsliced import emit_unsliced
+from benchmarks.compiler.speed import compare
+from benchmarks.compiler.unsliced import emit_unsliced
 from examples.serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
 from fmalloc.corpus import Languages, Pair, read_corpus
-from fmalloc.measures import Matrix
-from fmalloc.status import cells_table, matrix_table
-from fmalloc.store import Store
-from fmalloc_runtime.bundle import LiveIndex
-from fmalloc_runtime.manifest import MANIFEST_FILE, Manifest
-from fmalloc_runtime.tokenizer import Tokenizer
+from fmalloc.evaluation.matrix import Matrix
+from fmalloc.report.status import cells_table, matrix_table
+from fmalloc.store.store import Store
+from fmalloc_runtime.bundle.bundle import LiveIndex
+from fmalloc_runtime.bundle.manifest import MANIFEST_FILE, Manifest
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.files import sha256_files
 
 TOY = Path(__file__).resolve().parent / "toy"

@@ -25,8 +25,8 @@ def pretrain() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(store: Path, verify: bool, as_json: bool) -> None:
     """Show a STORE's tasks, its cells a layer, its free capacity, the matrix of scores and what it says."""
-    from fmalloc.status import print_status, status_of
-    from fmalloc.store import Store
+    from fmalloc.report.status import print_status, status_of
+    from fmalloc.store.store import Store
 
     opened = Store.open(store)
     if verify:

@@ -10,19 +10,19 @@ import click
 import torch
 from torch import Tensor
 
-from fmalloc.architectures import family_of, quiet
-from fmalloc.batches import Batch, TrainingBatches, encode
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
-from fmalloc.devices import Device, select
-from fmalloc.distributed import Group, processes
-from fmalloc.interrupts import Interrupts
-from fmalloc.objective import smoothed_loss
+from fmalloc.model.architectures import family_of, quiet
+from fmalloc.model.batches import Batch, TrainingBatches, encode
+from fmalloc.model.devices import Device, select
+from fmalloc.model.objective import smoothed_loss
+from fmalloc.model.scratch import Shape, new_model, train_tokenizer, zero_padding_row
 from fmalloc.progress import console
-from fmalloc.records import CurvePoint
-from fmalloc.schedule import Schedule
-from fmalloc.scratch import Shape, new_model, train_tokenizer, zero_padding_row
-from fmalloc.training import Trainable, Training
-from fmalloc.validation import Validator
+from fmalloc.store.records import CurvePoint
+from fmalloc.training.distributed import Group, processes
+from fmalloc.training.interrupts import Interrupts
+from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.schedule import Schedule
+from fmalloc.training.validation import Validator
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree

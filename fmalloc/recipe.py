@@ -9,7 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fmalloc.corpus import CorpusSettings
-from fmalloc.schedule import Schedule, Selection
+from fmalloc.training.schedule import Schedule, Selection
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL, check_name
 

@@ -8,19 +8,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fmalloc.create import create_store, open_store
-from fmalloc.distributed import Group, processes
-from fmalloc.interrupts import Interrupts
-from fmalloc.job import Job
+from fmalloc.learning.create import create_store, open_store
+from fmalloc.learning.run import Job
+from fmalloc.learning.task import learn_task
 from fmalloc.methods import method_of
-from fmalloc.methods.memories import Fmalloc
+from fmalloc.methods.fmalloc import Fmalloc
 from fmalloc.methods.run import run_method, settings_of
 from fmalloc.methods.table import scores_table
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe, validate_recipe
-from fmalloc.status import print_status
-from fmalloc.store import Store, writing
-from fmalloc.tasks import learn_task
+from fmalloc.report.status import print_status
+from fmalloc.store.store import Store, writing
+from fmalloc.training.distributed import Group, processes
+from fmalloc.training.interrupts import Interrupts
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import check_name

@@ -1,6 +1,5 @@
 """Small real things that many tests share: corpora, a pretrained base, a store with two learned tasks."""
 
-import itertools
 import shutil
 import signal
 from pathlib import Path
@@ -8,46 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmalloc.corpus import Languages
-from fmalloc.devices import select
+from fmalloc.model.devices import select
+from fmalloc.model.scratch import Shape
 from fmalloc.pretrain import pretrain
-from fmalloc.recipe import Recipe
-from fmalloc.schedule import Schedule
-from fmalloc.scratch import Shape
-from fmalloc.store import Store
+from fmalloc.store.store import Store
 from fmalloc.train import run
-
-LANGUAGES = Languages("de", "en")
-_SUBJECTS = {"Der Hund": "The dog", "Die Katze": "The cat", "Das Kind": "The child", "Mein Bruder": "My brother"}
-_VERBS = {"sieht": "sees", "sucht": "seeks", "kauft": "buys", "malt": "paints", "findet": "finds"}
-_OBJECTS = {"die Maus": "the mouse", "das Schloss": "the castle", "den Ball": "the ball", "die Bank": "the bank"}
-_PLACES = {"im Garten": "in the garden", "am Abend": "in the evening", "in der Stadt": "in town", "heute": "today"}
-_DOMAINS = {
-    "general": ({}, "{}.", "{}."),
-    "office": ({"the mouse": "the ball", "the castle": "the bank"}, "heute {}", "today {}"),
-    "games": ({"the bank": "the castle", "the ball": "the brother"}, "{} am Abend.", "{} in the evening."),
-}
-
-
-def sentences(domain: str) -> list[tuple[str, str]]:
-    """Every sentence of a domain, in an order that mixes its words."""
-    changes, source_frame, target_frame = _DOMAINS[domain]
-    pairs = []
-    for parts in itertools.product(_SUBJECTS.items(), _VERBS.items(), _OBJECTS.items(), _PLACES.items()):
-        source = " ".join(german for german, _ in parts)
-        target = " ".join(changes.get(english, english) for _, english in parts)
-        pairs.append((source_frame.format(source), target_frame.format(target)))
-    return sorted(pairs, key=lambda pair: pair[0][::-1])
-
-
-def write_domain(folder: Path, domain: str) -> Path:
-    """Write train, dev and test of a domain as TSV."""
-    pairs = sentences(domain)
-    parts = {"train": pairs, "dev": pairs[::13], "test": pairs[::17]}
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, rows in parts.items():
-        (folder / f"{part}.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in rows), encoding="utf-8")
-    return folder
+from fmalloc.training.schedule import Schedule
+from tests.support.corpora import DOMAINS, LANGUAGES, small_recipe, write_domain
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,7 +33,7 @@ def one_thread() -> None:
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the domains general, office and games."""
     root = tmp_path_factory.mktemp("corpora")
-    for domain in _DOMAINS:
+    for domain in DOMAINS:
         write_domain(root / domain, domain)
     return root
 
@@ -94,35 +60,6 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         select("cpu"),
     )
     return output
-
-
-def small_recipe(base: Path, corpora: Path, store: Path, *tasks: str, **learning: object) -> Recipe:
-    """A recipe that learns in seconds; `learning` overrides its learning settings."""
-    settings = {
-        "updates": 80,
-        "batch_tokens": 600,
-        "learning_rate": 5e-3,
-        "gate_learning_rate": 0.1,
-        "warmup_updates": 10,
-        "anneal_updates": 20,
-        "validate_every": 20,
-        "validation_sentences": 20,
-        "maximum_length": 64,
-    }
-    return Recipe.model_validate(
-        {
-            "base": str(base),
-            "general": str(corpora / "general"),
-            "store": str(store),
-            "samples": 20,
-            "sparsity": 0.4,
-            "device": "cpu",
-            "importance": {"batches": 8, "batch_tokens": 600},
-            "evaluation": {"beam_size": 2},
-            "learning": settings | learning,
-            "tasks": [{"name": task, "data": str(corpora / task)} for task in tasks],
-        }
-    )
 
 
 @pytest.fixture(scope="session")

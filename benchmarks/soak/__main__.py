@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 import fmalloc_runtime
-from benchmarks.machine import Goal, once, versions, write_results
+from benchmarks.common import Goal, once, versions, write_results
 from benchmarks.soak.background import GROWTH_MB, LEAK_MB
 from benchmarks.soak.crowds import crowded, slow
 from benchmarks.soak.damage import damaged
@@ -29,7 +29,7 @@ from benchmarks.soak.hostile import described, malformed
 from benchmarks.soak.phase import ALLOCATOR, Record, Setting
 from benchmarks.soak.swaps import swapped
 from benchmarks.soak.truth import Truth, calls_of, learn_truth
-from fmalloc_runtime.bundle import LiveIndex
+from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.machine import raise_open_files
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError

@@ -9,8 +9,8 @@ from threading import Event, Thread
 
 import psutil
 
-from benchmarks.load import Call, Outcome, closed_loop
-from benchmarks.serving import Server
+from benchmarks.serving.load import Call, Outcome, closed_loop
+from benchmarks.serving.process import Server
 from benchmarks.soak.phase import Record
 
 # Growth of the resident size that is no leak: buffers of the engine grow with the largest batch that it has seen. That

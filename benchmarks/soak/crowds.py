@@ -9,8 +9,8 @@ from threading import Thread
 
 import psutil
 
-from benchmarks.load import Call, Outcome, open_loop, percentiles, poisson
-from benchmarks.serving import Server
+from benchmarks.serving.load import Call, Outcome, open_loop, percentiles, poisson
+from benchmarks.serving.process import Server
 from benchmarks.soak.background import repeat, until
 from benchmarks.soak.phase import Record, Setting
 from benchmarks.soak.raw import connect, head, message, read_reply

@@ -5,12 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.load import Call, closed_loop
-from benchmarks.serving import Server, make_live
+from benchmarks.serving.load import Call, closed_loop
+from benchmarks.serving.process import Server, make_live
 from benchmarks.soak.background import repeat, steady, until
 from benchmarks.soak.phase import Record, Setting
-from fmalloc_runtime.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, TOKENIZER_DIRECTORY, Bundle, LiveIndex
-from fmalloc_runtime.loading import model_bytes
+from fmalloc_runtime.bundle.bundle import (
+    LIVE_FILE,
+    MANIFEST_FILE,
+    MODEL_DIRECTORY,
+    TOKENIZER_DIRECTORY,
+    Bundle,
+    LiveIndex,
+)
+from fmalloc_runtime.live.loading import model_bytes
 
 _PATIENCE = 60.0
 _FAILED = 'fmalloc_reloads_total{result="failed"}'

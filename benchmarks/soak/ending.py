@@ -5,8 +5,8 @@ import signal
 import time
 from collections.abc import Sequence
 
-from benchmarks.load import Call, Outcome
-from benchmarks.serving import Server
+from benchmarks.serving.load import Call, Outcome
+from benchmarks.serving.process import Server
 from benchmarks.soak.phase import Record, Setting
 from benchmarks.soak.raw import connect, message, read_reply
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.load import closed_loop
-from benchmarks.serving import Server, launch, make_live
+from benchmarks.serving.load import closed_loop
+from benchmarks.serving.process import Server, launch, make_live
 from benchmarks.soak.background import steady
 from benchmarks.soak.phase import Record, Setting
 from fmalloc_shared.files import sha256_files

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from benchmarks.load import Call, closed_loop
+from benchmarks.serving.load import Call, closed_loop
 from benchmarks.soak.background import await_idle, repeat, steady, watched
 from benchmarks.soak.phase import Record, Setting
 from benchmarks.soak.raw import connect, head, message, read_reply

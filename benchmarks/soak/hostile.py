@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.serving import Server
+from benchmarks.serving.process import Server
 from benchmarks.soak.background import repeat, steady
 from benchmarks.soak.fuzz import messages
 from benchmarks.soak.phase import Record, Setting

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from benchmarks.load import Outcome
-from benchmarks.serving import Server, make_live, serving
+from benchmarks.serving.load import Outcome
+from benchmarks.serving.process import Server, make_live, serving
 from benchmarks.soak.truth import Truth
 
 # A server that is not at fault may say these: too much at once (429, DeepL's 529), not ready (503).

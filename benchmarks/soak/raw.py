@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from benchmarks.load import Call, Outcome
+from benchmarks.serving.load import Call, Outcome
 
 _LINE_LIMIT = 2**20
 

@@ -1,7 +1,7 @@
 """The phase in which bundles take each other's place all the time."""
 
-from benchmarks.load import percentiles
-from benchmarks.serving import Server, make_live
+from benchmarks.serving.load import percentiles
+from benchmarks.serving.process import Server, make_live
 from benchmarks.soak.background import repeat, steady, until
 from benchmarks.soak.phase import Record, Setting
 

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import Call, Outcome, closed_loop
-from benchmarks.serving import make_live, serving
-from fmalloc_runtime.bundle import Bundle
+from benchmarks.serving.load import Call, Outcome, closed_loop
+from benchmarks.serving.process import make_live, serving
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
 
 _SINGLE = 6

@@ -8,16 +8,16 @@ from rich.table import Table
 
 from fmalloc.corpus import Languages, Pair, read_pairs
 from fmalloc.progress import bar, console
-from fmalloc.store import Store
-from fmalloc_export.assemble import Exported, export
+from fmalloc.store.store import Store
+from fmalloc_export.bundles.publish import writing
+from fmalloc_export.checks.size import Stage
 from fmalloc_export.compiler import compile_at, passes
-from fmalloc_export.domain import Domain
-from fmalloc_export.emitter import ENGINES, emitter_of
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.transformer import one_thread
+from fmalloc_export.emit.emitter import ENGINES, emitter_of
+from fmalloc_export.export import Exported, export
 from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
-from fmalloc_export.publish import writing
-from fmalloc_export.stage import Stage
-from fmalloc_export.text import text_of
-from fmalloc_export.transformer import one_thread
+from fmalloc_export.passes.text import text_of
 from fmalloc_export.triton.command import lay_out
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError

@@ -16,7 +16,7 @@ def export() -> None:
 
 def evaluate() -> None:
     """fmalloc-eval"""
-    launch("fmalloc_export.evaluation", extra="export")
+    launch("fmalloc_export.evaluation.command", extra="export")
 
 
 @click.command(cls=Command)
@@ -37,7 +37,7 @@ def bundles(directory: Path, names: tuple[str, ...], action: str | None, yes: bo
     fmalloc bundles bundles --pack
     fmalloc bundles bundles --unpack it
     """
-    from fmalloc_export.packing.manage import manage, show
+    from fmalloc_export.bundles.manage import manage, show
 
     if action is not None:
         manage(directory, action, names, ask=not yes)

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.store import Store
-from fmalloc_export import pipeline
-from fmalloc_export.domain import Domain
-from fmalloc_export.emitter import Emitter, emitter_of
-from fmalloc_export.model import DomainModel
+from fmalloc.store.store import Store
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.model import DomainModel
+from fmalloc_export.emit.emitter import Emitter, emitter_of
 from fmalloc_export.options import Options
+from fmalloc_export.passes import pipeline
 from fmalloc_export.passes.base import Pass
-from fmalloc_export.pipeline import Step, Text
+from fmalloc_export.passes.pipeline import Step, Text
 
 
 @dataclass(frozen=True)

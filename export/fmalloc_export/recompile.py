@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fmalloc.corpus import Languages, Pair, digest, read_pairs
-from fmalloc.store import Store
-from fmalloc_export.assemble import build
-from fmalloc_export.domain import Domain
+from fmalloc.store.store import Store
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.export import build
 from fmalloc_export.options import SINGLE_FILE, Options
 from fmalloc_export.verify import Check
-from fmalloc_runtime.bundle import MODEL_DIRECTORY, Bundle
+from fmalloc_runtime.bundle.bundle import MODEL_DIRECTORY, Bundle
 from fmalloc_shared.errors import FmallocError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from fmalloc_export.publish import CPU, bundle_paths
-from fmalloc_runtime.bundle import MANIFEST_FILE, Bundle
-from fmalloc_runtime.translator import Translator
+from fmalloc_export.bundles.publish import CPU, bundle_paths
+from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle
+from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.errors import FmallocError
 
 # A name, and what it finds: a few words on success, FmallocError otherwise.

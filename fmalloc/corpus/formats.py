@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fmalloc.corpus.files import lines
 from fmalloc.corpus.pairs import Languages
-from fmalloc.corpus.tally import Tally
+from fmalloc.corpus.report import Tally
 from fmalloc.corpus.tmx import tmx_rows
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import short_code

@@ -7,10 +7,9 @@ from itertools import chain
 from typing import Literal
 from unicodedata import category
 
-from fmalloc.corpus.pairs import Pair
-from fmalloc.corpus.parts import Corpus
-from fmalloc.corpus.settings import CorpusSettings
-from fmalloc.corpus.tally import Tally
+from fmalloc.corpus.cleaning import CorpusSettings
+from fmalloc.corpus.pairs import Corpus, Pair
+from fmalloc.corpus.report import Tally
 
 _INESSENTIAL = frozenset({"Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs"})
 

@@ -2,7 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from fmalloc.corpus.report import Report
 
 
 class Pair(NamedTuple):
@@ -25,3 +28,13 @@ def digest(pairs: Iterable[Pair]) -> str:
     for source, target in pairs:
         hashed.update(f"{source}\t{target}\n".encode())
     return hashed.hexdigest()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pairs to learn from, to select by and to report on."""
+
+    train: tuple[Pair, ...]
+    dev: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    report: Report = field(default_factory=Report)

@@ -4,14 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from fmalloc.corpus.cleaning import clean, filled
+from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings, clean, filled
 from fmalloc.corpus.formats import find, rows
 from fmalloc.corpus.overlap import HeldOut, without
-from fmalloc.corpus.pairs import Languages, Pair
-from fmalloc.corpus.parts import Corpus
-from fmalloc.corpus.report import Report, described
-from fmalloc.corpus.settings import EVERYTHING, CorpusSettings
-from fmalloc.corpus.tally import Tally
+from fmalloc.corpus.pairs import Corpus, Languages, Pair
+from fmalloc.corpus.report import Report, Tally, described
 from fmalloc.progress import console
 from fmalloc_shared.errors import FmallocError
 

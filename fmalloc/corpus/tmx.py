@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 from fmalloc.corpus.files import opened
 from fmalloc.corpus.pairs import Languages
-from fmalloc.corpus.tally import Place, Tally
+from fmalloc.corpus.report import Place, Tally
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import short_code
 

@@ -22,10 +22,10 @@ METHODS = {
     "k-fpf": "fmalloc.methods.kfpf:KFpf",
     "pte": "fmalloc.methods.pte:Pte",
     "sparse-memory": "fmalloc.methods.sparse_memory:SparseMemory",
-    "fmalloc": "fmalloc.methods.memories:Fmalloc",
-    "fmalloc-exclusive": "fmalloc.methods.memories:FmallocExclusive",
-    "fmalloc-tfidf": "fmalloc.methods.memories:FmallocTfidf",
-    "fmalloc-private": "fmalloc.methods.memories:FmallocPrivate",
+    "fmalloc": "fmalloc.methods.fmalloc:Fmalloc",
+    "fmalloc-exclusive": "fmalloc.methods.fmalloc:FmallocExclusive",
+    "fmalloc-tfidf": "fmalloc.methods.fmalloc:FmallocTfidf",
+    "fmalloc-private": "fmalloc.methods.fmalloc:FmallocPrivate",
 }
 
 

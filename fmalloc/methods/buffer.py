@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fmalloc.batches import Example, encode
-from fmalloc.job import Job
+from fmalloc.learning.run import Job
+from fmalloc.model.batches import Example, encode
 from fmalloc.recipe import LearningSettings
 from fmalloc_shared.errors import FmallocError
 

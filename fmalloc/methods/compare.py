@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fmalloc.comparison import Comparison, Run
-from fmalloc.environment import versions
-from fmalloc.job import Job
+from fmalloc.learning.run import Job
 from fmalloc.methods import METHODS, method_of
+from fmalloc.methods.comparison import Comparison, Run
 from fmalloc.methods.run import base_scores, is_finished, run_method, settings_of
+from fmalloc.model.devices import versions
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
-from fmalloc.records import LanguagePair, to_json
-from fmalloc.store import writing
+from fmalloc.store.records import LanguagePair, to_json
+from fmalloc.store.store import writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
 

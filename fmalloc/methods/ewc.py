@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmalloc.batches import IGNORED, Example, collate
 from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import FineTuning, trainable_parameters
 from fmalloc.methods.l2 import Anchored
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
-from fmalloc.objective import logits
+from fmalloc.model.batches import IGNORED, Example, collate
+from fmalloc.model.objective import logits
 from fmalloc.recipe import TaskSettings
 from fmalloc_shared.names import GENERAL
 

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmalloc.batches import Batch
-from fmalloc.objective import smoothed_loss
+from fmalloc.model.batches import Batch
+from fmalloc.model.objective import smoothed_loss
 from fmalloc.recipe import LearningSettings
-from fmalloc.records import CurvePoint
-from fmalloc.training import Trainable
-from fmalloc.validation import Validator
+from fmalloc.store.records import CurvePoint
+from fmalloc.training.loop import Trainable
+from fmalloc.training.validation import Validator
 
 
 class FineTuning(Trainable):

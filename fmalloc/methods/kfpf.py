@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from fmalloc.batches import Batch, Example, TrainingBatches
 from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import FineTuning, module_of, trainable_parameters
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
-from fmalloc.objective import smoothed_loss
+from fmalloc.model.batches import Batch, Example, TrainingBatches
+from fmalloc.model.objective import smoothed_loss
 from fmalloc_shared.names import GENERAL
 
 _SENSITIVITY_BATCHES = 8

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fmalloc.comparison import Learned
-from fmalloc.evaluate import Metrics
-from fmalloc.job import Job
+from fmalloc.evaluation.evaluate import Metrics
+from fmalloc.learning.run import Job
+from fmalloc.methods.comparison import Learned
 from fmalloc.recipe import LearningSettings, TaskSettings
 
 BASE = "base"

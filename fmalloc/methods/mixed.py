@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from fmalloc.learning.data import TaskData
 from fmalloc.methods.sequential import Sequential
 from fmalloc.recipe import LearningSettings, TaskSettings
-from fmalloc.taskdata import TaskData
 
 
 class Mixed(Sequential):

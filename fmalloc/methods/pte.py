@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from fmalloc.architectures import load_base
-from fmalloc.batches import IGNORED, Batch
-from fmalloc.comparison import Learned
+from fmalloc.learning.data import TaskData
+from fmalloc.methods.comparison import Learned
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
 from fmalloc.methods.sequential import PARAMETERS, Sequential, Start
 from fmalloc.methods.states import load_state, put_parameters, save_state, state_path
-from fmalloc.objective import logits
+from fmalloc.model.architectures import load_base
+from fmalloc.model.batches import IGNORED, Batch
+from fmalloc.model.objective import logits
 from fmalloc.recipe import LearningSettings, TaskSettings
-from fmalloc.taskdata import TaskData
-from fmalloc.training import Training
-from fmalloc.validation import Validator
+from fmalloc.training.loop import Training
+from fmalloc.training.validation import Validator
 from fmalloc_shared.names import GENERAL
 
 _MASK = ".mask"

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fmalloc.comparison import Learned, Row, Run
-from fmalloc.evaluate import Metrics, evaluate_test
-from fmalloc.job import Job
+from fmalloc.evaluation.evaluate import Metrics, evaluate_test
+from fmalloc.learning.run import Job
 from fmalloc.methods import method_of
+from fmalloc.methods.comparison import Learned, Row, Run
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.progress import bar
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
-from fmalloc.records import Score, to_json
+from fmalloc.store.records import Score, to_json
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL

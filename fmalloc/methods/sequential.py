@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from fmalloc.architectures import load_base
-from fmalloc.batches import TrainingBatches
-from fmalloc.comparison import Learned
+from fmalloc.learning.data import TaskData, watched
+from fmalloc.methods.comparison import Learned
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, Method
 from fmalloc.methods.states import load_state, put_parameters, save_state
+from fmalloc.model.architectures import load_base
+from fmalloc.model.batches import TrainingBatches
 from fmalloc.recipe import LearningSettings, TaskSettings
-from fmalloc.taskdata import TaskData, watched
-from fmalloc.training import Training
-from fmalloc.validation import Validator
+from fmalloc.training.loop import Training
+from fmalloc.training.validation import Validator
 from fmalloc_shared.names import GENERAL
 
 PARAMETERS = "parameters."

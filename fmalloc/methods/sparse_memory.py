@@ -8,17 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fmalloc.architectures import feed_forward_layers, load_base
-from fmalloc.batches import encode
-from fmalloc.feedforward import Block, GatedFeedForward, block_of, replace, write_cells
-from fmalloc.gate import GENERAL_START
+from fmalloc.learning.tfidf import best_cells, cell_scores
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
 from fmalloc.methods.sequential import PARAMETERS, Sequential, Start
 from fmalloc.methods.states import load_state
+from fmalloc.model.architectures import feed_forward_layers, load_base
+from fmalloc.model.batches import encode
+from fmalloc.model.feedforward import Block, GatedFeedForward, block_of, replace, write_cells
+from fmalloc.model.gate import GENERAL_START
 from fmalloc.recipe import LearningSettings
-from fmalloc.tfidf import best_cells, cell_scores
-from fmalloc.validation import Validator
+from fmalloc.training.validation import Validator
 from fmalloc_shared.names import GENERAL
 
 _CELLS = "cells"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fmalloc.comparison import Comparison, Run
-from fmalloc.measures import Matrix, Metric, stability_gap
-from fmalloc.records import Score, Scores
+from fmalloc.evaluation.matrix import Matrix, Metric, stability_gap
+from fmalloc.methods.comparison import Comparison, Run
+from fmalloc.store.records import Score, Scores
 
 SINGLE = "single"
 

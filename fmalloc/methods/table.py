@@ -3,7 +3,7 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
-from fmalloc.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, Run
 from fmalloc.methods.summary import Summary, summaries
 
 _COLUMNS = ("order", "BLEU", "chrF", "NLL", "general", "forgot", "forgot", "gain", "least", "MB")

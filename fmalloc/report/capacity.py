@@ -2,13 +2,13 @@
 
 import statistics
 
-from fmalloc.cells import GENERAL_OWNER, CellTable
-from fmalloc.measures import Capacity
+from fmalloc.evaluation.matrix import Capacity
 from fmalloc.report.forecast import Forecast
 from fmalloc.report.markup import Html, element, joined, paragraph, section
 from fmalloc.report.numbers import percent
 from fmalloc.report.palette import Palette
 from fmalloc.report.tables import cell, table
+from fmalloc.store.cells import GENERAL_OWNER, CellTable
 
 
 def capacity_section(cells: CellTable, forecast: Forecast, palette: Palette) -> Html:

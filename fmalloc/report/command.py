@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from fmalloc.comparison import Comparison
-from fmalloc.records import read_record
+from fmalloc.methods.comparison import Comparison
 from fmalloc.report.page import report_page
-from fmalloc.store import Store
-from fmalloc.tensorboard import write_curves
+from fmalloc.store.records import read_record
+from fmalloc.store.store import Store
+from fmalloc.training.tensorboard import write_curves
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 

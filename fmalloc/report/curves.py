@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from fmalloc.records import CurvePoint, RecoveryRecord, TaskRecord
 from fmalloc.report.charts import Line, line_chart
 from fmalloc.report.markup import Html, element, paragraph, section
 from fmalloc.report.palette import MUTED, Palette
+from fmalloc.store.records import CurvePoint, RecoveryRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 
 _Mark = tuple[float, str] | None

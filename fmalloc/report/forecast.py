@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fmalloc.cells import CellTable
+from fmalloc.store.cells import CellTable
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc.cells import Mask
-from fmalloc.records import ImportanceRecord
 from fmalloc.report.charts import bar_chart
 from fmalloc.report.markup import Html, element, paragraph, section
 from fmalloc.report.palette import FREE, Palette
+from fmalloc.store.cells import Mask
+from fmalloc.store.records import ImportanceRecord
 from fmalloc_shared.names import GENERAL
 
 _BINS = 24

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fmalloc.cells import GENERAL_OWNER, CellTable, Mask
 from fmalloc.report.heat import shade
 from fmalloc.report.markup import Html, element, figure, joined, paragraph, section
 from fmalloc.report.numbers import NOTHING, part_of
 from fmalloc.report.palette import FREE, Palette
 from fmalloc.report.tables import cell, table
+from fmalloc.store.cells import GENERAL_OWNER, CellTable, Mask
 from fmalloc_shared.names import GENERAL
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from fmalloc.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, Run
 from fmalloc.methods.summary import SINGLE, Summary, summaries
 from fmalloc.report.heat import levels, shade
 from fmalloc.report.markup import Html, Node, element, joined, paragraph, section

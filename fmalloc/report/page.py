@@ -6,10 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from fmalloc import __version__
-from fmalloc.cells import GENERAL_OWNER, CellTable
-from fmalloc.comparison import Comparison
-from fmalloc.measures import Capacity, Matrix
-from fmalloc.records import StoreRecord, TaskRecord
+from fmalloc.evaluation.matrix import Capacity, Matrix
+from fmalloc.methods.comparison import Comparison
 from fmalloc.report.capacity import capacity_section
 from fmalloc.report.curves import curves_section
 from fmalloc.report.forecast import Forecast
@@ -21,7 +19,9 @@ from fmalloc.report.numbers import NOTHING, number, percent
 from fmalloc.report.palette import Palette
 from fmalloc.report.quality import quality_section
 from fmalloc.report.settings import settings_section
-from fmalloc.store import Store
+from fmalloc.store.cells import GENERAL_OWNER, CellTable
+from fmalloc.store.records import StoreRecord, TaskRecord
+from fmalloc.store.store import Store
 from fmalloc_shared.names import GENERAL
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

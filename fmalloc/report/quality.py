@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from fmalloc.measures import Matrix, Measures, stability_gap
-from fmalloc.records import StoreRecord, TaskRecord
+from fmalloc.evaluation.matrix import Matrix, Measures, stability_gap
 from fmalloc.report.markup import Html, joined, paragraph, section
 from fmalloc.report.numbers import NOTHING, number, percent, signed
 from fmalloc.report.palette import Palette
 from fmalloc.report.scores import heat_maps, matrix
 from fmalloc.report.tables import cell, table
+from fmalloc.store.records import StoreRecord, TaskRecord
 
 
 def quality_section(store: StoreRecord, tasks: Sequence[TaskRecord], palette: Palette) -> Html:

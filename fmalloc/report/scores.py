@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmalloc.records import Score, StoreRecord, TaskRecord
 from fmalloc.report.heat import levels, shade
 from fmalloc.report.markup import Html, Node, element, joined, paragraph
 from fmalloc.report.numbers import NOTHING
 from fmalloc.report.palette import Palette
 from fmalloc.report.tables import cell, table
+from fmalloc.store.records import Score, StoreRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 
 

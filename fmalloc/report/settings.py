@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fmalloc.records import StoreRecord, TaskRecord
 from fmalloc.report.markup import Html, Node, element, joined, paragraph, section
 from fmalloc.report.numbers import NOTHING
 from fmalloc.report.palette import Palette
 from fmalloc.report.tables import cell, table
+from fmalloc.store.records import StoreRecord, TaskRecord
 
 _SHOWN_ELSEWHERE = frozenset({"base_scores", "general_scores", "layers", "files", "dead_cells", "curve"})
 

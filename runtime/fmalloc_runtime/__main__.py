@@ -68,12 +68,12 @@ def translate(
     echo "Klicken Sie auf die Maus." | fmalloc-translate --domain it
     fmalloc-translate --format html --domain it page.html > page.en.html
     """
-    from fmalloc_runtime.engine import TranslationOptions
-    from fmalloc_runtime.registry import Registry
-    from fmalloc_runtime.router import AUTO, Route
-    from fmalloc_runtime.stream import translate_stream
+    from fmalloc_runtime.engines.base import TranslationOptions
+    from fmalloc_runtime.live.registry import Registry
+    from fmalloc_runtime.live.stream import translate_stream
+    from fmalloc_runtime.live.translator import EngineSettings
+    from fmalloc_runtime.routing.router import AUTO, Route
     from fmalloc_runtime.text.job import TextOptions
-    from fmalloc_runtime.translator import EngineSettings
 
     def show(route: Route) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in sorted(route.scores.items()))
@@ -135,11 +135,11 @@ def serve(config: Path | None, check: bool, **given: Any) -> None:
     """
     loaded = Loaded.of({name: value for name, value in given.items() if value is not None}, config)
     if check:
-        from fmalloc_runtime.checking import check_settings
+        from fmalloc_runtime.server.checking import check_settings
 
         click.echo(check_settings(loaded))
         return
-    from fmalloc_runtime.server import run
+    from fmalloc_runtime.server.server import run
 
     status = run(loaded.settings)
     if status:

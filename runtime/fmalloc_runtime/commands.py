@@ -37,7 +37,7 @@ def keys() -> None:
 @click.option("--characters", type=click.IntRange(min=1), help="At most so many a month (UTC).")
 def add(name: str, path: Path, **limits: int | None) -> None:
     """Make a key for the client NAME and print it: it is shown this once, the file keeps its digest only."""
-    from fmalloc_runtime.keys import add_key
+    from fmalloc_runtime.access.keys import add_key
 
     click.echo(add_key(path, name, limits))
 
@@ -46,7 +46,7 @@ def add(name: str, path: Path, **limits: int | None) -> None:
 @_keys_file
 def list_(path: Path) -> None:
     """Show clients and their limits."""
-    from fmalloc_runtime.keys import KeyFile
+    from fmalloc_runtime.access.keys import KeyFile
 
     for entry in KeyFile.read(path).keys:
         limits = entry.model_dump(exclude={"name", "sha256"}, exclude_none=True)
@@ -59,7 +59,7 @@ def list_(path: Path) -> None:
 @_keys_file
 def remove(name: str, path: Path) -> None:
     """Remove the key of the client NAME."""
-    from fmalloc_runtime.keys import remove_key
+    from fmalloc_runtime.access.keys import remove_key
 
     remove_key(path, name)
 
@@ -72,7 +72,7 @@ def doctor(bundles: Path, as_json: bool) -> None:
 
     Looks at engines, CPU, memory, CUDA and the live bundles in BUNDLES. Exits with 1 if it cannot serve.
     """
-    from fmalloc_runtime.doctor import examine, serves, show, to_json
+    from fmalloc_runtime.diagnosis.doctor import examine, serves, show, to_json
 
     findings = examine(bundles)
     if as_json:
@@ -99,6 +99,6 @@ def route_eval(log: Path, bundles: Path | None, threshold: float | None, as_json
     fmalloc route-eval decisions.jsonl --threshold 0.8
     fmalloc route-eval decisions.jsonl --bundles bundles
     """
-    from fmalloc_runtime.route_eval import evaluate
+    from fmalloc_runtime.routing.replay import evaluate
 
     evaluate(log, bundles, threshold, as_json=as_json)

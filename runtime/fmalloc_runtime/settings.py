@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fmalloc_runtime.manifest import DomainName
+from fmalloc_runtime.bundle.manifest import DomainName
 from fmalloc_shared.errors import FmallocError
 
 PREFIX = "FMALLOC_"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deploy_files import ROOT, Instruction, dockerfile_stages
-from runtime_fixtures import SENTENCES, bundles
 from triton_server import free_port
+
+from tests.support.bundles import SENTENCES, bundles
+from tests.support.deploy_files import ROOT, Instruction, dockerfile_stages
 
 __all__ = ["bundles"]
 BUILD, FINAL = dockerfile_stages()

@@ -2,7 +2,8 @@
 
 import kubernetes_validate
 import pytest
-from deploy_files import manifests
+
+from tests.support.deploy_files import manifests
 
 ALL = manifests()
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from ray_cluster import SEVERAL, Cluster, ray_cluster
-from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, make_live, write_bundle
 
-from fmalloc_runtime.bundle import Bundle
-from fmalloc_runtime.ray_serve import application, replica_settings
-from fmalloc_runtime.translator import Translator
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.server.ray import application, replica_settings
 from fmalloc_shared.errors import FmallocError
+from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, write_bundle
 
 __all__ = ["bundles"]
 # Characters translated, and when a replica began to count them, which tells replicas apart.

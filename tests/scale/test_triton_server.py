@@ -10,17 +10,17 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from runtime_fixtures import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
 from triton_server import triton
 from tritonclient.http import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
 from fmalloc_export.triton.options import TritonOptions
 from fmalloc_export.triton.repository import write_triton_repository
-from fmalloc_runtime.bundle import Bundle
-from fmalloc_runtime.engine import TranslationOptions
-from fmalloc_runtime.registry import Registry
-from fmalloc_runtime.translator import Translator
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.live.registry import Registry
+from fmalloc_runtime.live.translator import Translator
+from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
 
 __all__ = ["bundles", "own_bundles"]
 

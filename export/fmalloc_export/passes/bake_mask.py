@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fmalloc_export.model import DomainModel
+from fmalloc_export.domain.model import DomainModel
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_export.model import DomainModel
+from fmalloc_export.domain.model import DomainModel
 
 
 class Pass(Protocol):

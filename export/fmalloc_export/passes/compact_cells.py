@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_export.model import DomainModel, FeedForward
+from fmalloc_export.domain.model import DomainModel, FeedForward
 from fmalloc_export.passes.base import Calibration
-from fmalloc_export.saliency import Moments, eliminate, losses, refit
+from fmalloc_export.passes.saliency import Moments, eliminate, losses, refit
 
 
 @dataclass(frozen=True)

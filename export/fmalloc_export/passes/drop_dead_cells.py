@@ -6,7 +6,7 @@ rule of three (0 of n seen: below 3/n with 95 % confidence, for positions drawn 
 
 from dataclasses import dataclass, replace
 
-from fmalloc_export.model import DomainModel
+from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.passes.base import Calibration
 
 # Functions that are exactly 0 for a whole range of inputs.

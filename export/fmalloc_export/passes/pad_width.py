@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fmalloc_export.model import PADDING, DomainModel, FeedForward
+from fmalloc_export.domain.model import PADDING, DomainModel, FeedForward
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_export.model import DomainModel
+from fmalloc_export.domain.model import DomainModel
 
 # Above this share of the tokens the projection gets hardly faster, and a base that has one embedding for both sides
 # needs a second one for the trimmed side.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from fmalloc_runtime.routing_costs import RoutingCosts
+from fmalloc_runtime.routing.costs import RoutingCosts
 from fmalloc_shared.files import sync_directory, write_atomically
 
 CONFIG_FILE = "config.pbtxt"

@@ -8,8 +8,8 @@ from pathlib import Path
 from fmalloc_export.triton.files import domain_config, domain_model, routing_config, routing_model
 from fmalloc_export.triton.layout import CONFIG_FILE, MODEL_FILE, next_version, update
 from fmalloc_export.triton.options import TritonOptions
-from fmalloc_runtime.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, ROUTING_FILE, Bundle, LiveIndex
-from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE, RoutingCosts
+from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, ROUTING_FILE, Bundle, LiveIndex
+from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.bodies import JSON
 from fmalloc_runtime.errors import BusyError, OverloadedError, status_of
-from fmalloc_runtime.router import Route
+from fmalloc_runtime.routing.router import Route
 from fmalloc_shared.errors import FmallocError
 
 _log = logging.getLogger(__name__)

@@ -5,20 +5,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.answers import answer_problem
 from fmalloc_runtime.api.backend import Backend
-from fmalloc_runtime.api.deepl import DeepL
+from fmalloc_runtime.api.dialects.deepl import DeepL
+from fmalloc_runtime.api.dialects.health import Health
+from fmalloc_runtime.api.dialects.inference import Inference
+from fmalloc_runtime.api.dialects.libretranslate import LibreTranslate
+from fmalloc_runtime.api.dialects.native import Native
 from fmalloc_runtime.api.docs import docs_routes
-from fmalloc_runtime.api.gatekeeper import Gatekeeper
-from fmalloc_runtime.api.health import Health
-from fmalloc_runtime.api.inference import Inference
-from fmalloc_runtime.api.libretranslate import LibreTranslate
 from fmalloc_runtime.api.middleware import middleware
-from fmalloc_runtime.api.native import Native
 from fmalloc_runtime.api.openapi import openapi_route
 from fmalloc_runtime.api.operation import routes
 from fmalloc_runtime.api.page import page_routes
-from fmalloc_runtime.service import Service
+from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.settings import Settings
 
 

@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 
+from fmalloc_runtime.access.gatekeeper import Gatekeeper, Usage
 from fmalloc_runtime.api.bodies import read_sent
 from fmalloc_runtime.api.fields import Fields
-from fmalloc_runtime.api.gatekeeper import Gatekeeper, Usage
-from fmalloc_runtime.bundle import Languages
-from fmalloc_runtime.engine import TranslationOptions
+from fmalloc_runtime.api.languages import is_language
+from fmalloc_runtime.batching.service import Answer, Job, Service
+from fmalloc_runtime.bundle.bundle import Languages
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnsupportedLanguagesError
-from fmalloc_runtime.languages import is_language, short_code
 from fmalloc_runtime.logs import note
-from fmalloc_runtime.router import AUTO, Route
-from fmalloc_runtime.service import Answer, Job, Service
+from fmalloc_runtime.routing.router import AUTO, Route
 from fmalloc_runtime.settings import Settings
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import short_code
 
 _SCHEMES = ("deepl-auth-key", "bearer")
 _F = TypeVar("_F", bound=Fields)

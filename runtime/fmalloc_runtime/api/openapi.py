@@ -14,13 +14,14 @@ from starlette.routing import Route
 
 from fmalloc_runtime.api.bodies import FORMS, JSON
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields
+from fmalloc_runtime.api.languages import deepl_source, deepl_targets
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.errors import NotReadyError
-from fmalloc_runtime.languages import deepl_source, deepl_targets, short_code
-from fmalloc_runtime.registry import Registry
-from fmalloc_runtime.router import AUTO
+from fmalloc_runtime.live.registry import Registry
+from fmalloc_runtime.live.snapshot import Snapshot
+from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.settings import Settings
-from fmalloc_runtime.snapshot import Snapshot
+from fmalloc_shared.languages import short_code
 
 Schema = dict[str, Any]
 _REF = "#/components/schemas/{model}"

@@ -6,12 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fmalloc_runtime.bundle import LIVE_FILE, Bundle, LiveIndex
+from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.diagnosis import machine
 from fmalloc_runtime.diagnosis.engines import compute_types
 from fmalloc_runtime.diagnosis.finding import Finding, readable, version_tuple
-from fmalloc_runtime.loading import model_bytes
-from fmalloc_runtime.tokenizer import CONFIG_FILE, TokenizerConfig
+from fmalloc_runtime.live.loading import model_bytes
+from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
 
 _PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("onnxruntime", "onnxruntime-gpu")}

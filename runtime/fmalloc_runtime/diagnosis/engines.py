@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fmalloc_runtime.diagnosis.finding import Check, Finding, version_tuple
-from fmalloc_runtime.engine import ctranslate2_version
-from fmalloc_runtime.onnx_engine import onnxruntime_version
+from fmalloc_runtime.engines.ctranslate2 import ctranslate2_version
+from fmalloc_runtime.engines.onnx import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
 
 CTRANSLATE2 = "4.8.2"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.tokenizer.offsets import Span
 
 Weights = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.tokenizer.offsets import Span
 
 Kind = Literal["placeholder", "address", "number", "element"]
 

@@ -4,8 +4,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from fmalloc_runtime.engine import Hypothesis, TranslationOptions
-from fmalloc_runtime.tokenizer import Tokenizer
+from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 
 Format = Literal["text", "html", "xml"]
 Splitting = Literal["sentences", "lines", "none"]

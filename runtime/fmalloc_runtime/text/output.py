@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fmalloc_runtime.offsets import Span
 from fmalloc_runtime.text.items import Item, foreign
 from fmalloc_runtime.text.placement import Placed
 from fmalloc_runtime.text.words import is_closing, is_opening
+from fmalloc_runtime.tokenizer.offsets import Span
 
 _PREFIXES = "%{$#"
 _SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")

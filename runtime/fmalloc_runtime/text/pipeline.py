@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fmalloc_runtime.engine import Hypothesis, TranslationOptions
+from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.text.block import Block, plain_block
 from fmalloc_runtime.text.job import Batch, Model, SentenceTranslation, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.markup import blocks_of

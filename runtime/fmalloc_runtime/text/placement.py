@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_runtime.offsets import Span
 from fmalloc_runtime.text.alignment import Weights
 from fmalloc_runtime.text.tree import Node, Pair, Part, Point
+from fmalloc_runtime.tokenizer.offsets import Span
 
 # How much less each further word says about where something stood between words.
 _FADING = 0.6

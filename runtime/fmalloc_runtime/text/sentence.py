@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from fmalloc_runtime.engine import Hypothesis
-from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.alignment import Weights, links, proportional_weights, word_weights
 from fmalloc_runtime.text.block import OBJECT, escape
 from fmalloc_runtime.text.items import Item, find_again, invents
@@ -17,6 +16,7 @@ from fmalloc_runtime.text.segment import Segment
 from fmalloc_runtime.text.sentences import readable
 from fmalloc_runtime.text.tree import source_words, tree_of
 from fmalloc_runtime.text.words import is_closing, is_word, words
+from fmalloc_runtime.tokenizer.offsets import Span
 
 _SPACES = re.compile(r"\s+")
 Alignment = tuple[tuple[Span, Span], ...]

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import sentencex
 
-from fmalloc_runtime.offsets import Span
 from fmalloc_runtime.text.job import Splitting
 from fmalloc_runtime.text.words import starts_sign
+from fmalloc_runtime.tokenizer.offsets import Span
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 # sentencex cannot read wide whitespace beside a full stop (1.0.32), nor half a surrogate pair.

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fmalloc_runtime.offsets import Span
 from fmalloc_runtime.text.block import Tag
 from fmalloc_runtime.text.items import Item
 from fmalloc_runtime.text.segment import Segment
 from fmalloc_runtime.text.words import words
+from fmalloc_runtime.tokenizer.offsets import Span
 
 Reach = Literal["both", "end", "begin"]
 # What is written, and what a reader sees of it.

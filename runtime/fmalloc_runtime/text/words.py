@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from fmalloc_runtime.offsets import Span
+from fmalloc_runtime.tokenizer.offsets import Span
 
 # Scripts that put no spaces between words: each of their characters is a sign of its own.
 _UNSPACED = (

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fmalloc_runtime.engine import Hypothesis, translate_exactly
+from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
+from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.pipeline import translate_texts
-from fmalloc_runtime.translator import Translator
 from fmalloc_shared.errors import FmallocError
 
 Found = list[tuple[Hypothesis, ...]]

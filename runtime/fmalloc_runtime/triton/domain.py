@@ -6,20 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmalloc_runtime.bundle import Bundle
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import RequestError
+from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.text.job import TextTranslation
-from fmalloc_runtime.translator import EngineSettings, Translator
 from fmalloc_runtime.triton.documents import Request, translate_together
-from fmalloc_runtime.triton.tensors import (
-    BUNDLE,
-    TRANSLATION,
-    backend,
-    parameters_of,
-    refusal,
-    strings,
-    texts_of,
-)
+from fmalloc_runtime.triton.tensors import BUNDLE, TRANSLATION, backend, parameters_of, refusal, strings, texts_of
 from fmalloc_shared.errors import FmallocError
 
 _DEVICES = {"CPU": "cpu", "GPU": "cuda"}

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmalloc_runtime.bundle import ROUTING_FILE, Bundle, LiveIndex
+from fmalloc_runtime.bundle.bundle import ROUTING_FILE, Bundle, LiveIndex
 from fmalloc_runtime.errors import RequestError
-from fmalloc_runtime.router import Router
-from fmalloc_runtime.routing_costs import ROUTING_COSTS_FILE, RoutingCosts
+from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
+from fmalloc_runtime.routing.router import Router
 from fmalloc_runtime.text.pipeline import plain_lines
 from fmalloc_runtime.triton.tensors import (
     BUNDLE,

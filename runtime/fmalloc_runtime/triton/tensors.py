@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
-from fmalloc_runtime.engine import TranslationOptions
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError
-from fmalloc_runtime.router import AUTO
-from fmalloc_runtime.strict import StrictModel
+from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.job import Format, Splitting, TextOptions
+from fmalloc_shared.strict import StrictModel
 
 TEXT = "TEXT"
 TRANSLATION = "TRANSLATION"

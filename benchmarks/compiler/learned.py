@@ -1,0 +1,91 @@
+"""Quality and speed of the compiler's levels on a store that `make real` learned."""
+
+import json
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import once
+from benchmarks.compiler.emitted import megabytes
+from benchmarks.compiler.engines import BASELINE, compare, conditions, load, runner
+from benchmarks.compiler.unsliced import emit_unsliced
+from fmalloc.corpus import Corpus, Languages, read_corpus
+from fmalloc.evaluation.evaluate import score
+from fmalloc.progress import console
+from fmalloc.store.store import Store
+from fmalloc_export.bundles.publish import writing
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.export import export
+from fmalloc_export.options import LEVELS, Options
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+
+_LANGUAGES = Languages("de", "en")
+_TEST_LINES = 400
+
+
+def measure_real(store: Store, corpora: Path, work: Path) -> dict[str, Any]:
+    """BLEU on test sets, and sizes, of every level of a learned store's tasks."""
+    found = {}
+    for task in store.tasks():
+        corpus = read_corpus(corpora / task.name, _LANGUAGES)
+        kept = work / f"{task.name}.json"
+        found[task.name] = once(kept, partial(measure_task, Domain.load(store, task.name), corpus, work))
+    return found
+
+
+def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
+    """All bundles of a task; -O2 has the share of cells that its int8 CTranslate2 model finds good enough."""
+    rows = {}
+    test = corpus.test[:_TEST_LINES]
+    keep = None
+    for level in reversed(LEVELS):
+        for engine, quantization in product(("ctranslate2", "onnx"), ("int8", "float32")):
+            name = f"{level}, {engine} {quantization}"
+            bundles = work / f"{domain.name}-{engine}-{level}-{quantization}"
+            options = Options(engine, quantization, level, keep if level == "O2" else None)
+            with writing(bundles):
+                done = export(domain, bundles, options, corpus.train if level != "O0" else (), live=False)
+            manifest = done.manifest
+            keep = manifest.keep or keep
+            translator = Translator.load(Bundle.open(done.path), EngineSettings("cpu", intra_threads=1))
+            translated = translator.translate([pair.source for pair in test], TranslationOptions(max_length=256))
+            metrics = score([line.text for line in translated], [pair.target for pair in test]).score
+            rows[name] = {
+                "bleu": metrics.bleu,
+                "chrf": metrics.chrf,
+                "keep": manifest.keep,
+                "cells": sum(manifest.widths.values()),
+                "target_tokens": manifest.target_tokens,
+                "megabytes": megabytes(done.path / "model"),
+                "dev": manifest.quality.model_dump() if manifest.quality else None,
+                "parity": manifest.parity.model_dump(),
+                "passes": [step.model_dump() for step in manifest.passes],
+                "folder": str(done.path.relative_to(work)),
+            }
+            console.print(f"{domain.name}, {name}: {metrics} {manifest.keep}")
+    return {"test_lines": len(test), "models": rows}
+
+
+def measure_real_speed(store: Store, corpora: Path, work: Path) -> dict[str, Any]:
+    """Speed of the models that measure_real made, beside the base with every cell on."""
+    found: dict[str, Any] = {}
+    for task in store.tasks():
+        models = json.loads((work / f"{task.name}.json").read_text())["models"]
+        paths = {name: work / row["folder"] / "model" for name, row in models.items()}
+        for quantization in ("float32", "int8"):
+            path = work / f"{task.name}-base-{quantization}"
+            if not path.exists():
+                emit_unsliced(store, task.name, path, quantization)
+            paths[f"base, ctranslate2 {quantization}"] = path
+        tokenizer = Tokenizer.load(next(iter(paths.values())).parent / "tokenizer")
+        test = read_corpus(corpora / task.name, _LANGUAGES).test[:64]
+        sources = [tokenizer.encode(pair.source) for pair in test]
+        found[task.name] = {}
+        for condition in conditions({1: (32, 3), 32: (64, 3)}, (1, 4), (1,)):
+            runs = {name: runner(load(path, condition.threads), condition) for name, path in paths.items()}
+            found[task.name][condition.label] = compare(runs, sources, condition).report(BASELINE)
+    return found

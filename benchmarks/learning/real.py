@@ -1,0 +1,214 @@
+"""The real run: two domains learned, compiled and routed to on real text, beside fine-tuning each alone.
+
+Every stage is kept below `.work/real`, so a killed run goes on where it stopped. Writes results/real.json.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.common import Goal, versions, write_results
+from benchmarks.compiler.speed import compare
+from benchmarks.compiler.unsliced import emit_unsliced
+from fmalloc.corpus import Pair, read_corpus
+from fmalloc.evaluation.evaluate import evaluate, score
+from fmalloc.evaluation.matrix import Matrix
+from fmalloc.learning.run import Job
+from fmalloc.model.architectures import load_base
+from fmalloc.model.assembly import load_sliced
+from fmalloc.model.devices import select
+from fmalloc.pretrain import pretrain
+from fmalloc.progress import console
+from fmalloc.recipe import Recipe, TaskSettings, read_recipe
+from fmalloc.report.status import print_status
+from fmalloc.store.store import Store
+from fmalloc.train import run
+from fmalloc.training.schedule import Schedule
+from fmalloc_export.__main__ import main as export_command
+from fmalloc_runtime.bundle.bundle import LiveIndex
+from fmalloc_runtime.live.registry import Registry
+from fmalloc_runtime.live.translator import EngineSettings
+from fmalloc_runtime.routing.router import AUTO
+from fmalloc_runtime.text.job import TextOptions
+from fmalloc_shared.files import sha256_files, write_atomically
+from fmalloc_shared.names import GENERAL
+
+_DOCUMENT = 10
+_OUTPUT_TOKENS = 20
+# A line is a sentence here, as it was in training.
+_LINES = TextOptions(splitting="lines", protect=False)
+
+
+def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
+    """Learn the first task, export it, learn the rest, export it again: were its files the same?"""
+    first = recipe.tasks[0].name
+    if not bundles.exists():
+        store = run(recipe.model_copy(update={"tasks": recipe.tasks[:1]}))
+        export(store, bundles / "before", "float32", [first])
+    task = sha256_files(recipe.store / "tasks" / first)
+    store = run(recipe)
+    export(store, bundles / "after", "float32", [first])
+    same = {
+        "task": sha256_files(recipe.store / "tasks" / first) == task,
+        "bundle": sha256_files(bundles / "before") == sha256_files(bundles / "after"),
+    }
+    return store, same
+
+
+def export(store: Store, bundles: Path, quantization: str, tasks: Sequence[str] = ()) -> None:
+    """fmalloc-export of some tasks, or of all."""
+    chosen = [option for task in tasks for option in ("--task", task)] or ["--all"]
+    arguments = ["--store", str(store.path), "--output_dir", str(bundles), "--quantization", quantization]
+    export_command.main([*chosen, *arguments], standalone_mode=False)
+
+
+def row_of(job: Job, kept: Path, model: Path | Store) -> dict[str, Any]:
+    """BLEU and chrF of a model, or of a store's general model, on every domain's test set; `kept` once measured."""
+    if not kept.exists():
+        loaded, tokenizer = load_sliced(model, GENERAL) if isinstance(model, Store) else load_base(model)
+        settings, row = job.recipe.evaluation, {}
+        for domain, corpus in job.corpora.items():
+            pairs = corpus.test[: settings.sentences]
+            metrics = evaluate(loaded, tokenizer, pairs, job.languages, beam_size=settings.beam_size)
+            row[domain] = metrics.score.model_dump()
+            console.print(f"{kept.stem} on {domain}: {row[domain]}")
+        write_atomically(kept, json.dumps(row).encode())
+    row = json.loads(kept.read_text())
+    return dict(row)
+
+
+def fine_tune(job: Job, task: TaskSettings, output: Path) -> Path:
+    """The task alone: every parameter of a copy of the base, with the task's own budget; lowest dev NLL selects."""
+    if not output.exists():
+        settings = job.recipe.learning_of(task)
+        schedule = Schedule(
+            updates=settings.updates,
+            batch_tokens=settings.batch_tokens,
+            learning_rate=1e-3,
+            warmup_updates=settings.warmup_updates,
+            validate_every=settings.validate_every,
+            maximum_length=settings.maximum_length,
+            label_smoothing=settings.label_smoothing,
+            seed=settings.seed,
+        )
+        pretrain(task.data, output, job.languages, job.recipe.base, schedule, job.device)
+    return output
+
+
+def route(job: Job, bundles: Path) -> dict[str, Any]:
+    """Translate all test sets as documents of ten lines: routed, with the domain told, and all as general."""
+    served = Registry(bundles, EngineSettings(device="cpu")).load()
+    outputs: dict[str, list[str]] = {"routed": [], "oracle": [], "general": []}
+    references: list[str] = []
+    right = documents = 0
+    for domain, corpus in job.corpora.items():
+        pairs = corpus.test[: job.recipe.evaluation.sentences]
+        for start in range(0, len(pairs), _DOCUMENT):
+            document = pairs[start : start + _DOCUMENT]
+            sources = [pair.source for pair in document]
+            for label, asked in (("routed", AUTO), ("oracle", domain), ("general", GENERAL)):
+                translations, chosen = served.translate(sources, asked, _LINES)
+                outputs[label] += [translation.text for translation in translations]
+                right += label == "routed" and chosen.domain == domain
+            documents += 1
+            references += [pair.target for pair in document]
+    scores = {label: score(texts, references).score.model_dump() for label, texts in outputs.items()}
+    return {"documents": documents, "lines_a_document": _DOCUMENT, "accuracy": right / documents, "scores": scores}
+
+
+def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict[str, Any]:
+    """The unsliced base and every bundle, float32 and int8, batch 1 and 32."""
+    models: dict[str, Path] = {}
+    for quantization in ("float32", "int8"):
+        unsliced = work / f"unsliced-{quantization}"
+        shutil.rmtree(unsliced, ignore_errors=True)
+        models[f"unsliced {quantization}"] = emit_unsliced(store, GENERAL, unsliced, quantization)
+        for domain, bundle in LiveIndex.of(work / quantization).domains.items():
+            models[f"{domain} {quantization}"] = work / quantization / bundle / "model"
+    _, tokenizer = load_base(store.base)
+    sources = [[*tokenizer.tokenize(pair.source), tokenizer.eos_token] for pair in pairs]
+    sizes = {name: sum(file.stat().st_size for file in model.iterdir()) for name, model in models.items()}
+    report: dict[str, Any] = {"model_bytes": sizes, "sentences": len(sources), "output_tokens": _OUTPUT_TOKENS}
+    for batch in (1, 32):
+        timing = compare(models, sources, batch=batch, repeats=repeats, output_tokens=_OUTPUT_TOKENS)
+        report[f"batch {batch}"] = timing.report("unsliced float32")
+    return report
+
+
+def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any, timing: Any) -> list[Goal]:
+    """What this run should show."""
+    names = [task.name for task in store.tasks()]
+    forgotten = Matrix.of(names, [task.scores for task in store.tasks()]).forgetting_ratio()
+    kept = rows["general"][GENERAL]["bleu"] / rows["base"][GENERAL]["bleu"]
+    gap = routing["scores"]["oracle"]["bleu"] - routing["scores"]["routed"]["bleu"]
+    found: list[Goal] = [
+        {"name": "forgetting ratio", "value": forgotten, "goal": "exactly 0", "met": forgotten == 0},
+        {"name": "first task's files unchanged", "value": same["task"], "goal": "true", "met": same["task"]},
+        {"name": "first task's bundle unchanged", "value": same["bundle"], "goal": "true", "met": same["bundle"]},
+        {"name": "general BLEU kept by pruning", "value": kept, "goal": ">= 0.95", "met": kept >= 0.95},
+        {"name": "routed BLEU below oracle BLEU", "value": gap, "goal": "<= 0.1", "met": gap <= 0.1},
+    ]
+    for name in names:
+        before, alone = rows["base"][name]["bleu"], rows[f"single {name}"][name]["bleu"]
+        share = (store.task(name).scores.domains[name].bleu - before) / (alone - before)
+        label = f"{name}: share of single fine-tuning's BLEU gain"
+        found.append({"name": label, "value": share, "goal": ">= 0.9", "met": share >= 0.9})
+        relative = timing["batch 1"][f"{name} float32"]["time_relative"]
+        label = f"{name}: time relative to the unsliced base, float32, batch 1"
+        found.append({"name": label, "value": relative, "goal": "< 1", "met": relative < 1})
+    return found
+
+
+@click.command()
+@click.option("--base", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--corpora", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--recipe", type=click.Path(path_type=Path), default=Path("examples/real/recipe.yaml"))
+@click.option("--work", type=click.Path(path_type=Path), default=Path(".work/real"))
+@click.option("--base-note", default="", help="What the base is, for the results.")
+@click.option("--repeats", default=7)
+def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, repeats: int) -> None:
+    """Learn, compile, route and measure on real text."""
+    os.environ.update(BASE=str(base), CORPORA=str(corpora))
+    settings = read_recipe(recipe, {"store": str(work / "store")})
+    job = Job.of(settings)
+    store, same = learn(settings, work / "bundles")
+    rows = {"base": row_of(job, work / "base.json", base), "general": row_of(job, work / "general.json", store)}
+    for quantization in ("float32", "int8"):
+        export(store, work / quantization, quantization)
+    routing = {quantization: route(job, work / quantization) for quantization in ("float32", "int8")}
+    for task in settings.tasks:
+        alone = fine_tune(job, task, work / f"single-{task.name}")
+        rows[f"single {task.name}"] = row_of(job, work / f"{alone.name}.json", alone)
+    domain = read_corpus(settings.tasks[0].data, job.languages)
+    timing = speed(store, work, domain.test[:64], repeats)
+    print_status(store)
+    description = store.description
+    payload = {
+        "base": base_note,
+        "rows": rows,
+        "recipe": settings.model_dump(mode="json", exclude={"base", "general", "store", "tasks"}),
+        "tasks": [{"name": task.name, "learning": task.learning} for task in settings.tasks],
+        "importance": description.importance.model_dump(),
+        "matrix": {task.name: task.scores.model_dump() for task in store.tasks()},
+        "curves": {task.name: [point.model_dump() for point in task.curve] for task in store.tasks()},
+        "cells": {"width": {layer.name: layer.width for layer in description.layers}}
+        | {task.name: store.cells().count(task.order) for task in store.tasks()}
+        | {GENERAL: store.cells().count(0), "free": store.cells().free_count()},
+        "routing": routing,
+        "speed": timing,
+        "versions": versions("torch", "transformers", "ctranslate2", "sacrebleu", "numpy"),
+        "threads": torch.get_num_threads(),
+        "device": str(select(settings.device).torch),
+    }
+    path = write_results("real", payload, goals(store, same, rows, routing["float32"], timing))
+    console.print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A folder of bundles: published, packed, listed and compared."""

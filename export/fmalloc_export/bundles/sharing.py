@@ -1,0 +1,62 @@
+"""Files that are stored once however many bundles have them: hard links, or copies where there are none.
+
+Only published bundles and the folder `shared` are linked to: nothing in them is ever written again.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle, Manifest
+from fmalloc_runtime.bundle.packed import SHARED_DIRECTORY
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import sha256
+
+
+def link_equal_files(bundle: Bundle, output_dir: Path, work: Path) -> None:
+    """Replace files of a bundle by links to equal ones of the bundles in `output_dir`, and of its own.
+
+    `work`: a folder on the same file system that is thrown away.
+    """
+    published = _files_by_digest(output_dir)
+    for name, digest in bundle.manifest.files.items():
+        file = bundle.path / name
+        if not file.is_file():
+            continue  # packed
+        # Damaged files of other bundles must not get into this one.
+        if (equal := published.get(digest)) and sha256(equal) == digest:
+            _replace_by_link(file, equal, work / "link")
+        else:
+            published[digest] = file
+
+
+def place(source: Path, destination: Path) -> None:
+    """Make the new file `destination` what `source` is: a link, or a copy where the file system links nothing."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
+def _files_by_digest(output_dir: Path) -> dict[str, Path]:
+    found = {path.name: path for path in (output_dir / SHARED_DIRECTORY).glob("*") if path.is_file()}
+    for manifest in sorted(output_dir.glob(f"*@*/{MANIFEST_FILE}")):
+        try:
+            digests = Manifest.read(manifest).files
+        except FmallocError:
+            continue  # whoever opens that bundle is told
+        for name, digest in digests.items():
+            if (file := manifest.parent / name).is_file():
+                found.setdefault(digest, file)
+    return found
+
+
+def _replace_by_link(file: Path, equal: Path, link: Path) -> None:
+    # Renaming one name of a file to another of it leaves both.
+    if file.samefile(equal):
+        return
+    try:
+        os.link(equal, link)
+    except OSError:
+        return
+    link.replace(file)

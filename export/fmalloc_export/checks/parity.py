@@ -1,0 +1,144 @@
+"""Masked PyTorch model = sliced PyTorch model; compiled PyTorch model = emitted float32 model: tokens and scores.
+
+At -O0 the compiled model is the masked one, so that all four are one; after that the passes that change translations
+lie between the two comparisons, and quality.py measures what they cost.
+
+Two searches over the same function can part where two hypotheses tie to the last bits. So a few sentences may differ
+(one in a hundred), but then both outputs are scored by both models, and every score has to agree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc_export.checks.reference import outputs as pytorch
+from fmalloc_export.checks.sentences import Sentences
+from fmalloc_export.domain.vocabulary import Vocabulary
+from fmalloc_export.emit.emitter import Emitter
+from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_runtime.bundle.bundle import Identical, Parity
+from fmalloc_shared.errors import FmallocError
+
+TOLERANCE = 1e-4
+BEAM_SIZE = 4
+_NEW_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Models:
+    """The stages that are compared: three transformers models and the folder of the emitted float32 model.
+
+    `compiled` holds the cells that the passes left; it is None where they changed nothing beyond the mask.
+    """
+
+    masked: Any
+    sliced: Any
+    compiled: Any | None
+    emitted: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """`parity` as the manifest has it, and the largest difference of log-probabilities (mean over an output's tokens).
+
+    The latter varies by machine, so that it stays out of the manifest.
+    """
+
+    parity: Parity
+    largest_difference: float
+
+
+UNCHECKED = Parity(
+    real_sentences=0,
+    random_sentences=0,
+    tolerance=TOLERANCE,
+    identical=Identical(sliced_greedy=0, sliced_beam=0, emitted_greedy=0, emitted_beam=0),
+)
+
+
+def check(
+    models: Models,
+    emitter: Emitter,
+    vocabulary: Vocabulary,
+    target_tokens: NDArray[np.int64],
+    sentences: Sentences,
+    target_prefix: Sequence[str],
+    maximum_length: int,
+) -> Report:
+    """Compare all stages; FmallocError if they differ. `target_tokens`: what the emitted model can write."""
+    whole = problem_of(
+        sentences, vocabulary, np.arange(len(vocabulary.target), dtype=np.int64), target_prefix, maximum_length
+    )
+    trimmed = replace(whole, target_tokens=target_tokens)
+    masked = pytorch("masked PyTorch", models.masked, whole, BEAM_SIZE)
+    sliced, sliced_difference = _compare(masked, pytorch("sliced PyTorch", models.sliced, whole, BEAM_SIZE))
+    compiled = masked
+    if models.compiled is not None:
+        compiled = pytorch("compiled PyTorch", models.compiled, trimmed, BEAM_SIZE)
+    found = emitter.outputs(models.emitted, trimmed, vocabulary, BEAM_SIZE)
+    emitted, emitted_difference = _compare(compiled, found)
+    return Report(
+        Parity(
+            real_sentences=sentences.real,
+            random_sentences=sentences.random,
+            tolerance=TOLERANCE,
+            identical=Identical(
+                sliced_greedy=sliced[0], sliced_beam=sliced[1], emitted_greedy=emitted[0], emitted_beam=emitted[1]
+            ),
+        ),
+        largest_difference=max(sliced_difference, emitted_difference),
+    )
+
+
+def problem_of(
+    sentences: Sentences,
+    vocabulary: Vocabulary,
+    target_tokens: NDArray[np.int64],
+    target_prefix: Sequence[str],
+    maximum_length: int,
+) -> Problem:
+    """The sentences as ids of the base model."""
+    ids = {token: index for index, token in enumerate(vocabulary.source)}
+    unknown = ids[vocabulary.unknown]
+    return Problem(
+        sources=tuple(tuple(ids.get(token, unknown) for token in tokens) for tokens in sentences.tokens),
+        prefix=tuple(vocabulary.target.index(token) for token in target_prefix),
+        target_tokens=target_tokens,
+        # Scoring an output takes a position more than finding it: its end token stands behind it.
+        maximum_length=min(_NEW_TOKENS, maximum_length - len(target_prefix) - 1),
+    )
+
+
+def _compare(expected: Outputs, found: Outputs) -> tuple[tuple[int, int], float]:
+    """Identical outputs of greedy and beam search, and the largest difference of an output's scores."""
+    searches = (("greedy", expected.greedy, found.greedy), ("beam", expected.beam, found.beam))
+    pairs = {pair for _, wanted, got in searches for outputs in (wanted, got) for pair in enumerate(outputs)}
+    largest = _largest_difference(expected, found, sorted(pairs))
+    counts = []
+    for search, wanted, got in searches:
+        differing = [index for index, output in enumerate(wanted) if output != got[index]]
+        if len(differing) > max(1, len(wanted) // 100):
+            raise FmallocError(
+                f"{found.name} model: {search} search gives other tokens than {expected.name} in {len(differing)} "
+                f"of {len(wanted)} sentences (first: {differing[0]}): nothing was written"
+            )
+        counts.append(len(wanted) - len(differing))
+    return (counts[0], counts[1]), largest
+
+
+def _largest_difference(expected: Outputs, found: Outputs, pairs: Sequence[tuple[int, Ids]]) -> float:
+    largest = 0.0
+    for (source, _), wanted, got in zip(pairs, expected.score(pairs), found.score(pairs), strict=True):
+        difference = float(np.abs(np.subtract(wanted, got)).mean())
+        # Not `>`: a NaN has to fail.
+        if not difference <= TOLERANCE:
+            raise FmallocError(
+                f"{found.name} model: log-probabilities differ from {expected.name} by {difference:.3g} a token in "
+                f"sentence {source}, expected at most {TOLERANCE:g}: nothing was written"
+            )
+        largest = max(largest, difference)
+    return largest

@@ -1,0 +1,215 @@
+"""A domain's Transformer as plain arrays: its base, with the domain's cells and target tokens."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc_export.domain.model import DomainModel, FeedForward
+from fmalloc_shared.errors import FmallocError
+
+Array = NDArray[np.float32]
+
+# Families whose first position is this row of the table; elsewhere it is the one behind the padding token's.
+_FIRST_POSITION = {"marian": 0, "pegasus": 0, "bart": 2, "mbart": 2}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y = weight x + bias: `weight` (outputs, inputs), `bias` (outputs,) or None."""
+
+    weight: Array
+    bias: Array | None
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer normalisation: `weight` and `bias` (d,)."""
+
+    weight: Array
+    bias: Array
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """Multi-head self-attention, its three projections as one, and the normalisation of its block."""
+
+    query_key_value: Linear
+    output: Linear
+    norm: Norm
+    heads: int
+
+
+@dataclass(frozen=True)
+class CrossAttention:
+    """Multi-head attention over the encoder's output, keys and values as one projection."""
+
+    query: Linear
+    key_value: Linear
+    output: Linear
+    norm: Norm
+    heads: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of either stack, without cross-attention."""
+
+    attention: SelfAttention
+    fc1: Linear
+    fc2: Linear
+    norm: Norm
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Encoder or decoder: `embedding` (tokens, d) is multiplied by `scale`, `positions` (positions, d) are added.
+
+    `norm` follows the last layer where layers normalise their input; it is None where they normalise their output.
+    """
+
+    embedding: Array
+    scale: float
+    positions: Array
+    embedding_norm: Norm | None
+    layers: tuple[Layer, ...]
+    norm: Norm | None
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Encoder, decoder and `projection` (target tokens, d), whose rows are the target tokens in their order.
+
+    `cross` are the blocks between self-attention and feed-forward of the decoder's layers. `start`: row of the
+    decoder's embedding with which it begins. Tied weights are one array, or a view of one. `trimmed`: the decoder's
+    embedding and the projection are not the base's.
+    """
+
+    encoder: Stack
+    decoder: Stack
+    cross: tuple[CrossAttention, ...]
+    projection: Linear
+    activation: str
+    start: int
+    trimmed: bool
+
+
+def transformer_of(base: Any, domain: DomainModel) -> Transformer:
+    """Put `domain` into a transformers model, which stays as it was.
+
+    The decoder's start token gets a row behind the others where it is none that can be written.
+
+    Raises FmallocError if the two do not fit or cells are left to cut.
+    """
+    domain.check_emittable()
+    encoder, decoder = base.model.encoder, base.model.decoder
+    names = [f"{name}.{i}" for name, stack in (("encoder", encoder), ("decoder", decoder)) for i in range(_size(stack))]
+    if names != list(domain.widths):
+        raise FmallocError(
+            f"domain {domain.domain!r} has layers {', '.join(domain.widths)}, its base {', '.join(names)}"
+        )
+    rows = domain.target_tokens
+    first = int(base.config.decoder_start_token_id)
+    found = np.flatnonzero(rows == first)
+    start = int(found[0]) if len(found) else len(rows)
+    embedding = _array(decoder.embed_tokens.weight)
+    projection = _projection(base)
+    return Transformer(
+        encoder=_stack(base, encoder, _array(encoder.embed_tokens.weight), domain.feed_forward[: _size(encoder)]),
+        decoder=_stack(
+            base,
+            decoder,
+            _rows(embedding, rows if len(found) else np.append(rows, first)),
+            domain.feed_forward[_size(encoder) :],
+        ),
+        cross=tuple(_cross_attention(layer) for layer in decoder.layers),
+        projection=Linear(_rows(projection.weight, rows), None if projection.bias is None else projection.bias[rows]),
+        activation=domain.activation,
+        start=start,
+        trimmed=bool(rows[-1] != len(rows) - 1),
+    )
+
+
+def _stack(base: Any, stack: Any, embedding: Array, cells: Sequence[FeedForward]) -> Stack:
+    config = base.config
+    return Stack(
+        embedding=embedding,
+        scale=math.sqrt(config.d_model) if config.scale_embedding else 1.0,
+        positions=_positions(config, stack.embed_positions),
+        embedding_norm=_norm(stack.layernorm_embedding) if hasattr(stack, "layernorm_embedding") else None,
+        layers=tuple(_layer(layer, block) for layer, block in zip(stack.layers, cells, strict=True)),
+        norm=_norm(stack.layer_norm) if hasattr(stack, "layer_norm") else None,
+    )
+
+
+def _layer(layer: Any, cells: FeedForward) -> Layer:
+    attention = layer.self_attn
+    return Layer(
+        attention=SelfAttention(
+            query_key_value=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+            output=_linear(attention.out_proj),
+            norm=_norm(layer.self_attn_layer_norm),
+            heads=int(attention.num_heads),
+        ),
+        fc1=Linear(cells.fc1_weight, cells.fc1_bias),
+        fc2=Linear(cells.fc2_weight, cells.fc2_bias),
+        norm=_norm(layer.final_layer_norm),
+    )
+
+
+def _cross_attention(layer: Any) -> CrossAttention:
+    attention = layer.encoder_attn
+    return CrossAttention(
+        query=_linear(attention.q_proj),
+        key_value=_joined(attention.k_proj, attention.v_proj),
+        output=_linear(attention.out_proj),
+        norm=_norm(layer.encoder_attn_layer_norm),
+        heads=int(attention.num_heads),
+    )
+
+
+def _positions(config: Any, module: Any) -> Array:
+    table = _array(module.weights if hasattr(module, "weights") else module.weight)
+    first = _FIRST_POSITION.get(config.model_type, config.pad_token_id + 1)
+    return table[first : first + config.max_position_embeddings]
+
+
+def _projection(base: Any) -> Linear:
+    if not hasattr(base, "lm_head"):  # FSMT
+        return _linear(base.model.decoder.output_projection)
+    if not hasattr(base, "final_logits_bias"):
+        return _linear(base.lm_head)
+    return Linear(_array(base.lm_head.weight), _array(base.final_logits_bias)[0])
+
+
+def _rows(table: Array, rows: NDArray[np.int64]) -> Array:
+    """Rows of a table: a view where they are its first ones, so that tied tables stay one."""
+    count = len(rows)
+    return table[:count] if np.array_equal(rows, np.arange(count)) else table[rows]
+
+
+def _joined(*modules: Any) -> Linear:
+    """Linear layers of one input as one layer."""
+    weights, biases = ([_array(getattr(module, name)) for module in modules] for name in ("weight", "bias"))
+    return Linear(np.concatenate(weights), np.concatenate(biases))
+
+
+def _linear(module: Any) -> Linear:
+    return Linear(_array(module.weight), None if module.bias is None else _array(module.bias))
+
+
+def _norm(module: Any) -> Norm:
+    return Norm(_array(module.weight), _array(module.bias), float(module.eps))
+
+
+def _array(tensor: Any) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array
+
+
+def _size(stack: Any) -> int:
+    return len(stack.layers)

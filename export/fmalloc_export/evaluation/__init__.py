@@ -1,0 +1,1 @@
+"""`fmalloc eval`: stores, bundles and plain models scored on any test set."""

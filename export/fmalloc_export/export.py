@@ -1,0 +1,244 @@
+"""Compile a domain, check it, and put the bundle together."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+from fmalloc.corpus import Pair, digest
+from fmalloc.store.records import Score
+from fmalloc_export.bundles.publish import CPU, publish, put_live, staging
+from fmalloc_export.checks import parity
+from fmalloc_export.checks.golden import choose
+from fmalloc_export.checks.quality import HeldOut, smallest
+from fmalloc_export.checks.sentences import Sentences, sentences_of
+from fmalloc_export.checks.size import Stage
+from fmalloc_export.compiler import Compiled, compile_at, emit
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.model import DomainModel
+from fmalloc_export.domain.transformer import one_thread, with_cells
+from fmalloc_export.options import Options
+from fmalloc_export.passes.pad_width import PadWidth
+from fmalloc_export.passes.text import text_of
+from fmalloc_runtime.bundle import bundle as format_
+from fmalloc_runtime.bundle.bundle import Bundle, Manifest, golden_bytes
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_shared.files import sha256_files
+
+# Tells what is being done, and which part of it.
+OnStep = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export: `written` is False if the same bundle was there already."""
+
+    path: Path
+    manifest: Manifest
+    written: bool
+    widths_before: dict[str, int]
+    stages: tuple[Stage, ...]
+    largest_difference: float
+
+
+def export(
+    domain: Domain,
+    output_dir: Path,
+    options: Options,
+    pairs: Sequence[Pair] = (),
+    *,
+    force: bool = False,
+    live: bool = True,
+    on_step: OnStep = str,
+) -> Exported:
+    """Write the bundle of a domain and let it serve; the caller holds `publish.writing(output_dir)`.
+
+    `pairs`: calibration text of the domain, for -O1 and -O2. `on_step` hears what is being done.
+    Raises FmallocError, and leaves no bundle, if the emitted model is not the compiled one.
+    """
+    with staging(output_dir) as work, one_thread():
+        built, stages, largest_difference = _Assembly(domain, options, pairs, work, on_step).build()
+        on_step("publishing")
+        written = publish(built, output_dir, force=force)
+        if live:
+            put_live(output_dir, built.name)
+        return Exported(
+            path=output_dir / built.name,
+            manifest=built.manifest,
+            written=written,
+            widths_before=domain.model.widths,
+            stages=stages,
+            largest_difference=largest_difference,
+        )
+
+
+def build(domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, *, on_step: OnStep = str) -> Bundle:
+    """The bundle of a domain, complete and checked, in the empty folder `work`; see export."""
+    with one_thread():
+        return _Assembly(domain, options, pairs, work, on_step).build()[0]
+
+
+class _Assembly:
+    """A bundle in the making: everything lies below `work` until it is complete."""
+
+    def __init__(self, domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, on_step: OnStep) -> None:
+        self._domain, self._options, self._on_step = domain, options, on_step
+        self._work, self._directory = work, work / "bundle"
+        self._directory.mkdir()
+        self._tokenizer = domain.write_tokenizer(self._directory / format_.TOKENIZER_DIRECTORY)
+        self._calibration = digest(pairs) if options.level != "O0" else None
+        fits = (len(self._tokenizer.encode(pair.source)) <= domain.maximum_length for pair in domain.samples)
+        self._samples = tuple(compress(domain.samples, fits))
+        self._text = None
+        if options.level != "O0":
+            self._on_step("reading calibration text")
+            self._text, self._samples = text_of(domain, pairs, self._samples, options.vocabulary)
+        self._held_out: HeldOut | None = None
+        if self._samples:
+            self._on_step("translating held-out text with the learned model")
+            self._held_out = HeldOut.of(domain, self._samples)
+
+    def build(self) -> tuple[Bundle, tuple[Stage, ...], float]:
+        """The bundle, what led to it, and the largest difference of log-probabilities between equal models."""
+        keep = self._options.keep
+        if self._options.level == "O2" and keep is None:
+            keep = smallest(self._drop, self._options.max_bleu_drop) if self._held_out else 1.0
+        compiled = self._compile(keep)
+        self._on_step(f"emitting {self._options.quantization}")
+        compiled.emit(self._directory / format_.MODEL_DIRECTORY, self._options.quantization)
+        domain = self._domain
+        if self._options.single_file:
+            self._emit_single_file(compiled)
+        sources = [pair.source for pair in self._samples]
+        sentences = sentences_of(sources, self._tokenizer, domain.vocabulary, domain.maximum_length)
+        report = self._check(compiled, sentences)
+        manifest = self._manifest(compiled, keep, report.parity)
+        translator = Translator.load(Bundle(self._directory, manifest), CPU)
+        quality = None
+        if self._held_out:
+            self._on_step("measuring quality")
+            quality = self._held_out.compare(self._held_out.translated(translator))
+        stages = self._stages(compiled, quality)
+        # Of text that was given for calibration no sentence stays: a store without samples wants to keep none.
+        kept = [source for source in sources if self._domain.samples]
+        golden = choose(translator, [*kept, *(self._tokenizer.decode(tokens) for tokens in sentences.tokens)])
+        (self._directory / format_.GOLDEN_FILE).write_bytes(golden_bytes(golden))
+        (self._directory / format_.ROUTING_FILE).write_bytes(domain.store.routing(domain.name).to_bytes())
+        manifest = manifest.model_copy(update={"quality": quality, "files": sha256_files(self._directory)})
+        (self._directory / format_.MANIFEST_FILE).write_bytes(manifest.to_bytes())
+        built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
+        Translator.load(built, CPU).replay_golden()
+        return built, stages, report.largest_difference
+
+    def _emit_single_file(self, compiled: Compiled) -> None:
+        from fmalloc_export.emit.onnx.beam_search import emit_beam_search  # needs onnx
+
+        self._on_step("emitting a single file")
+        directory, prefix = self._directory / format_.MODEL_DIRECTORY, self._tokenizer.target_prefix
+        emit_beam_search(self._domain, compiled.after, directory, self._options.quantization, prefix)
+
+    def _compile(self, keep: float | None) -> Compiled:
+        share = "" if keep is None else f", {keep:.0%} of the cells"
+        return compile_at(
+            self._domain, self._options, self._text, keep, on_pass=lambda name: self._on_step(f"{name}{share}")
+        )
+
+    def _drop(self, keep: float) -> float:
+        """What a share of the cells loses with the weights' final type: in BLEU or in chrF, whichever is more."""
+        assert self._held_out
+        compiled = self._compile(keep)
+        before = self._held_out.score(self._held_out.learned).score
+        after = self._score(compiled.after, compiled, self._options.quantization)
+        self._on_step(
+            f"{keep:.0%} of the cells: {after.bleu - before.bleu:+.2f} BLEU, {after.chrf - before.chrf:+.2f} chrF"
+        )
+        return max(before.bleu - after.bleu, before.chrf - after.chrf)
+
+    def _score(self, model: DomainModel, compiled: Compiled, quantization: str) -> Score:
+        """Of a model between two passes, or after all, on held-out text."""
+        assert self._held_out
+        with tempfile.TemporaryDirectory(dir=self._work) as name:
+            directory = Path(name)
+            padded, _ = PadWidth(1).apply(model)
+            emit(self._domain, compiled.emitter, padded, directory / format_.MODEL_DIRECTORY, quantization)
+            (directory / format_.TOKENIZER_DIRECTORY).symlink_to(
+                (self._directory / format_.TOKENIZER_DIRECTORY).resolve()
+            )
+            manifest = self._manifest(compiled, None, parity.UNCHECKED)
+            translator = Translator.load(Bundle(directory, manifest), CPU)
+            return self._held_out.score(self._held_out.translated(translator)).score
+
+    def _check(self, compiled: Compiled, sentences: Sentences) -> parity.Report:
+        self._on_step("checking parity")
+        domain, exact = self._domain, self._directory / format_.MODEL_DIRECTORY
+        if self._options.quantization != "float32":
+            exact = self._work / "float32"
+            compiled.emit(exact, "float32")
+        lossy = self._options.level != "O0"
+        report = parity.check(
+            parity.Models(
+                masked=domain.masked,
+                sliced=domain.sliced,
+                compiled=with_cells(domain.base, compiled.after) if lossy else None,
+                emitted=exact,
+            ),
+            compiled.emitter,
+            domain.vocabulary,
+            compiled.after.target_tokens,
+            sentences,
+            self._tokenizer.target_prefix,
+            domain.maximum_length,
+        )
+        if exact.parent == self._work:
+            shutil.rmtree(exact)
+        return report
+
+    def _stages(self, compiled: Compiled, quality: format_.Quality | None) -> tuple[Stage, ...]:
+        """The learned model, what each pass left of it, and the emitted model."""
+        domain, learned = self._domain, quality.bleu_before if quality else None
+        found = [Stage.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]
+        for step in compiled.steps:
+            bleu = None
+            if self._held_out and not step.exact:
+                self._on_step(f"measuring {step.name}")
+                bleu = self._score(step.model, compiled, "float32").bleu
+            stage = Stage.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)
+            found.append(stage)
+        quantization = self._options.quantization
+        emitted = Stage.of(
+            "emitted",
+            domain,
+            compiled.after,
+            quantization=quantization,
+            bleu=quality.bleu_after if quality else None,
+            note=f"{compiled.emitter.NAME} {quantization}",
+        )
+        files = (self._directory / format_.MODEL_DIRECTORY).rglob("*")
+        size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+        return (*found, replace(emitted, megabytes=size))
+
+    def _manifest(self, compiled: Compiled, keep: float | None, checked: format_.Parity) -> Manifest:
+        """Everything but quality and files."""
+        domain, options = self._domain, self._options
+        of_store, of_task = domain.store.digest(domain.name)
+        return Manifest(
+            domain=domain.name,
+            languages=format_.Languages(source=domain.languages.source, target=domain.languages.target),
+            engine=format_.EngineInfo(
+                name=compiled.emitter.NAME,
+                minimum_version=compiled.emitter.MINIMUM_VERSION,
+                quantization=options.quantization,
+            ),
+            level=options.level,
+            keep=keep,
+            passes=tuple(format_.PassInfo(name=step.name, report=step.report) for step in compiled.steps),
+            widths=compiled.after.widths,
+            target_tokens=len(compiled.after.target_tokens),
+            maximum_length=domain.maximum_length,
+            source=format_.SourceInfo(store=of_store, task=of_task, calibration=self._calibration),
+            parity=checked,
+            quality=None,
+            files={},
+        )

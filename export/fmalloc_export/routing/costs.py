@@ -1,0 +1,224 @@
+"""What a wrong domain costs: every live domain's model on every domain's held-out text, and the threshold from it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc.corpus import EVERYTHING, Languages, Pair, digest, read_corpus
+from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
+from fmalloc_export.bundles.publish import writing
+from fmalloc_export.routing.threshold import Documents, choose
+from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
+from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, Cell, Metric, RoutingCosts, ScoredText
+from fmalloc_runtime.routing.router import Router
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+from fmalloc_shared.strict import StrictModel
+
+_PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.cells"
+_CHUNK_LINES = 50
+
+
+class Cells(StrictModel):
+    """Scores by bundle and digest of the text: what is known already need not be translated again."""
+
+    beam_size: int
+    signatures: dict[Metric, str]
+    cells: dict[str, dict[str, Cell]]
+
+    @classmethod
+    def known(cls, bundles: Path, beam_size: int) -> "Cells":
+        """Those of routing.json and of a run that was stopped, as far as they were measured in the same way."""
+        found = score(["x"], ["x"]).signatures
+        signatures: dict[Metric, str] = {"bleu": found["bleu"], "chrf": found["chrf"]}
+        cells: dict[str, dict[str, Cell]] = {}
+        for before in (_of_costs(bundles), _of_partial(bundles)):
+            if before is not None and (before.beam_size, before.signatures) == (beam_size, signatures):
+                for bundle, row in before.cells.items():
+                    cells.setdefault(bundle, {}).update(row)
+        return cls(beam_size=beam_size, signatures=signatures, cells=cells)
+
+    def get(self, bundle: str, text: str) -> Cell | None:
+        """The scores of a bundle on the text of this digest, if they are known."""
+        return self.cells.get(bundle, {}).get(text)
+
+    def adding(self, bundle: str, text: str, cell: Cell) -> "Cells":
+        """A copy with the scores of one bundle on one text."""
+        cells = {**self.cells, bundle: {**self.cells.get(bundle, {}), text: cell}}
+        return self.model_copy(update={"cells": cells})
+
+
+def _of_costs(bundles: Path) -> Cells | None:
+    try:
+        costs = RoutingCosts.of(bundles)
+    except FmallocError:
+        return None  # it is about to be replaced
+    if costs is None:
+        return None
+    cells = {
+        costs.bundles[model]: {costs.texts[text].digest: cell for text, cell in row.items()}
+        for model, row in costs.matrix.items()
+    }
+    return Cells(beam_size=costs.beam_size, signatures=costs.signatures, cells=cells)
+
+
+def _of_partial(bundles: Path) -> Cells | None:
+    try:
+        return Cells.read(bundles / _PARTIAL_FILE)
+    except FmallocError:
+        return None
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """A domain's dev text: `lines` to simulate routing with, and those of the `pairs` that are translated."""
+
+    lines: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the pairs."""
+        return digest(self.pairs)
+
+    def chunks(self) -> Iterator[list[str]]:
+        """The sources to translate, some at a time."""
+        sources = [pair.source for pair in self.pairs]
+        return (sources[start : start + _CHUNK_LINES] for start in range(0, len(sources), _CHUNK_LINES))
+
+    @classmethod
+    def read(cls, path: Path, bundle: Bundle, fits: Callable[[str], bool], lines: int) -> "HeldOutText":
+        """Dev of a corpus, and at most `lines` of its pairs, evenly taken, whose source every model can take."""
+        pair = bundle.manifest.languages
+        dev = read_corpus(path, Languages(pair.source, pair.target), EVERYTHING).dev
+        usable = [pair for pair in dev if fits(pair.source)]
+        if not usable:
+            raise FmallocError(f"{path}: no line of dev is short enough for every model")
+        count = min(lines, len(usable))
+        chosen = tuple(usable[index * len(usable) // count] for index in range(count))
+        return cls(tuple(pair.source for pair in dev), chosen)
+
+
+@dataclass
+class Measurement:
+    """Live bundles and held-out text, both by domain, and what of their matrix is known."""
+
+    bundles: Path
+    live: Mapping[str, Bundle]
+    texts: Mapping[str, HeldOutText]
+    cells: Cells
+
+    @classmethod
+    def of(cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int) -> "Measurement":
+        """Read all that is needed; `texts` are corpora by domain, of which dev is used.
+
+        Raises FmallocError if there is nothing to compare, or if a live domain's text is missing.
+        """
+        index = LiveIndex.of(bundles)
+        if len(index.domains) < 2:
+            found = ", ".join(index.domains) or "none"
+            raise FmallocError(
+                f"{bundles / LIVE_FILE}: expected two live domains or more to route between, found {found}"
+            )
+        if unknown := sorted(set(texts) - set(index.domains)):
+            known = ", ".join(sorted(index.domains))
+            raise FmallocError(f"--text {unknown[0]}=…: {unknown[0]} is not live; {known} are")
+        if missing := sorted(set(index.domains) - set(texts)):
+            options = " ".join(f"--text {domain}=PATH" for domain in missing)
+            raise FmallocError(f"text of {', '.join(missing)} is missing, and every live domain needs some: {options}")
+        live = {domain: Bundle.open(bundles / name) for domain, name in sorted(index.domains.items())}
+        fits = _fitting(list(live.values()))
+        read = {domain: HeldOutText.read(texts[domain], bundle, fits, lines) for domain, bundle in live.items()}
+        return cls(bundles, live, read, Cells.known(bundles, beam_size))
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """Model and text of the cells that are not known yet."""
+        return [
+            (model, domain)
+            for model, bundle in self.live.items()
+            for domain, text in self.texts.items()
+            if self.cells.get(bundle.name, text.digest) is None
+        ]
+
+    def complete(self, settings: EngineSettings, on_lines: Callable[[int, str], None]) -> None:
+        """Translate what is missing, one model in memory at a time; what is finished survives a kill.
+
+        `on_lines` is told the number of lines translated, and the cell that they are of.
+        """
+        for model, group in groupby(self.missing, key=lambda cell: cell[0]):
+            self._measure(model, [domain for _, domain in group], settings, on_lines)
+
+    def result(self, metric: Metric) -> RoutingCosts:
+        """The matrix, complete, and the threshold that loses least by it."""
+        matrix = {
+            model: {domain: self._cell(bundle, text) for domain, text in self.texts.items()}
+            for model, bundle in self.live.items()
+        }
+        names = {domain: bundle.name for domain, bundle in self.live.items()}
+        router = Router({domain: bundle.routing() for domain, bundle in self.live.items()}, names)
+        lines = {domain: text.lines for domain, text in self.texts.items()}
+        general = router.domains.index(GENERAL) if GENERAL in router.domains else None
+        costs = _costs(router.domains, matrix, metric)
+        threshold, simulation = choose(Documents.of(router, lines), costs, general)
+        return RoutingCosts(
+            threshold=threshold,
+            metric=metric,
+            bundles=names,
+            texts={
+                domain: ScoredText(lines=len(text.pairs), digest=text.digest) for domain, text in self.texts.items()
+            },
+            matrix=matrix,
+            beam_size=self.cells.beam_size,
+            signatures=self.cells.signatures,
+            simulation=simulation,
+        )
+
+    def write(self, costs: RoutingCosts) -> None:
+        """Replace routing.json whole. FmallocError if bundles are being written: what was measured is kept."""
+        with writing(self.bundles):
+            write_atomically(self.bundles / ROUTING_COSTS_FILE, costs.to_bytes())
+            for left in (*self.bundles.glob(f".{_PARTIAL_FILE}.*"), *self.bundles.glob(f".{ROUTING_COSTS_FILE}.*")):
+                left.unlink()
+
+    def _measure(
+        self, model: str, domains: Sequence[str], settings: EngineSettings, on_lines: Callable[[int, str], None]
+    ) -> None:
+        bundle = self.live[model]
+        translator = Translator.load(bundle, settings)
+        options = TranslationOptions(self.cells.beam_size, MAXIMUM_NEW_TOKENS)
+        for domain in domains:
+            text = self.texts[domain]
+            translations: list[str] = []
+            for sources in text.chunks():
+                translations += [item.text for item in translator.translate(sources, options)]
+                on_lines(len(sources), f"{model} on {domain}")
+            found = score(translations, [pair.target for pair in text.pairs]).score
+            cell = Cell(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
+            self.cells = self.cells.adding(bundle.name, text.digest, cell)
+            write_atomically(self.bundles / _PARTIAL_FILE, self.cells.to_bytes())
+
+    def _cell(self, bundle: Bundle, text: HeldOutText) -> Cell:
+        cell = self.cells.get(bundle.name, text.digest)
+        assert cell is not None, f"{bundle.name}: not measured on every text"
+        return cell
+
+
+def _fitting(bundles: Sequence[Bundle]) -> Callable[[str], bool]:
+    """Whether every model has positions for a text."""
+    limits = [(Tokenizer.load(bundle.tokenizer), bundle.manifest.maximum_length) for bundle in bundles]
+    return lambda text: all(len(tokenizer.encode(text)) <= longest for tokenizer, longest in limits)
+
+
+def _costs(domains: Sequence[str], matrix: Mapping[str, Mapping[str, Cell]], metric: Metric) -> NDArray[np.float64]:
+    """Points that text of one domain (rows) loses with the model of another (columns)."""
+    quality = np.array([[getattr(matrix[model][text], metric) for model in domains] for text in domains])
+    return np.asarray(quality.diagonal()[:, None] - quality, dtype=np.float64)

@@ -1,0 +1,103 @@
+"""The threshold on the posterior that loses least: the router simulated on held-out documents of every domain.
+
+A document of one domain that is sent to another loses the quality of its own domain's model less that of the chosen
+one's, both on that domain's text. Decisions at each threshold follow from the posteriors alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc_runtime.routing.costs import Expected, Simulation
+from fmalloc_runtime.routing.router import THRESHOLD, Router
+
+# Lines a document, and how much such documents count: a sentence alone is as frequent as a paragraph or a page.
+WEIGHTS: Mapping[int, float] = {1: 1 / 3, 3: 1 / 3, 10: 1 / 3}
+_MOST_DOCUMENTS = 500
+_STANDARD_ERRORS = 2
+_GRID = np.arange(0, 100) / 100
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Held-out documents as the router sees them; all arrays of shape (documents,).
+
+    `text`, `best`: index of the domain that a document is of, and of the likeliest. `score`: the posterior of that.
+    `weight`: adds up to 1; every domain has the same share.
+    """
+
+    text: NDArray[np.int64]
+    best: NDArray[np.int64]
+    score: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, router: Router, texts: Mapping[str, Sequence[str]]) -> "Documents":
+        """Cut the lines of each domain of the router into documents of 1, 3 and 10 lines and score them."""
+        text: list[int] = []
+        posteriors: list[Floats] = []
+        weights: list[float] = []
+        for index, domain in enumerate(router.domains):
+            cut = {lines: found for lines in WEIGHTS if (found := _documents(texts[domain], lines))}
+            known = sum(WEIGHTS[lines] for lines in cut)
+            for lines, found in cut.items():
+                text += [index] * len(found)
+                posteriors += [router.posterior(document) for document in found]
+                weights += [WEIGHTS[lines] / known / len(found) / len(router.domains)] * len(found)
+        scores = np.stack(posteriors)
+        return cls(np.array(text), scores.argmax(axis=1), scores.max(axis=1), np.array(weights))
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+def choose(documents: Documents, costs: Floats, general: int | None) -> tuple[float, Simulation]:
+    """The threshold, and what it and others lose.
+
+    `costs` (texts, chosen): points that text of a domain loses with another's model. `general`: index of the domain
+    that unsure documents go to, if there is one. Of the thresholds that are within two standard errors of the least
+    loss, the nearest to the default is taken: what differs less may be chance.
+    """
+    losses = np.stack([_losses(documents, costs, general, threshold) for threshold in _GRID])
+    expected = losses @ documents.weight
+    least = losses[int(expected.argmin())]
+    more = losses - least
+    mean = more @ documents.weight
+    error = np.sqrt((documents.weight**2 * (more - mean[:, None]) ** 2).sum(axis=1))
+    # Differences below the last digits of a sum are none.
+    near = np.flatnonzero(mean <= _STANDARD_ERRORS * error + 1e-9)
+    chosen = float(_GRID[min(near, key=lambda index: (abs(_GRID[index] - THRESHOLD), expected[index]))])
+
+    def at(threshold: float) -> float:
+        return round(float(_losses(documents, costs, general, threshold) @ documents.weight), 4)
+
+    return chosen, Simulation(
+        weights={str(lines): weight for lines, weight in WEIGHTS.items()},
+        documents=len(documents),
+        default=THRESHOLD,
+        expected=Expected(
+            zero=at(0.0),
+            default=at(THRESHOLD),
+            chosen=at(chosen),
+            always_general=None if general is None else round(float(costs[:, general].mean()), 4),
+            oracle=round(float(costs.min(axis=1).mean()), 4),
+        ),
+    )
+
+
+def _losses(documents: Documents, costs: Floats, general: int | None, threshold: float) -> Floats:
+    chosen = documents.best
+    if general is not None:
+        chosen = np.where(documents.score < threshold, general, chosen)
+    return np.asarray(costs[documents.text, chosen], dtype=np.float64)
+
+
+def _documents(lines: Sequence[str], length: int) -> list[Sequence[str]]:
+    """Documents of `length` lines in a row, apart from each other, evenly taken; none if there are too few lines."""
+    starts = range(0, len(lines) - length + 1, length)
+    count = min(len(starts), _MOST_DOCUMENTS)
+    return [lines[start : start + length] for start in (starts[i * len(starts) // count] for i in range(count))]

@@ -1,0 +1,148 @@
+"""Translate test sets and score them: sacreBLEU's BLEU and chrF, and the NLL (METHOD: R[i][j])."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from fmalloc.corpus import Languages, Pair
+from fmalloc.evaluation.significance import METRICS, Statistics, signature
+from fmalloc.model.batches import batch_indices, encode
+from fmalloc.model.devices import Device
+from fmalloc.model.objective import nll
+from fmalloc.model.tokens import set_languages, target_frame
+from fmalloc.store.records import Score, Scores
+
+MAXIMUM_NEW_TOKENS = 256
+_BATCH_TOKENS = 2048
+
+
+class Translations(NamedTuple):
+    """Token ids and text of each translation; the ids without start, prefix and padding tokens, `</s>` kept."""
+
+    tokens: list[list[int]]
+    texts: list[str]
+
+
+@torch.inference_mode()
+def translate(
+    model: Any,
+    tokenizer: Any,
+    sources: Sequence[str],
+    languages: Languages,
+    *,
+    beam_size: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Translations:
+    """Beam search (length penalty 1, early stopping) in the model's own precision, of sentences in any order.
+
+    A source that the model has no positions for is cut.
+    """
+    set_languages(tokenizer, languages)
+    longest = _longest(model)
+    encoded = _source_ids(tokenizer, sources, longest)
+    tokens: list[list[int]] = [[] for _ in sources]
+    limit = min(MAXIMUM_NEW_TOKENS, longest)
+    prefix = target_frame(tokenizer).prefix  # a language token (M2M100, NLLB, mBART-50) or <s> (BART), if any
+    for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
+        batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
+        output = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            num_beams=beam_size,
+            do_sample=False,
+            early_stopping=True if beam_size > 1 else None,
+            length_penalty=1.0 if beam_size > 1 else None,
+            max_new_tokens=limit,
+            renormalize_logits=True,  # without the padding piece, which no other engine scores
+            forced_bos_token_id=prefix[0] if prefix else None,
+        )
+        for index, ids in zip(group, output.tolist(), strict=True):
+            tokens[index] = _trimmed(ids[1 + len(prefix) :], model.config)
+        if on_progress:
+            on_progress(len(group))
+    texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)] if tokens else []
+    return Translations(tokens, texts)
+
+
+def _source_ids(tokenizer: Any, sources: Sequence[str], longest: int) -> list[list[int]]:
+    if not sources:
+        return []
+    return list(tokenizer(list(sources), truncation=True, max_length=longest, verbose=False)["input_ids"])
+
+
+def _longest(model: Any) -> int:
+    """Tokens a side that every family has positions for."""
+    return int(model.config.max_position_embeddings) - 2
+
+
+def _trimmed(ids: list[int], config: Any) -> list[int]:
+    if config.eos_token_id in ids:
+        return ids[: ids.index(config.eos_token_id) + 1]
+    return [token for token in ids if token != config.pad_token_id]
+
+
+class Metrics(NamedTuple):
+    """BLEU and chrF of a test set and sacreBLEU's signatures of both."""
+
+    score: Score
+    signatures: dict[str, str]
+
+
+def score(translations: Sequence[str], references: Sequence[str], *, intervals: bool = False) -> Metrics:
+    """Corpus BLEU and chrF, 0 to 100; with `intervals` also how sure they are."""
+    found = {metric: Statistics.of(metric, translations, references) for metric in METRICS}
+    return Metrics(
+        Score(
+            bleu=found["bleu"].score(),
+            chrf=found["chrf"].score(),
+            bleu_interval=found["bleu"].interval() if intervals else None,
+            chrf_interval=found["chrf"].interval() if intervals else None,
+        ),
+        {metric: signature(metric, resampled=intervals) for metric in METRICS},
+    )
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    languages: Languages,
+    *,
+    beam_size: int,
+    on_progress: Callable[[int], None] | None = None,
+    intervals: bool = False,
+) -> Metrics:
+    """Translate the pairs' sources and score them: what validation needs."""
+    sources = [pair.source for pair in pairs]
+    texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
+    return score(texts, [pair.target for pair in pairs], intervals=intervals)
+
+
+def evaluate_test(
+    model: Any,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    languages: Languages,
+    *,
+    beam_size: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Metrics:
+    """Translate and score a test set, with intervals and the NLL: what a report needs."""
+    metrics = evaluate(model, tokenizer, pairs, languages, beam_size=beam_size, on_progress=on_progress, intervals=True)
+    found = nll_of(model, tokenizer, pairs, languages)
+    return Metrics(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
+
+
+def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages) -> float | None:
+    """Nats a target token, in the model's own precision; pairs that the model has no positions for are left out."""
+    examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
+    device = Device(model.device, bfloat16=False)
+    pad = tokenizer.pad_token_id
+    return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad) if examples else None
+
+
+def merge(metrics: Mapping[str, Metrics]) -> Scores:
+    """One row of the matrix."""
+    signatures = next(iter(metrics.values())).signatures if metrics else {}
+    return Scores(domains={name: metric.score for name, metric in metrics.items()}, signatures=signatures)

@@ -1,0 +1,152 @@
+"""A new memory store: base, importance, general mask, first scores; or an existing one, checked against the recipe."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmalloc.corpus import Corpus
+from fmalloc.learning.importance import Importance, cell_importance
+from fmalloc.learning.recovery import recover
+from fmalloc.learning.run import Job, Scorer
+from fmalloc.learning.work import claim_work
+from fmalloc.model.architectures import family_of, load_base, quiet
+from fmalloc.model.assembly import slice_masks
+from fmalloc.model.batches import encode
+from fmalloc.model.devices import environment_of
+from fmalloc.recipe import Recipe
+from fmalloc.store.cells import general_mask
+from fmalloc.store.records import ImportanceRecord, LanguagePair, Layer, samples_bytes
+from fmalloc.store.store import Store
+from fmalloc.store.tensors import general_bytes, read_importance
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import sha256_files, write_atomically
+from fmalloc_shared.names import GENERAL
+from fmalloc_shared.ngrams import NgramCounts
+
+_ROUTING_LINES = 12_000
+_MODEL_FILES = {".json", ".safetensors", ".spm", ".model", ".txt"}
+
+
+def open_store(job: Job) -> Store:
+    """Open the existing store, whole and made as the recipe says."""
+    recipe = job.recipe
+    store = Store.open(recipe.store)
+    store.verify()
+    description = store.description
+    recovery = description.recovery
+    files = {f.removeprefix("base/"): d for f, d in description.files.items() if f.startswith("base/")}
+    stored = recovery.base if recovery else files
+    given = {name: digest for name, digest in sha256_files(recipe.base).items() if name in stored}
+    made = {
+        "sparsity": description.sparsity,
+        "languages": tuple(description.languages.model_dump().values()),
+        "recovery": recovery.settings if recovery else None,
+    }
+    wanted = {"sparsity": recipe.sparsity, "languages": tuple(job.languages), "recovery": _recovery_of(recipe)}
+    problems = [f"{key} {made[key]!r}, not {wanted[key]!r}" for key in made if made[key] != wanted[key]]
+    if changed := sorted(name for name in given if given[name] != stored[name]):
+        problems.append(f"another base than {recipe.base} ({', '.join(changed)} differ)")
+    if problems:
+        raise FmallocError(f"{recipe.store}: was made with {'; '.join(problems)}; choose another store")
+    return store
+
+
+def create_store(job: Job) -> Store:
+    """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
+    recipe = job.recipe
+    work = recipe.store / ".work" / "create"
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods", "tensorboard"})
+    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(job)})
+    prepared = work / "prepared"
+    (prepared / "base").mkdir(parents=True, exist_ok=True)
+    _copy_base(recipe.base, prepared / "base")
+    importance = _importance(job, work, prepared / "base")
+    masks = {name: general_mask(values, recipe.sparsity) for name, values in importance.values.items()}
+    write_atomically(prepared / "general.safetensors", general_bytes(importance.values, masks))
+    general = job.corpora[GENERAL]
+    write_atomically(prepared / "routing.safetensors", routing_bytes(general))
+    write_atomically(prepared / "samples.jsonl", samples_bytes(general.dev[: recipe.samples]))
+
+    def load_general(_domain: str) -> tuple[Any, Any]:
+        model, tokenizer = load_base(prepared / "base", job.languages)
+        slice_masks(model, masks)
+        return model, tokenizer
+
+    base_scores = Scorer(job, work, "base").score(lambda _domain: load_base(prepared / "base", job.languages))
+    recovery = recover(job, masks, prepared / "base", work) if _recovery_of(recipe) else None
+    general_scores = Scorer(job, work, GENERAL).score(load_general)
+    store = Store.create(
+        recipe.store,
+        prepared,
+        family=family_of(recipe.base).model_type,
+        languages=LanguagePair(source=job.languages.source, target=job.languages.target),
+        layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
+        sparsity=recipe.sparsity,
+        importance=importance.record,
+        recovery=recovery,
+        environment=environment_of(job.device),
+        base_scores=base_scores,
+        general_scores=general_scores,
+    )
+    shutil.rmtree(work)
+    return store
+
+
+def _recovery_of(recipe: Recipe) -> dict[str, Any] | None:
+    return recipe.recovery.model_dump() if recipe.recovery.updates else None
+
+
+def _digests(job: Job) -> dict[str, Any]:
+    return {name: {p: r.sha256 for p, r in job.data_of(name).items()} for name in job.corpora}
+
+
+def _copy_base(source: Path, destination: Path) -> None:
+    """The model's own files; weights in another format than safetensors are converted."""
+    files = [path for path in sorted(source.iterdir()) if path.suffix in _MODEL_FILES and path.is_file()]
+    for path in files:
+        if not (destination / path.name).is_file() or path.stat().st_size != (destination / path.name).stat().st_size:
+            shutil.copyfile(path, destination / path.name)
+    if not any(path.suffix == ".safetensors" for path in files):
+        from transformers import AutoModelForSeq2SeqLM
+
+        with tempfile.TemporaryDirectory(dir=destination.parents[1]) as converted, quiet():
+            AutoModelForSeq2SeqLM.from_pretrained(source, local_files_only=True).save_pretrained(converted)
+            for weights in Path(converted).glob("*.safetensors*"):
+                weights.replace(destination / weights.name)
+
+
+def _importance(job: Job, work: Path, base: Path) -> Importance:
+    """Measured importance, from the work folder if it was measured there before."""
+    settings, values_path, record_path = (
+        job.recipe.importance,
+        work / "importance.safetensors",
+        work / "importance.json",
+    )
+    if record_path.is_file():
+        record = ImportanceRecord.model_validate_json(record_path.read_bytes())
+        values = read_importance(values_path)
+        return Importance({layer: values[layer] for layer in record.dead_cells}, record)
+    _, tokenizer = load_base(base, job.languages)
+    train = job.corpora[GENERAL].train
+    needed = min(len(train), settings.batches * settings.batch_tokens)
+    chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
+    pairs = [train[i] for i in chosen]
+    encoded = encode(tokenizer, pairs, job.languages, maximum_length=job.recipe.learning.maximum_length)
+    partial = work / "importance-partial.safetensors"
+    importance = cell_importance(
+        base, encoded.examples, job.device, languages=job.languages, partial=partial, **settings.model_dump()
+    )
+    ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
+    write_atomically(values_path, general_bytes(importance.values, ones))
+    write_atomically(record_path, importance.record.model_dump_json().encode())
+    return importance
+
+
+def routing_bytes(corpus: Corpus) -> bytes:
+    """Counts of at most _ROUTING_LINES sources, evenly spaced: a domain with many times more would route worse."""
+    step = max(1, len(corpus.train) / _ROUTING_LINES)
+    chosen = (corpus.train[int(index * step)] for index in range(min(len(corpus.train), _ROUTING_LINES)))
+    return NgramCounts.of(pair.source for pair in chosen).to_bytes()

@@ -1,0 +1,63 @@
+"""A task's text as learning needs it: encoded pairs, seeded batches, and what validation scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fmalloc.corpus import Pair
+from fmalloc.learning.run import Job
+from fmalloc.model.batches import Example, TrainingBatches, encode
+from fmalloc.progress import console
+from fmalloc.recipe import LearningSettings
+from fmalloc.training.validation import Validator, Watched
+from fmalloc_shared.errors import FmallocError
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Encoded training pairs, encoded dev pairs for the NLL, and the dev pairs that are translated."""
+
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    dev_pairs: Sequence[Pair]
+
+    @classmethod
+    def of(cls, job: Job, name: str, tokenizer: Any, settings: LearningSettings) -> "TaskData":
+        """Encode a domain's train and dev pairs.
+
+        Raises:
+            FmallocError: no pair of a part is short enough.
+        """
+        corpus, parts = job.corpora[name], {}
+        for part, pairs in (("train", corpus.train), ("dev", corpus.dev[: settings.validation_pairs])):
+            encoded = encode(tokenizer, pairs, job.languages, maximum_length=settings.maximum_length)
+            console.print(f"{name} {part}: {encoded.described(settings.maximum_length)}")
+            if not encoded.examples:
+                raise FmallocError(f"{name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens")
+            parts[part] = encoded.examples
+        return cls(parts["train"], parts["dev"], corpus.dev)
+
+    def batches(self, tokenizer: Any, settings: LearningSettings) -> TrainingBatches:
+        """The seeded sequence of training batches."""
+        return TrainingBatches(self.train, settings.batch_tokens, tokenizer.pad_token_id, settings.seed)
+
+    def validator(
+        self, job: Job, tokenizer: Any, settings: LearningSettings, watch: Callable[[Any], Mapping[str, float]]
+    ) -> Validator:
+        """What scores dev during learning."""
+        pairs = self.dev_pairs[: settings.validation_sentences]
+        return Validator(tokenizer, job.languages, self.dev, pairs, job.device, settings.batch_tokens, watch)
+
+
+def watched(job: Job, tokenizer: Any, domains: Sequence[str], settings: LearningSettings) -> Watched:
+    """Dev pairs of the domains learned before, as many as the recipe's evaluation.continual asks for."""
+    count = job.recipe.evaluation.continual
+    dev = {name: job.corpora[name].dev[:count] for name in domains if count and name in job.corpora}
+    return Watched.of(
+        tokenizer,
+        dev,
+        job.languages,
+        job.device,
+        batch_tokens=settings.batch_tokens,
+        maximum_length=settings.maximum_length,
+    )

@@ -1,0 +1,93 @@
+"""A recipe with its inputs read, and one row of the matrix."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmalloc.corpus import Corpus, Languages, digest, read_corpus
+from fmalloc.corpus.overlap import between
+from fmalloc.evaluation.evaluate import Metrics, evaluate_test, merge
+from fmalloc.model.architectures import family_of, languages_of
+from fmalloc.model.devices import Device, select
+from fmalloc.progress import bar, console
+from fmalloc.recipe import Recipe, TaskSettings
+from fmalloc.store.records import DataRecord, Score, Scores
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with its corpora read: nothing long starts before every input was seen to be good.
+
+    scored: the domains whose test sets are scored; None for all.
+    """
+
+    recipe: Recipe
+    languages: Languages
+    corpora: Mapping[str, Corpus]
+    device: Device
+    scored: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Job":
+        """Read and check all inputs."""
+        family_of(recipe.base)
+        named = recipe.languages
+        languages = Languages(named.source, named.target) if named else languages_of(recipe.base)
+        if languages is None:
+            raise FmallocError(f"{recipe.base}: its tokenizer names no language pair; set languages: source and target")
+        sources = {GENERAL: recipe.general} | {task.name: task.data for task in recipe.tasks}
+        corpora = {}
+        for name, path in sources.items():
+            corpora[name] = read_corpus(path, languages, recipe.corpus)
+            corpora[name].report.show(name)
+        for message in between(corpora):
+            console.print(message, markup=False)
+        return cls(recipe, languages, corpora, select(recipe.device, recipe.precision))
+
+    def settings_of(self, task: TaskSettings) -> dict[str, Any]:
+        """All that decides how a task is learned, JSON-able."""
+        settings = self.recipe.learning_of(task).model_dump()
+        evaluation = self.recipe.evaluation.model_dump(exclude={"continual"})
+        return settings | {"evaluation": evaluation, "samples": self.recipe.samples}
+
+    def tests(self) -> dict[str, Corpus]:
+        """The corpora whose test sets are scored."""
+        return {name: corpus for name, corpus in self.corpora.items() if self.scored is None or name in self.scored}
+
+    def data_of(self, name: str) -> dict[str, DataRecord]:
+        """Size and digest of each part of a corpus."""
+        corpus = self.corpora[name]
+        parts = {"train": corpus.train, "dev": corpus.dev, "test": corpus.test}
+        return {part: DataRecord(pairs=len(pairs), sha256=digest(pairs)) for part, pairs in parts.items()}
+
+
+class Scorer:
+    """One row of the matrix, scored domain by domain; what was scored before a kill is kept."""
+
+    def __init__(self, job: Job, work: Path, row: str) -> None:
+        self.job, self.path, self.row = job, work / f"scores-{row}.json", row
+
+    def score(self, load: Callable[[str], tuple[Any, Any]]) -> Scores:
+        """Evaluate the model that `load` gives for each domain on that domain's test set."""
+        done: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+        limit, beam = self.job.recipe.evaluation.sentences, self.job.recipe.evaluation.beam_size
+        for domain, corpus in self.job.tests().items():
+            if domain in done:
+                continue
+            model, tokenizer = load(domain)
+            model.to(self.job.device.torch)
+            pairs = corpus.test[:limit]
+            with bar(f"scoring {self.row} on {domain}", len(pairs)) as advance:
+                metrics = evaluate_test(
+                    model, tokenizer, pairs, self.job.languages, beam_size=beam, on_progress=advance
+                )
+            done[domain] = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
+            write_atomically(self.path, json.dumps(done).encode())
+        return merge(
+            {name: Metrics(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.job.tests()}
+        )

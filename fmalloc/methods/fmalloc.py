@@ -1,0 +1,136 @@
+"""F-MALLOC and its variants as methods: their state is a memory store."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from fmalloc.evaluation.evaluate import Metrics
+from fmalloc.evaluation.matrix import Capacity
+from fmalloc.learning.create import create_store, open_store
+from fmalloc.learning.run import Job
+from fmalloc.learning.task import learn_task
+from fmalloc.methods.comparison import Learned
+from fmalloc.methods.method import BASE, Method, MethodSettings
+from fmalloc.model.assembly import load_sliced
+from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
+from fmalloc.store.store import Store, writing
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+
+# What finds the domain of a text, whatever the method: no part of what serves a domain.
+_ROUTING = "routing.safetensors"
+
+
+class FmallocSettings(MethodSettings):
+    """What the store's tasks are learned with, otherwise than the recipe's learning settings say."""
+
+    learning: Annotated[dict[str, Any], Field(default_factory=dict, description="keys of the learning section")]
+
+    @field_validator("learning")
+    @classmethod
+    def _known(cls, learning: dict[str, Any]) -> dict[str, Any]:
+        LearningSettings.model_validate(LearningSettings().model_dump() | learning)
+        return learning
+
+
+class Fmalloc(Method):
+    """F-MALLOC as the recipe says; `changes` are what a variant sets otherwise."""
+
+    name = "fmalloc"
+    prunes = True
+    settings_type = FmallocSettings
+    changes: ClassVar[dict[str, Any]] = {}
+
+    def learn(self, task: TaskSettings, _earlier: Sequence[str]) -> Learned:
+        """Claim cells of the store below `folder`, which is made from the base where there is none."""
+        path = self.folder / "store"
+        own = self._job(task)
+        with writing(path):
+            store = self._created(own)
+            begun, resumed = time.perf_counter(), (path / ".work" / task.name).exists()
+            record = learn_task(own, store, task)
+            seconds = None if resumed else time.perf_counter() - begun
+        memory = store.memory(task.name)
+        sizes = [m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values()]
+        sizes += [tensor.size for tensor in store.private(task.name).values()]
+        files = (path / "tasks" / task.name).glob("*.safetensors")
+        size = sum(file.stat().st_size for file in files if file.name != _ROUTING)
+        return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
+
+    def _job(self, task: TaskSettings) -> Job:
+        """The job with this method's settings; learning scores the general and the task's own domain alone."""
+        recipe = self.variant(self.job.recipe, self.settings).model_copy(update={"store": self.folder / "store"})
+        return replace(self.job, recipe=recipe, scored=frozenset({GENERAL, task.name}))
+
+    @classmethod
+    def variant(cls, recipe: Recipe, settings: MethodSettings) -> Recipe:
+        """The recipe with what this variant, and its settings, set otherwise."""
+        assert isinstance(settings, FmallocSettings)
+        rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+        changed = recipe.learning.model_dump() | cls.changes | rate | settings.learning
+        return recipe.model_copy(update={"learning": LearningSettings.model_validate(changed)})
+
+    def _created(self, job: Job) -> Store:
+        """The store; stores of all variants begin as copies of one, which is made once."""
+        path, template = job.recipe.store, self.folder.parent / ".created"
+        if Store.exists(path):
+            return open_store(job)
+        template_job = replace(job, recipe=job.recipe.model_copy(update={"store": template}))
+        if not Store.exists(template):
+            with writing(template):
+                create_store(template_job)
+        open_store(template_job)
+        description = template / "store.json"
+        for entry in sorted(template.iterdir()):
+            if entry.name.startswith(".") or entry == description:
+                continue
+            target = path / entry.name
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(entry, target) if entry.is_dir() else shutil.copyfile(entry, target)
+        write_atomically(path / description.name, description.read_bytes())
+        return open_store(job)
+
+    def state_of(self, domain: str, learned: Sequence[str]) -> str:
+        """The domain's own memories, or the pruned general model."""
+        return domain if domain in learned else GENERAL
+
+    def load(self, state: str) -> tuple[Any, Any]:
+        """The sliced model."""
+        return load_sliced(Store.open(self.folder / "store"), GENERAL if state == BASE else state)
+
+    def scores_of(self, state: str, domain: str) -> Metrics | None:
+        """What the store's record of a task says of its own domain."""
+        record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
+        return Metrics(record.scores.domains[domain], record.scores.signatures) if record else None
+
+    def capacity_used(self) -> float | None:
+        """Claimed share of the freed cells, over all layers."""
+        return Capacity.of(Store.open(self.folder / "store").cells()).used
+
+
+class FmallocExclusive(Fmalloc):
+    """Tasks read general cells and their own alone: independent of each other."""
+
+    name = "fmalloc-exclusive"
+    changes: ClassVar[dict[str, Any]] = {"reads": "general"}
+
+
+class FmallocTfidf(Fmalloc):
+    """TF-IDF chooses which free cells a task is offered, with their pretrained weights; the gates decide among them."""
+
+    name = "fmalloc-tfidf"
+    changes: ClassVar[dict[str, Any]] = {"allocator": "tfidf", "fresh_cells": False, "share": 0.5}
+
+
+class FmallocPrivate(Fmalloc):
+    """Tasks keep every kind of private parameters beside their cells."""
+
+    name = "fmalloc-private"
+    changes: ClassVar[dict[str, Any]] = {
+        "private": ["norms", "biases", "attention", "embeddings", "output"],
+        "private_learning_rate": 5e-3,
+    }

@@ -1,0 +1,181 @@
+"""What training minimises and watches: label-smoothed cross-entropy, and NLL with true and with shuffled sources."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fmalloc.model.batches import IGNORED, Batch, Example, ordered_batches
+from fmalloc.model.devices import Device
+
+# Logits held at a time: a few megabytes stay in a processor's cache.
+_BLOCK = {"cpu": 2**20}
+_BLOCK_ELSEWHERE = 2**26
+
+
+class Projection(NamedTuple):
+    """weight (vocabulary, d_model) and bias (vocabulary,), or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, model: Any) -> "Projection | None":
+        """The model's projection if it is frozen and stands right behind `model.model`.
+
+        FSMT's is a part of its decoder, and what wraps a model (peft) has no body of its own.
+        """
+        if not hasattr(model, "lm_head") or not hasattr(model.model, "decoder") or model.lm_head.weight.requires_grad:
+            return None
+        bias = getattr(model, "final_logits_bias", model.lm_head.bias)
+        if bias is not None and bias.requires_grad:
+            return None
+        return cls(model.lm_head.weight, None if bias is None else bias.flatten())
+
+
+class _SmoothedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, smoothing: float
+    ) -> Tensor:
+        mean_row, mean_bias = weight.mean(0), bias.mean() if bias is not None else 0.0
+        log_sum, expected = _softmax(hidden, weight, bias, expects=context.needs_input_grad[0])
+        wanted = weight[target]
+        chosen = (hidden.float() * wanted.float()).sum(1) + (bias[target] if bias is not None else 0.0)
+        smooth = (hidden @ mean_row).float() + mean_bias
+        if expected is not None:
+            context.save_for_backward((expected - (1 - smoothing) * wanted - smoothing * mean_row).to(hidden.dtype))
+        return (log_sum - (1 - smoothing) * chosen - smoothing * smooth).sum()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = context.saved_tensors
+        return gradient * gradients[0].to(gradient.dtype), None, None, None, None
+
+
+def _softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, *, expects: bool) -> tuple[Tensor, Tensor | None]:
+    """Log of each row's sum of exponentials, and the row of weights expected under its softmax, in float32.
+
+    Columns pass in blocks; sums relate to the largest logit so far (Milakov & Gimelshein 2018, online softmax).
+    """
+    rows, width = hidden.shape
+    largest = torch.full((rows,), torch.finfo(torch.float32).min, device=hidden.device)
+    total = torch.zeros_like(largest)
+    expected = torch.zeros(rows, width, device=hidden.device) if expects else None
+    step = max(1, _BLOCK.get(hidden.device.type, _BLOCK_ELSEWHERE) // max(1, rows))
+    for start in range(0, len(weight), step):
+        block = weight[start : start + step]
+        logits = F.linear(hidden, block, None if bias is None else bias[start : start + step]).float()
+        before, largest = largest, torch.maximum(largest, logits.amax(1))
+        shrunk, powers = torch.exp(before - largest), logits.sub_(largest[:, None]).exp_()
+        total = total * shrunk + powers.sum(1)
+        if expected is not None:
+            expected.mul_(shrunk[:, None]).add_(powers.to(block.dtype) @ block)
+    return largest + total.log(), None if expected is None else expected.div_(total[:, None])
+
+
+def smoothed_sum(hidden: Tensor, projection: Projection, target: Tensor, label_smoothing: float) -> Tensor:
+    """Label-smoothed cross-entropy, summed, in nats; hidden: (positions, d_model), target: (positions,)."""
+    weight, bias = projection
+    if torch.is_autocast_enabled(hidden.device.type):
+        kind = torch.get_autocast_dtype(hidden.device.type)
+        hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+    loss: Tensor = _SmoothedLoss.apply(hidden, weight, bias, target, label_smoothing)  # type: ignore[no-untyped-call]
+    return loss
+
+
+SOURCE_GAP = 0.05
+
+
+def logits(model: Any, batch: Batch) -> Tensor:
+    """Next-token logits under teacher forcing, float32, shape (batch, target length, vocabulary)."""
+    return _run(model, model.config, batch).logits.float()  # type: ignore[no-any-return]
+
+
+def _run(model: Any, config: Any, batch: Batch) -> Any:
+    return model(
+        input_ids=batch.source,
+        attention_mask=batch.source_mask,
+        decoder_input_ids=shifted_right(batch.target, config),
+        use_cache=False,
+    )
+
+
+def shifted_right(target: Tensor, config: Any) -> Tensor:
+    """Decoder input: the start token, then the target without its last token; padding stays padding."""
+    shifted = target.roll(1, dims=1)
+    shifted[:, 0] = config.decoder_start_token_id
+    return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
+
+
+def smoothed_loss(model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+    """Mean label-smoothed cross-entropy over the batch's target tokens, in nats."""
+    projection = Projection.of(model)
+    if projection is None:
+        return smoothed_cross_entropy(logits(model, batch), batch, label_smoothing)
+    hidden, kept = _run(model.model, model.config, batch).last_hidden_state, batch.target != IGNORED
+    return smoothed_sum(hidden[kept], projection, batch.target[kept], label_smoothing) / kept.sum()
+
+
+def smoothed_cross_entropy(scores: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    """The same of logits of shape (batch, target length, vocabulary)."""
+    return F.cross_entropy(
+        scores.flatten(0, 1), batch.target.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
+
+
+def chance(model: Any) -> float:
+    """The loss, in nats a token, of a model that knows nothing: ln of the size of its target vocabulary."""
+    return math.log(len(model.get_output_embeddings().weight))
+
+
+class Nll(NamedTuple):
+    """Nats a target token; `shuffled` with each sentence's source exchanged for another's of the batch."""
+
+    true: float
+    shuffled: float
+
+    @property
+    def uses_source(self) -> bool:
+        """False for a model that translates nothing: sources make no difference to it."""
+        return self.shuffled - self.true > SOURCE_GAP
+
+    def __str__(self) -> str:
+        return f"NLL {self.true:.3f} (sources shuffled {self.shuffled:.3f})"
+
+
+def nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> float:
+    """Negative log-likelihood without dropout, in nats a target token; the model's mode is restored."""
+    return _mean(model, ordered_batches(examples, batch_tokens, pad), device)
+
+
+def contrasted_nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> Nll:
+    """The same with true and with shuffled sources."""
+    batches = list(ordered_batches(examples, batch_tokens, pad))
+    shuffled = (Batch(batch.source.roll(1, 0), batch.source_mask.roll(1, 0), batch.target) for batch in batches)
+    return Nll(_mean(model, batches, device), _mean(model, shuffled, device))
+
+
+@torch.no_grad()
+def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
+    was_training = model.training
+    model.eval()
+    total, tokens = 0.0, 0
+    for batch in batches:
+        moved = batch.to(device.torch)
+        with device.autocast():
+            scores = logits(model, moved)
+        loss = F.cross_entropy(scores.flatten(0, 1), moved.target.flatten(), ignore_index=IGNORED, reduction="sum")
+        total += float(loss)
+        tokens += batch.target_tokens
+    model.train(was_training)
+    return total / max(1, tokens)
+
+
+def inverse_square_root(update: int, warmup: int) -> float:
+    """Factor on the learning rate at an update counted from 0: linear warm-up, then proportional to update^-0.5."""
+    step = update + 1
+    return min(step / warmup, math.sqrt(warmup / step))

@@ -1,0 +1,138 @@
+"""Private parameters of a task: small changes beside its cells that fold into the weights, so that they cost no time.
+
+    norms       gains and biases of the layer norms
+    biases      biases of fc2 and of the attention projections (Ben Zaken et al. 2022, BitFit)
+    attention   a low-rank addition up @ down to the attention projections' weights (Hu et al. 2022, LoRA)
+    embeddings  the same for the tables of tokens, of both sides and of the output
+    output      the bias of the output logits: how frequent each token is in the domain
+
+Each task starts from the base's values and keeps its own; no other task ever reads them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
+
+from fmalloc.model.architectures import feed_forward_layers
+from fmalloc.recipe import LearningSettings
+from fmalloc_shared.errors import FmallocError
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+_DOWN, _UP = ".down", ".up"
+_OUTPUT = "output_bias"
+
+
+class LowRank(nn.Module):
+    """A learned product of rank r that is added to a frozen weight (out, in) wherever it is used; it begins as 0.
+
+    down: (r, in), up: (out, r). `fixed`: a row of the weight that does not move.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator, fixed: int | None = None) -> None:
+        super().__init__()
+        rows, columns = weight.shape
+        down = torch.randn(rank, columns, generator=generator) / columns**0.5
+        self.down = nn.Parameter(down.to(weight))
+        self.up = nn.Parameter(weight.new_zeros(rows, rank))
+        if fixed is not None:
+            row = torch.tensor([fixed], device=weight.device)
+            self.up.register_hook(lambda gradient: gradient.index_fill(0, row, 0))  # type: ignore[no-untyped-call]
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """weight: (out, in) -> (out, in)."""
+        return weight + self.up @ self.down
+
+
+def install(model: Any, settings: LearningSettings) -> dict[str, nn.Parameter]:
+    """Make the private parameters that a task's settings ask for trainable in an untouched model; by stored name."""
+    found: dict[str, nn.Parameter] = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def add_product(modules: Sequence[Any], fixed: int | None = None) -> None:
+        weight = modules[0].weight
+        product = LowRank(weight, settings.private_rank, generator, fixed)
+        for module in modules:
+            register_parametrization(module, "weight", product)
+        name = names[id(weight)]
+        found.update({f"{name}{_DOWN}": product.down, f"{name}{_UP}": product.up})
+
+    projections = [m for name, m in model.named_modules() if name.rpartition(".")[2] in _PROJECTIONS]
+    if "norms" in settings.private:
+        norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+        found |= {names[id(parameter)]: parameter for norm in norms for parameter in norm.parameters()}
+    if "biases" in settings.private:
+        linear = [*(layer.module.fc2 for layer in feed_forward_layers(model)), *projections]
+        found |= {names[id(module.bias)]: module.bias for module in linear if module.bias is not None}
+    if "attention" in settings.private:
+        for projection in projections:
+            add_product([projection])
+    if "embeddings" in settings.private:
+        for tables in _embeddings(model):
+            add_product(tables, model.config.pad_token_id)
+    if "output" in settings.private:
+        bias = _output_bias(model)
+        if not isinstance(bias, nn.Parameter):
+            del model.final_logits_bias
+            bias = model.final_logits_bias = nn.Parameter(bias)
+        found[_OUTPUT] = bias
+    for parameter in found.values():
+        parameter.requires_grad_(True)
+    return found
+
+
+def _embeddings(model: Any) -> list[list[Any]]:
+    """The modules that hold a table of tokens, those of one table together."""
+    stacks = (model.model.encoder, model.model.decoder)
+    modules = [*(stack.embed_tokens for stack in stacks), _projection(model)]
+    if hasattr(model.model, "shared"):
+        modules.append(model.model.shared)
+    tables: dict[int, dict[int, Any]] = {}
+    for module in modules:
+        tables.setdefault(id(module.weight), {})[id(module)] = module
+    return [list(holders.values()) for holders in tables.values()]
+
+
+def _projection(model: Any) -> Any:
+    return model.lm_head if hasattr(model, "lm_head") else model.model.decoder.output_projection
+
+
+def _output_bias(model: Any) -> Tensor:
+    """The bias of the output logits, made of zeros where the base has none; most families have it as a buffer."""
+    if hasattr(model, "final_logits_bias"):
+        return model.final_logits_bias  # type: ignore[no-any-return]
+    projection = _projection(model)
+    if projection.bias is None:
+        projection.bias = nn.Parameter(projection.weight.new_zeros(projection.out_features), requires_grad=False)
+    return projection.bias  # type: ignore[no-any-return]
+
+
+def fold(model: Any, tensors: Tensors) -> None:
+    """Write a task's private parameters into an untouched base model: gains and biases replaced, products added.
+
+    Raises:
+        FmallocError: a tensor that has no place in the model, or another shape.
+    """
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    if _OUTPUT in tensors:
+        parameters[_OUTPUT] = _output_bias(model)
+    with torch.no_grad():
+        for name, values in tensors.items():
+            target = name.removesuffix(_DOWN).removesuffix(_UP)
+            try:
+                parameter = parameters[target]
+                if name == target:
+                    parameter.copy_(torch.from_numpy(values).reshape(parameter.shape))
+                elif name.endswith(_UP):
+                    parameter += torch.from_numpy(values @ tensors[f"{target}{_DOWN}"]).reshape(parameter.shape)
+                elif f"{target}{_UP}" not in tensors:
+                    raise KeyError(name)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise FmallocError(f"private parameter {name!r} {list(values.shape)} does not fit the base") from error

@@ -1,0 +1,1 @@
+"""The memory store on disk: records, cells and tensors, read strictly. Free of torch."""

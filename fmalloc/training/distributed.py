@@ -1,0 +1,165 @@
+"""Several processes on one task: each computes some rows of every batch, and all take the same step.
+
+`torchrun --nproc-per-node 2 -m fmalloc.train recipe.yaml` runs the same program in every process. The first one (rank
+0) alone writes, validates and shows progress; the others follow. All of them need to see the same files.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fmalloc.model.batches import Batch
+from fmalloc.progress import console
+from fmalloc.training.interrupts import exit_code
+from fmalloc_shared.errors import FmallocError
+
+# The others wait as long as the first one validates, scores or measures importance. Who dies is noticed at once all the
+# same: its connections close, and torchrun ends the rest.
+_PATIENCE = timedelta(days=30)
+
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together, and which of them this one is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> "Group":
+        """The group that `processes` has joined; this process alone otherwise."""
+        joined = dist.is_available() and dist.is_initialized()
+        return cls(dist.get_rank(), dist.get_world_size()) if joined else cls()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def rows(self, batch: Batch) -> Batch:
+        """This process's rows of a batch, possibly none."""
+        if self.size == 1:
+            return batch
+        mine = slice(self.rank, None, self.size)
+        return Batch(batch.source[mine], batch.source_mask[mine], batch.target[mine])
+
+    def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sum over all processes of each tensor."""
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        _together(lambda: dist.all_reduce(flat))
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def equalise(self, tensors: Sequence[Tensor]) -> None:
+        """Give every process the first one's values, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                _together(lambda tensor=tensor: dist.broadcast(tensor.data, 0))  # type: ignore[misc]
+
+    def largest(self, value: int) -> int:
+        """The largest value of all processes."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value)
+        _together(lambda: dist.all_reduce(tensor, dist.ReduceOp.MAX))
+        return int(tensor)
+
+    def fail(self, message: str) -> NoReturn:
+        """End all processes over what all of them see; only the first one says it."""
+        if self.first:
+            raise FmallocError(message)
+        raise SystemExit(2)
+
+    def alike(self, work: Callable[[], _Value]) -> _Value:
+        """What `work` returns, which every process does for itself.
+
+        Raises:
+            FmallocError: it did on this process. What it raises on the first one only that one says.
+        """
+        try:
+            value = work()
+        except FmallocError:
+            said = self.on_first(lambda: True)
+            self.largest(1)
+            if said and not self.first:
+                raise SystemExit(2) from None
+            raise
+        self.on_first(lambda: False)
+        if self.largest(0):
+            raise SystemExit(2)  # another one says why
+        return value
+
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """What `work` returns (JSON-able) on the first process, for all of them; the others wait.
+
+        Raises:
+            whatever `work` raises. The others then end without a word of their own.
+        """
+        if self.size == 1:
+            return work()
+        if not self.first:
+            answer = _receive()
+            if "ended" in answer:
+                raise SystemExit(answer["ended"])
+            return answer["value"]
+        try:
+            value = work()
+        except BaseException as error:
+            with suppress(FmallocError):
+                _send({"ended": exit_code(error)})
+            raise
+        _send({"value": value})
+        return value
+
+
+@contextmanager
+def processes() -> Iterator[Group]:
+    """Join the processes that torchrun started with this one, if any; only the first one speaks."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield Group.current()
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    group = Group.current()
+    try:
+        console.quiet = not group.first
+        yield group
+    except KeyboardInterrupt:
+        if not group.first:
+            raise SystemExit(exit_code(KeyboardInterrupt())) from None
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _send(answer: dict[str, Any]) -> None:
+    data = json.dumps(answer).encode()
+    _together(lambda: dist.broadcast(torch.tensor(len(data)), 0))
+    _together(lambda: dist.broadcast(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0))
+
+
+def _receive() -> dict[str, Any]:
+    length = torch.tensor(0)
+    _together(lambda: dist.broadcast(length, 0))
+    data = torch.empty(int(length), dtype=torch.uint8)
+    _together(lambda: dist.broadcast(data, 0))
+    answer: dict[str, Any] = json.loads(data.numpy().tobytes())
+    return answer
+
+
+def _together(exchange: Callable[[], Any]) -> None:
+    try:
+        exchange()
+    except RuntimeError as error:
+        raise FmallocError("another process of this run has ended; its own message says why") from error

@@ -1,0 +1,288 @@
+"""The one training loop: seeded batches, schedule, checkpoints, validation, patience and the best state."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fmalloc.model.batches import Batch, TrainingBatches
+from fmalloc.model.devices import Device
+from fmalloc.model.objective import SOURCE_GAP, chance, inverse_square_root
+from fmalloc.progress import bar, console
+from fmalloc.store.records import CurvePoint
+from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
+from fmalloc.training.distributed import Group
+from fmalloc.training.divergence import Trend, problem_of
+from fmalloc.training.interrupts import Interrupts, stop
+from fmalloc.training.schedule import Schedule
+from fmalloc.training.tensorboard import TensorBoardLog
+from fmalloc_shared.errors import FmallocError
+
+# Reading a loss waits for the device; on the CPU there is nothing to wait for.
+_READ_EVERY = {"cpu": 1}
+_READ_EVERY_ELSEWHERE = 16
+
+
+class Trainable(ABC):
+    """What a run trains; the hooks run in the order in which they stand here.
+
+    model: what computes, a model of transformers; pretrained: whether it should translate from the start.
+    """
+
+    model: Any
+    pretrained = True
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: what checkpoints and the best state hold."""
+
+    @abstractmethod
+    def optimizer(self) -> torch.optim.Optimizer:
+        """An optimizer whose groups hold the peak learning rates; the schedule scales them."""
+
+    def before_update(self, update: int) -> None:  # noqa: B027
+        """Prepare the forward pass of an update, counted from 0."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """What is minimised: a mean over the batch's target tokens, in nats."""
+
+    def after_backward(self) -> None:  # noqa: B027
+        """Change gradients before the optimizer sees them."""
+
+    def after_update(self) -> None:  # noqa: B027
+        """Bring parameters back to where they are allowed."""
+
+    @abstractmethod
+    def validate(self, update: int) -> CurvePoint:
+        """Score the state as it would be used."""
+
+
+class Training:
+    """Trains until the updates or the patience end; resumable from the checkpoint at `path`, to the same bytes.
+
+    Under `distributed.processes` the rows of each batch are shared out, and the steps are those of one process up to
+    the order in which gradients are added. `advice` is what else a user can do when training goes wrong; `events` a
+    folder for TensorBoard.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        batches: TrainingBatches,
+        schedule: Schedule,
+        device: Device,
+        path: Path,
+        name: str,
+        *,
+        advice: str = "",
+        events: Path | None = None,
+    ) -> None:
+        self.trainable, self.batches, self.schedule = trainable, batches, schedule
+        self.device, self.path, self.name, self.advice = device, path, name, advice
+        self.optimizer = trainable.optimizer()
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.progress = Progress()
+        self.best = self._snapshot()
+        self.group = Group.current()
+        self._chance = chance(trainable.model)
+        self._unread: list[tuple[Tensor, Tensor]] = []
+        self._events = events
+        self._log: TensorBoardLog | None = None
+
+    def run(self) -> None:
+        """Train; the best state is loaded when it ends.
+
+        Raises:
+            FmallocError: the loss or a gradient is no number any more, or the loss only grows; the checkpoint is as it
+                was before.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; the present state is saved.
+        """
+        self.resume()
+        self.group.equalise(list(self.trainable.tensors().values()))
+        state, schedule, interval = self.progress, self.schedule, Interval()
+        with (
+            self._logged(),
+            bar(self.name, schedule.updates, state.update) as advance,
+            Interrupts(held=True) as interrupts,
+        ):
+            while not state.done:
+                if validates := self._is_due():
+                    self._validate(interrupts)
+                else:
+                    self.take_step()
+                    advance(note=f"loss {state.trend.recent:.3f}" if state.trend else "")
+                if self._unread:
+                    continue  # nothing is decided before the losses are known
+                if signal := self.group.largest(interrupts.pending or 0):
+                    self.save()
+                    stop(signal)
+                if interval.passed() or (validates and state.update):
+                    self.save()
+        self._load(self.best)
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        if self._events is None or not self.group.first:
+            yield
+            return
+        log = self._log = TensorBoardLog(self._events, self.progress.update if self.progress.curve else None)
+        try:
+            yield
+        finally:
+            log.close()
+
+    def finish(self) -> None:
+        """End the interrupted training at its best state so far, which is loaded.
+
+        Raises:
+            FmallocError: there is no checkpoint.
+        """
+        if not self.path.is_file():
+            raise FmallocError(f"{self.name}: nothing was begun that could be finished; run without --finish")
+        self.resume()
+        self._load(self.best)
+
+    def _is_due(self) -> bool:
+        """Whether to validate: at the start, at every multiple of `validate_every`, and at the end."""
+        update, curve = self.progress.update, self.progress.curve
+        if not curve:
+            return True
+        at_end = update >= self.schedule.updates
+        return (at_end or update % self.schedule.validate_every == 0) and curve[-1].update != update
+
+    def take_step(self) -> None:
+        """One update."""
+        state, schedule, group = self.progress, self.schedule, self.group
+        torch.manual_seed((schedule.seed * 1_000_003 + state.update) * group.size + group.rank)
+        factor = inverse_square_root(state.update, schedule.warmup_updates)
+        for parameters, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            parameters["lr"] = rate * factor
+        self.trainable.before_update(state.update)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(self.batches.batch(state.update))
+        self.trainable.after_backward()
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if schedule.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, schedule.clip_norm, norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.trainable.after_update()
+        state.update += 1
+        self._unread.append((loss, norm))
+        if self._is_due() or state.update % _READ_EVERY.get(self.device.torch.type, _READ_EVERY_ELSEWHERE) == 0:
+            self._read()
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Leave the gradients of the batch's mean loss, and return it. Every process adds its rows' share of it."""
+        part = self.group.rows(batch)
+        loss = torch.zeros((), device=self.device.torch)
+        if len(part.target):
+            with self.device.autocast():
+                share = part.target_tokens / max(1, batch.target_tokens) if self.group.size > 1 else 1.0
+                loss = self.trainable.loss(part.to(self.device.torch)) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        if self.group.size > 1:
+            trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+            *gradients, loss = self.group.add_up([*gradients, loss.float()])
+            for parameter, gradient in zip(trained, gradients, strict=True):
+                parameter.grad = gradient
+        return loss
+
+    def _read(self) -> None:
+        """Read the losses that are still on the device; raise FmallocError if training has gone wrong."""
+        state = self.progress
+        if not self._unread:
+            return
+        rows = torch.stack([torch.stack([loss.float(), norm.float()]) for loss, norm in self._unread]).tolist()
+        first = state.update - len(rows)
+        self._unread.clear()
+        for index, (loss, norm) in enumerate(rows):
+            state.trend = Trend.after(state.trend, loss)
+            if problem := problem_of(loss, norm, state.trend, self._chance):
+                self.group.fail(
+                    f"{self.name}: {problem} at update {first + index}; lower learning_rate, raise warmup_updates or "
+                    f"set clip_norm, and run again. The last checkpoint is kept as it was before{self.advice}"
+                )
+            state.losses.append(loss)
+            if self._log:
+                factor = inverse_square_root(first + index, self.schedule.warmup_updates)
+                self._log.step(first + index + 1, loss, self.rates[0] * factor)
+
+    def _validate(self, interrupts: Interrupts) -> None:
+        """Score, remember the best state, and decide whether to stop. A stop during it leaves the state before it."""
+        state, schedule = self.progress, self.schedule
+
+        def score() -> dict[str, Any]:
+            try:
+                with interrupts.released():
+                    return self.trainable.validate(state.update).model_dump()
+            except (KeyboardInterrupt, SystemExit):
+                self.save()
+                raise
+
+        point = CurvePoint.model_validate(self.group.on_first(score))
+        loss = sum(state.losses) / len(state.losses) if state.losses else None
+        state.losses.clear()
+        point = point.model_copy(update={"loss": loss})
+        state.curve.append(point)
+        console.print(_line(point))
+        if self._log:
+            self._log.point(point)
+        if self._rank(point) >= max(self._rank(earlier) for earlier in state.curve):
+            state.best = len(state.curve) - 1
+            self.best = self._snapshot()
+        waited = len(state.curve) - 1 - state.best
+        patient = schedule.patience is None or waited < schedule.patience
+        state.done = state.update >= schedule.updates or not patient
+        if (self.trainable.pretrained or state.done) and not point.nll_shuffled - point.nll > SOURCE_GAP:
+            console.print("[bold red]Sources make no difference to this model: it does not translate.[/]")
+
+    def _rank(self, point: CurvePoint) -> tuple[float, float]:
+        return (round(point.bleu, 2) if self.schedule.select_by == "bleu" else 0.0), -point.nll
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.trainable.tensors().items()}
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.trainable.tensors().items():
+                tensor.copy_(tensors[name])
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        if checkpoint := Checkpoint.read(self.path):
+            parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}}
+            for name, tensor in checkpoint.tensors.items():
+                part, _, rest = name.partition(".")
+                parts[part][name if part == "optimizer" else rest] = tensor
+            self._load(parts["now"])
+            self.best = {name: tensor.to(self.device.torch) for name, tensor in parts["best"].items()}
+            restore_optimizer(self.optimizer, parts["optimizer"])
+            self.progress = Progress.of(checkpoint.state)
+            console.print(f"{self.name}: resuming at update {self.progress.update}")
+
+    def save(self) -> None:
+        """Replace the checkpoint, on the first process."""
+        self._read()
+        if self.group.first:
+            tensors = {f"now.{name}": tensor for name, tensor in self._snapshot().items()}
+            tensors |= {f"best.{name}": tensor.clone() for name, tensor in self.best.items()}
+            Checkpoint(tensors | optimizer_tensors(self.optimizer), self.progress.state()).write(self.path)
+
+
+def _line(point: CurvePoint) -> str:
+    translated = f"BLEU {point.bleu:.2f}, chrF {point.chrf:.2f}, " if point.bleu or point.chrf else ""
+    claimed = f", {point.claimed} claimed" if point.claimed else ""
+    return (
+        f"update {point.update}: dev {translated}NLL {point.nll:.3f} "
+        f"(sources shuffled {point.nll_shuffled:.3f}){claimed}"
+    )

@@ -1,0 +1,285 @@
+"""DeepL's protocol, version 2, as CAT tools and Weblate speak it: translate, languages, usage; with `domain` added."""
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, WithJsonSchema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fmalloc_runtime.api.answers import Dialect, MessageAnswer, RouteAnswer, answer
+from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.fields import SERVED, Fields, Flag, String, Tags, Texts, texts_of, texts_schema
+from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_language, language_name
+from fmalloc_runtime.api.operation import Operation
+from fmalloc_runtime.batching.service import Answer, Job
+from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.errors import BadRequestError
+from fmalloc_runtime.routing.router import AUTO
+from fmalloc_runtime.text.job import Splitting, TextOptions
+
+DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529)
+TEXTS_LIMIT = 50
+# They change the translation in ways that no model here can: silence would be wrong.
+_REFUSED = ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions")
+_SPLITTING: dict[str, Splitting] = {"0": "none", "1": "sentences", "nonewlines": "sentences"}
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def _number(value: object) -> object:
+    return str(value) if value in (0, 1) and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Split = Annotated[
+    Literal["0", "1", "nonewlines"],
+    BeforeValidator(_number),
+    WithJsonSchema({"enum": ["0", "1", "nonewlines", 0, 1]}),
+]
+_Refused = Annotated[object, WithJsonSchema({"enum": [None, "", []], "description": "not supported"})]
+
+
+class KeyFields(Fields):
+    """A request whose key may come as a field, which DeepL's older clients do."""
+
+    auth_key: String | None = None
+
+
+class LanguagesFields(KeyFields):
+    """Which side of the language pair; the source is the default."""
+
+    type: Literal["source", "target"] | None = None
+
+
+class TranslateFields(KeyFields):
+    """Text to translate; unknown fields are ignored, as DeepL does.
+
+    `context` helps to find the domain. `preserve_formatting`, `outline_detection` and `model_type` change nothing:
+    formatting is always kept, tags that end sentences are known by name, and a domain has one model.
+    """
+
+    several: ClassVar[frozenset[str]] = frozenset(
+        {"text", "ignore_tags", "splitting_tags", "non_splitting_tags", "glossary_ids", "custom_instructions"}
+    )
+
+    text: Annotated[Texts, texts_schema(TEXTS_LIMIT, least=1)] = Field(
+        description="the text to translate, or a list of texts"
+    )
+    target_lang: String = Field(
+        min_length=1, max_length=35, description="a language code", json_schema_extra={SERVED: "deepl_targets"}
+    )
+    source_lang: Annotated[String, Field(max_length=35, json_schema_extra={SERVED: "deepl_sources"})] | None = None
+    domain: Annotated[String, Field(json_schema_extra={SERVED: "domains"})] | None = Field(
+        None, description="a domain, or auto"
+    )
+    context: String | None = None
+    split_sentences: _Split | None = None
+    preserve_formatting: Flag = None
+    formality: Literal["default", "prefer_more", "prefer_less"] | None = None
+    tag_handling: Literal["xml", "html", ""] | None = None
+    outline_detection: Flag = None
+    splitting_tags: Tags = None
+    non_splitting_tags: Tags = None
+    ignore_tags: Tags = None
+    model_type: Literal["latency_optimized", "quality_optimized", "prefer_quality_optimized"] | None = None
+    show_billed_characters: Flag = None
+    glossary_id: _Refused = None
+    glossary_ids: _Refused = None
+    style_id: _Refused = None
+    translation_memory_id: _Refused = None
+    custom_instructions: _Refused = None
+
+    def job(self, search: TranslationOptions) -> Job:
+        """What there is to translate; BadRequestError for what no model here can do."""
+        for name in _REFUSED:
+            if getattr(self, name):
+                raise BadRequestError(f"{name} is not supported here: leave it out")
+        texts = texts_of(self.text)
+        if not 1 <= len(texts) <= TEXTS_LIMIT:
+            raise BadRequestError(f"text is given {len(texts)} times: expected 1 to {TEXTS_LIMIT} texts in one request")
+        if self.split_sentences == "nonewlines" and not self.tag_handling:
+            texts = tuple(map(_without_newlines, texts))
+        options = TextOptions(
+            format=self.tag_handling or "text",
+            splitting=_SPLITTING[self.split_sentences or "1"],
+            ignore_tags=frozenset(self.ignore_tags or ()),
+            splitting_tags=frozenset(self.splitting_tags or ()),
+            non_splitting_tags=frozenset(self.non_splitting_tags or ()),
+            search=search,
+        )
+        return Job(texts, self.domain or AUTO, self.context or "", options)
+
+
+class TranslatedText(BaseModel):
+    """One translation; `billed_characters` where they were asked for."""
+
+    detected_source_language: str
+    text: str
+    billed_characters: int = 0
+
+
+class TranslateAnswer(BaseModel):
+    """Translations in the order of the texts."""
+
+    translations: list[TranslatedText]
+    domain: RouteAnswer
+
+
+class Language(BaseModel):
+    """A language; `supports_formality` of targets."""
+
+    language: str
+    name: str
+    supports_formality: bool = False
+
+
+class LanguagesAnswer(RootModel[list[Language]]):
+    """All languages."""
+
+
+class UsageAnswer(BaseModel):
+    """Characters; where nothing is limited, the limit is 10 to the power of 12, as DeepL answers then."""
+
+    character_count: int
+    character_limit: int
+
+
+class LanguageCodes(BaseModel):
+    """A language pair."""
+
+    source_lang: str
+    target_lang: str
+
+
+class GlossaryPairs(BaseModel):
+    """Language pairs with glossaries."""
+
+    supported_languages: list[LanguageCodes]
+
+
+def _without_newlines(text: str) -> str:
+    """The text with single line ends as spaces; blank lines still part paragraphs."""
+
+    def joined(space: re.Match[str]) -> str:
+        inside = space.start() > 0 and space.end() < len(text)
+        return " " if inside and len(_LINE_END.findall(space[0])) == 1 else space[0]
+
+    return re.sub(r"\s+", joined, text)
+
+
+# What DeepL answers where nothing is limited; its clients expect a number.
+_UNLIMITED = 1_000_000_000_000
+_QUOTA = frozenset({456, 529})
+
+
+class DeepL:
+    """Its handlers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What it serves, with GET and POST alike where DeepL does."""
+        pairs = "Language pairs with glossaries: none"
+        return [
+            *(
+                Operation(
+                    method,
+                    "/v2/translate",
+                    "Translate text",
+                    self.translate,
+                    DIALECT,
+                    TranslateFields,
+                    TranslateAnswer,
+                    forms=True,
+                    keyed=True,
+                    statuses=_QUOTA,
+                )
+                for method in ("GET", "POST")
+            ),
+            *(
+                Operation(
+                    method,
+                    "/v2/languages",
+                    "Languages",
+                    self.languages,
+                    DIALECT,
+                    LanguagesFields,
+                    LanguagesAnswer,
+                    forms=True,
+                    keyed=True,
+                    statuses=_QUOTA,
+                )
+                for method in ("GET", "POST")
+            ),
+            *(
+                Operation(
+                    method,
+                    "/v2/usage",
+                    "Characters translated this month",
+                    self.usage,
+                    DIALECT,
+                    KeyFields,
+                    UsageAnswer,
+                    forms=True,
+                    keyed=True,
+                )
+                for method in ("GET", "POST")
+            ),
+            Operation("GET", "/v2/glossary-language-pairs", pairs, self.glossaries, DIALECT, response=GlossaryPairs),
+        ]
+
+    async def translate(self, request: Request) -> Response:
+        """Translate up to 50 texts, routed together."""
+        wanted = await self._backend.read(request, TranslateFields)
+        self._check_languages(wanted.source_lang, wanted.target_lang)
+        job = wanted.job(self._backend.search())
+        found = await self._backend.translate(request, job, wanted.auth_key)
+        return answer(
+            TranslateAnswer(translations=_translated(found, job.texts, wanted), domain=RouteAnswer.of(found.route))
+        )
+
+    async def languages(self, request: Request) -> Response:
+        """The source language, or the variants of the target language that DeepL's clients ask for."""
+        wanted = await self._backend.read(request, LanguagesFields)
+        self._backend.enter(request, wanted.auth_key)
+        pair = self._backend.languages
+        if wanted.type != "target":
+            return answer(
+                LanguagesAnswer([Language(language=deepl_source(pair.source), name=language_name(pair.source))])
+            )
+        targets = deepl_targets(pair.target)
+        return answer(
+            LanguagesAnswer([Language(language=code, name=name, supports_formality=False) for code, name in targets])
+        )
+
+    async def usage(self, request: Request) -> Response:
+        """What this key has translated this month, and how much it may."""
+        wanted = await self._backend.read(request, KeyFields)
+        usage = self._backend.usage(request, wanted.auth_key)
+        limit = _UNLIMITED if usage.limit is None else usage.limit
+        return answer(UsageAnswer(character_count=usage.characters, character_limit=limit))
+
+    async def glossaries(self, _request: Request) -> Response:
+        """No pair has glossaries; Weblate asks before it sends one."""
+        return answer(GlossaryPairs(supported_languages=[]))
+
+    def _check_languages(self, source: str | None, target: str) -> None:
+        pair = self._backend.languages
+        if source and source.lower() != AUTO and not is_language(source, pair.source):
+            expected = deepl_source(pair.source)
+            raise BadRequestError(f"Value for 'source_lang' not supported: {source[:20]!r}, expected {expected!r}")
+        if not is_language(target, pair.target):
+            expected = " or ".join(repr(code) for code, _ in deepl_targets(pair.target))
+            raise BadRequestError(f"Value for 'target_lang' not supported: {target[:20]!r}, expected {expected}")
+
+
+def _translated(found: Answer, texts: tuple[str, ...], wanted: TranslateFields) -> list[TranslatedText]:
+    source = deepl_source(found.languages.source)
+    results = []
+    for text, translation in zip(texts, found.translations, strict=True):
+        result = TranslatedText(detected_source_language=source, text=translation.text)
+        results.append(
+            result.model_copy(update={"billed_characters": len(text)}) if wanted.show_billed_characters else result
+        )
+    return results

@@ -1,0 +1,215 @@
+"""LibreTranslate's protocol: /translate with `domain` added, /languages, /detect."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, Field, RootModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
+from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Texts, texts_of
+from fmalloc_runtime.api.languages import language_name
+from fmalloc_runtime.api.operation import Operation
+from fmalloc_runtime.batching.service import Job
+from fmalloc_runtime.routing.router import AUTO
+from fmalloc_runtime.text.job import TextOptions, TextTranslation
+from fmalloc_shared.languages import short_code
+
+DIALECT = Dialect("LibreTranslate")
+
+
+class TranslateFields(Fields):
+    """Text to translate; unknown fields are ignored, as LibreTranslate does."""
+
+    several: ClassVar[frozenset[str]] = frozenset({"q"})
+
+    q: Texts = Field(description="the text to translate, or a list of texts")
+    source: String = Field(
+        min_length=1, max_length=35, description="a language code, or auto", json_schema_extra={SERVED: "sources"}
+    )
+    target: String = Field(
+        min_length=1, max_length=35, description="a language code", json_schema_extra={SERVED: "targets"}
+    )
+    format: Literal["text", "html"] | None = None
+    alternatives: Annotated[int, Field(ge=0, json_schema_extra={LIMIT: "alternatives_limit"})] | None = None
+    domain: Annotated[String, Field(json_schema_extra={SERVED: "domains"})] | None = Field(
+        None, description="a domain, or auto"
+    )
+    api_key: String | None = None
+
+
+class DetectFields(Fields):
+    """Text to name the language of."""
+
+    several: ClassVar[frozenset[str]] = frozenset({"q"})
+
+    q: Texts = Field(description="the text to detect the language of")
+    api_key: String | None = None
+
+
+class Detected(BaseModel):
+    """There is one source language, so nothing is detected: the confidence, of 100, is 0."""
+
+    confidence: float
+    language: str
+
+
+class TranslateAnswer(BaseModel):
+    """A list where `q` was one; `alternatives` where they were asked for, `detectedLanguage` where source was auto."""
+
+    translatedText: str | list[str]  # noqa: N815 - LibreTranslate's name
+    alternatives: list[str] | list[list[str]] = []
+    detectedLanguage: Detected | list[Detected] | None = None  # noqa: N815 - LibreTranslate's name
+    domain: RouteAnswer
+
+
+class DetectAnswer(RootModel[list[Detected]]):
+    """Candidates, best first."""
+
+
+class Language(BaseModel):
+    """A language, and those that it can be translated into."""
+
+    code: str
+    name: str
+    targets: list[str]
+
+
+class LanguagesAnswer(RootModel[list[Language]]):
+    """All languages."""
+
+
+class LanguageName(BaseModel):
+    """A language."""
+
+    code: str
+    name: str
+
+
+class LanguagePair(BaseModel):
+    """What is translated into what."""
+
+    source: LanguageName
+    target: LanguageName
+
+
+class FrontendSettings(BaseModel):
+    """What LibreTranslate's clients ask for to draw their page."""
+
+    charLimit: int  # noqa: N815 - LibreTranslate's names
+    frontendTimeout: int  # noqa: N815
+    apiKeys: bool  # noqa: N815
+    keyRequired: bool  # noqa: N815
+    suggestions: bool
+    filesTranslation: bool  # noqa: N815
+    supportedFilesFormat: list[str]  # noqa: N815
+    language: LanguagePair
+
+
+class LibreTranslate:
+    """Its handlers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What it serves."""
+        return [
+            Operation(
+                "POST",
+                "/translate",
+                "Translate text",
+                self.translate,
+                DIALECT,
+                TranslateFields,
+                TranslateAnswer,
+                forms=True,
+                keyed=True,
+                statuses=frozenset({456}),
+            ),
+            Operation("GET", "/languages", "Languages", self.languages, DIALECT, response=LanguagesAnswer),
+            Operation(
+                "POST",
+                "/detect",
+                "The source language",
+                self.detect,
+                DIALECT,
+                DetectFields,
+                DetectAnswer,
+                forms=True,
+                keyed=True,
+            ),
+            Operation(
+                "GET", "/frontend/settings", "Limits, for pages", self.frontend, DIALECT, response=FrontendSettings
+            ),
+        ]
+
+    async def translate(self, request: Request) -> Response:
+        """Translate one text or several."""
+        wanted = await self._backend.read(request, TranslateFields)
+        search = self._backend.search(alternatives=wanted.alternatives)
+        self._backend.check_languages(wanted.source, wanted.target)
+        options = TextOptions(format=wanted.format or "text", search=search)
+        job = Job(texts_of(wanted.q), wanted.domain or AUTO, options=options)
+        found = await self._backend.translate(request, job, wanted.api_key)
+        texts = [translation.text for translation in found.translations]
+        alternatives = [_distinct(translation) for translation in found.translations]
+        one = isinstance(wanted.q, str)
+        content = TranslateAnswer(translatedText=texts[0] if one else texts, domain=RouteAnswer.of(found.route))
+        extra: dict[str, object] = {}
+        if wanted.alternatives:
+            extra["alternatives"] = alternatives[0] if one else alternatives
+        if wanted.source.lower() == AUTO:
+            detected = _detected(found.languages.source)
+            extra["detectedLanguage"] = detected if one else [detected] * len(texts)
+        return answer(content.model_copy(update=extra))
+
+    async def languages(self, _request: Request) -> Response:
+        """The pair that is served; nothing is translated from the target."""
+        pair = self._backend.languages
+        source, target = (short_code(code) for code in (pair.source, pair.target))
+        return answer(
+            LanguagesAnswer(
+                [
+                    Language(code=source, name=language_name(source), targets=[target]),
+                    Language(code=target, name=language_name(target), targets=[]),
+                ]
+            )
+        )
+
+    async def detect(self, request: Request) -> Response:
+        """Name the one source language."""
+        wanted = await self._backend.read(request, DetectFields)
+        self._backend.enter(request, wanted.api_key)
+        return answer(DetectAnswer([_detected(self._backend.languages.source)]))
+
+    async def frontend(self, _request: Request) -> Response:
+        """Limits and languages."""
+        settings, pair = self._backend.settings, self._backend.languages
+        keys = settings.keys is not None
+        source, target = (
+            LanguageName(code=short_code(code), name=language_name(code)) for code in (pair.source, pair.target)
+        )
+        return answer(
+            FrontendSettings(
+                charLimit=settings.text_limit,
+                frontendTimeout=500,
+                apiKeys=keys,
+                keyRequired=keys,
+                suggestions=False,
+                filesTranslation=False,
+                supportedFilesFormat=[],
+                language=LanguagePair(source=source, target=target),
+            )
+        )
+
+
+def _detected(language: str) -> Detected:
+    return Detected(confidence=0.0, language=short_code(language))
+
+
+def _distinct(translation: TextTranslation) -> list[str]:
+    """The alternatives that say something else."""
+    return [text for text in dict.fromkeys(translation.alternatives) if text != translation.text]

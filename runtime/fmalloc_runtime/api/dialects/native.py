@@ -1,0 +1,232 @@
+"""What no other protocol has: domains, routing without translating, and translations with all that is known of them."""
+
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
+from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
+from fmalloc_runtime.api.operation import Operation
+from fmalloc_runtime.batching.service import Job
+from fmalloc_runtime.bundle.bundle import Bundle, Languages
+from fmalloc_runtime.bundle.manifest import Quality
+from fmalloc_runtime.live.snapshot import Snapshot
+from fmalloc_runtime.routing.router import AUTO
+from fmalloc_runtime.text.job import Format, SentenceTranslation, Splitting, TextOptions, TextTranslation
+from fmalloc_shared.names import GENERAL
+
+DIALECT = Dialect("fmalloc")
+_Domain = Annotated[String, Field(json_schema_extra={SERVED: "domains"})]
+_Span = tuple[int, int]
+
+
+class RouteFields(Fields):
+    """Text to find the domain of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Texts = Field(description="the text to route, or a list of texts that are routed together")
+    domain: _Domain | None = Field(None, description="a domain, or auto, the default")
+    format: Format | None = Field(None, description="what the text is; text, the default, has no markup")
+
+
+class TranslateFields(RouteFields):
+    """Text to translate, and how."""
+
+    text: Texts = Field(description="the text to translate, or a list of texts that are routed together")
+    beam_size: Annotated[int, Field(ge=1, json_schema_extra={LIMIT: "beam_limit"})] | None = Field(
+        None, description="hypotheses that are followed at once"
+    )
+    max_length: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="the most tokens of a sentence's translation; without it, as many as the model can"
+    )
+    alternatives: Annotated[int, Field(ge=0, json_schema_extra={LIMIT: "alternatives_limit"})] | None = Field(
+        None, description="how many of the next best translations to add; 0 is the default"
+    )
+    alignment: bool | None = Field(None, description="whether to say which part of a sentence became which")
+    split: Splitting | None = Field(None, description="what is translated as one; sentences is the default")
+    protect: bool | None = Field(
+        None,
+        description="whether placeholders, URLs, e-mail addresses and numbers come out as they went in (true)",
+    )
+    ignore_tags: Tags = Field(None, description="elements whose content is not translated")
+
+
+class RouteOnly(BaseModel):
+    """Where the text would go."""
+
+    domain: RouteAnswer
+
+
+class Sentence(BaseModel):
+    """One sentence; `alignment` where it was asked for: pairs of spans, [begin, end) in characters, source first.
+
+    `log_probability`: of the translation, in nats a token; it ranks alternatives and says nothing about quality.
+    """
+
+    source: str
+    translation: str
+    log_probability: float | None
+    alignment: list[tuple[_Span, _Span]] | None = None
+
+
+class Translated(BaseModel):
+    """A whole text."""
+
+    text: str
+    alternatives: list[str]
+    sentences: list[Sentence]
+
+
+class TranslateAnswer(BaseModel):
+    """Translations in the order of the texts, the route that they took together, and seconds of each stage."""
+
+    translations: list[Translated]
+    domain: RouteAnswer
+    seconds: dict[str, float]
+
+
+class Domain(BaseModel):
+    """A domain that is served. `default`: what is unsure goes there; `loaded`: its model is in memory now."""
+
+    name: str
+    bundle: str
+    engine: str
+    quantization: str
+    level: str
+    loaded: bool
+    default: bool
+    quality: Quality | None
+    size_bytes: int
+    widths: dict[str, int]
+
+
+class DomainsAnswer(BaseModel):
+    """All domains. `threshold`: the posterior that a text needs to leave the default domain."""
+
+    languages: Languages
+    threshold: float
+    domains: list[Domain]
+
+
+class Native:
+    """Its handlers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What it serves."""
+        return [
+            Operation(
+                "GET",
+                "/v1/domains",
+                "Domains and their bundles",
+                self.domains,
+                DIALECT,
+                None,
+                DomainsAnswer,
+                keyed=True,
+            ),
+            Operation(
+                "POST",
+                "/v1/route",
+                "Find a text's domain",
+                self.route,
+                DIALECT,
+                RouteFields,
+                RouteOnly,
+                keyed=True,
+            ),
+            Operation(
+                "POST",
+                "/v1/translate",
+                "Translate text, with all that is known of it",
+                self.translate,
+                DIALECT,
+                TranslateFields,
+                TranslateAnswer,
+                keyed=True,
+                statuses=frozenset({456}),
+            ),
+        ]
+
+    async def domains(self, request: Request) -> Response:
+        """All domains that are served."""
+        self._backend.enter(request)
+        snapshot = self._backend.service.registry.snapshot()
+        return answer(await run_sync(_described, snapshot))
+
+    async def route(self, request: Request) -> Response:
+        """Route without translating."""
+        wanted = await self._backend.read(request, RouteFields, forms=False)
+        options = TextOptions(format=wanted.format or "text")
+        route = await self._backend.route(request, Job(texts_of(wanted.text), wanted.domain or AUTO, options=options))
+        return answer(RouteOnly(domain=RouteAnswer.of(route)))
+
+    async def translate(self, request: Request) -> Response:
+        """Translate, with alternatives, sentences and alignments."""
+        wanted = await self._backend.read(request, TranslateFields, forms=False)
+        options = TextOptions(
+            format=wanted.format or "text",
+            splitting=wanted.split or "sentences",
+            protect=wanted.protect is not False,
+            ignore_tags=frozenset(wanted.ignore_tags or ()),
+            search=self._backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
+        )
+        job = Job(texts_of(wanted.text), wanted.domain or AUTO, options=options)
+        found = await self._backend.translate(request, job)
+        return answer(
+            TranslateAnswer(
+                translations=[_translated(translation) for translation in found.translations],
+                domain=RouteAnswer.of(found.route),
+                seconds=found.seconds,
+            )
+        )
+
+
+def _translated(translation: TextTranslation) -> Translated:
+    return Translated(
+        text=translation.text,
+        alternatives=list(translation.alternatives),
+        sentences=[_sentence(sentence) for sentence in translation.sentences],
+    )
+
+
+def _sentence(sentence: SentenceTranslation) -> Sentence:
+    found = Sentence(source=sentence.source, translation=sentence.translation, log_probability=sentence.score)
+    if sentence.alignment is None:
+        return found
+    return found.model_copy(update={"alignment": list(sentence.alignment)})
+
+
+def _described(snapshot: Snapshot) -> DomainsAnswer:
+    return DomainsAnswer(
+        languages=snapshot.languages,
+        threshold=snapshot.router.threshold,
+        domains=[
+            Domain(
+                name=name,
+                bundle=bundle.name,
+                engine=bundle.manifest.engine.name,
+                quantization=bundle.manifest.engine.quantization,
+                level=bundle.manifest.level,
+                loaded=snapshot.loaded(name) is not None,
+                default=name == GENERAL,
+                quality=bundle.manifest.quality,
+                size_bytes=_size(bundle),
+                widths=bundle.manifest.widths,
+            )
+            for name, bundle in sorted(snapshot.bundles.items())
+        ],
+    )
+
+
+def _size(bundle: Bundle) -> int:
+    """Bytes on disk; what a packed bundle shares with others is not its own."""
+    return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())

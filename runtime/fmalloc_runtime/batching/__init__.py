@@ -1,0 +1,1 @@
+"""Admission, the queue, and batches across requests."""

@@ -1,0 +1,223 @@
+"""Which waiting sentences are translated next, and together."""
+
+import math
+from collections.abc import Iterable
+from concurrent.futures import Future
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.text.job import Batch
+
+
+class Task(Future[list[tuple[Hypothesis, ...]]]):
+    """The hypotheses of each source of a batch that was submitted, once all are there.
+
+    `arrival`: seconds of time.perf_counter. `queued`: seconds until its first sentence was begun, None before that.
+    """
+
+    def __init__(self, translator: Translator, batch: Batch, arrival: float) -> None:
+        super().__init__()
+        self.translator = translator
+        self.batch = batch
+        self.arrival = arrival
+        self.queued: float | None = None
+        self.found: list[tuple[Hypothesis, ...]] = [()] * len(batch.sources)
+        self.left = len(batch.sources)  # not yet translated
+        self.waiting: dict[int, Sentence] = {}  # those in the queue, by position
+        self.tokens = 0  # of those
+
+
+class Sentence(NamedTuple):
+    """A source of a task; sentences are ordered by `tag`, then by age."""
+
+    tag: float
+    serial: int
+    length: int
+    position: int
+    task: Task
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been begun and its task not been removed."""
+        return self.position in self.task.waiting
+
+
+_Key = tuple[Translator, TranslationOptions]
+
+
+class Queue:
+    """Waiting sentences and the order in which they go; not safe to use from several threads at once.
+
+    A sentence is tagged with the virtual time at which it would begin if all tasks had equal shares of the workers
+    (fair queueing; Demers, Keshav and Shenker 1989). Batches begin with the lowest tag and with the oldest task in
+    turn: a line does not wait for a book, nor a book for all the lines that come after it. They are filled with
+    sentences of like length, whatever their tags; if `exact`, of equal length where others would change a translation.
+    """
+
+    def __init__(self, batch_tokens: int, wait_seconds: float, *, exact: bool = False) -> None:
+        self._batch_tokens = batch_tokens
+        self._exact = exact
+        self._wait = wait_seconds
+        self._groups: dict[_Key, _Group] = {}
+        self._time = 0.0  # virtual, in tokens of one task
+        self._serial = 0
+        self._oldest_next = False
+
+    def __len__(self) -> int:
+        """Sentences waiting."""
+        return sum(group.waiting for group in self._groups.values())
+
+    def put(self, task: Task) -> None:
+        """Let all sentences of a task wait."""
+        key = task.translator, task.batch.options
+        group = self._groups.get(key)
+        if group is None:
+            mixing = task.translator.engine.mixing
+            padding = mixing == "any" or (mixing == "equal" and not self._exact)
+            group = self._groups[key] = _Group(mixing=mixing != "none", padding=padding)
+        sentences = []
+        tag = self._time
+        for position, source in enumerate(task.batch.sources):
+            self._serial += 1
+            sentences.append(Sentence(tag, self._serial, len(source), position, task))
+            tag += len(source)
+        group.put(task, sentences)
+
+    def remove(self, task: Task) -> None:
+        """Forget the sentences of a task that wait, if any do."""
+        key = task.translator, task.batch.options
+        group = self._groups.get(key)
+        if group is not None and task in group.tasks:
+            group.remove(task)
+            self._tidy(key)
+
+    def take(self, now: float, free: int, hurry: bool = False) -> list[Sentence]:
+        """The batch to run next, or nothing if all there is should wait for more; `free`: workers without a batch.
+
+        Nothing waits where a batch is full or a sentence has waited long enough, or where there is a `hurry`. Fewer
+        tokens than the free workers could take are shared out among them.
+        """
+        ready = [key for key, group in self._groups.items() if hurry or self._ready(group, now)]
+        if not ready:
+            return []
+        if self._oldest_next:
+            key = min(ready, key=lambda key: self._groups[key].since)
+            first = self._groups[key].oldest()
+        else:
+            key = min(ready, key=lambda key: self._groups[key].lowest())
+            first = self._groups[key].lowest()
+        self._oldest_next = not self._oldest_next
+        waiting = sum(group.tokens for group in self._groups.values())
+        tasks = sum(len(group.tasks) for group in self._groups.values())
+        batch = self._groups[key].take(first, self._batch_tokens, math.ceil(waiting / free))
+        self._time += sum(sentence.length for sentence in batch) / tasks
+        self._tidy(key)
+        return batch
+
+    def delay(self, now: float) -> float | None:
+        """Seconds until `take` has something, None if nothing waits."""
+        return min((max(0.0, group.since + self._wait - now) for group in self._groups.values()), default=None)
+
+    def _ready(self, group: "_Group", now: float) -> bool:
+        return not group.mixing or group.tokens >= self._batch_tokens or now >= group.since + self._wait
+
+    def _tidy(self, key: _Key) -> None:
+        if not self._groups[key].tasks:
+            del self._groups[key]
+
+
+class _Group:
+    """Sentences that may share a batch, unless `mixing` is False, with others of any length if `padding`.
+
+    There is a heap for each length.
+    """
+
+    def __init__(self, *, mixing: bool, padding: bool) -> None:
+        self.mixing = mixing
+        self._padding = padding
+        self.tasks: dict[Task, None] = {}  # with sentences waiting, oldest first
+        self.waiting = 0
+        self.tokens = 0
+        self._heaps: dict[int, list[Sentence]] = {}
+        self._stale = 0  # sentences in the heaps that do not wait any more
+
+    @property
+    def since(self) -> float:
+        """When the task came that waits longest."""
+        return next(iter(self.tasks)).arrival
+
+    def oldest(self) -> Sentence:
+        """The first sentence of the task that waits longest."""
+        return next(iter(next(iter(self.tasks)).waiting.values()))
+
+    def lowest(self) -> Sentence:
+        """The sentence with the lowest tag."""
+        return min(self._heaps[length][0] for length in list(self._heaps) if self._any(length))
+
+    def put(self, task: Task, sentences: Iterable[Sentence]) -> None:
+        self.tasks[task] = None
+        for sentence in sentences:
+            task.waiting[sentence.position] = sentence
+            task.tokens += sentence.length
+            heappush(self._heaps.setdefault(sentence.length, []), sentence)
+        self.waiting += len(task.waiting)
+        self.tokens += task.tokens
+
+    def remove(self, task: Task) -> None:
+        del self.tasks[task]
+        self.waiting -= len(task.waiting)
+        self.tokens -= task.tokens
+        self._stale += len(task.waiting)
+        task.waiting.clear()
+        task.tokens = 0
+        self._tidy()
+
+    def take(self, first: Sentence, padded: int, tokens: int) -> list[Sentence]:
+        """`first` and those nearest to its length, up to `padded` tokens with padding, and up to `tokens` without."""
+        self._begin(first)
+        self._stale += 1  # it may lie anywhere in its heap
+        batch, taken, longest = [first], first.length, first.length
+        for length in self._company(first.length):
+            while taken < tokens and (len(batch) + 1) * max(longest, length) <= padded and self._any(length):
+                sentence = heappop(self._heaps[length])
+                self._begin(sentence)
+                batch.append(sentence)
+                taken, longest = taken + length, max(longest, length)
+        self._tidy()
+        return batch
+
+    def _company(self, length: int) -> list[int]:
+        """Lengths of sentences that may go with one of this length, the best first."""
+        if not self.mixing:
+            return []
+        if not self._padding:
+            return [length]
+        return sorted(self._heaps, key=lambda other: (abs(other - length), -other))
+
+    def _begin(self, sentence: Sentence) -> None:
+        task = sentence.task
+        del task.waiting[sentence.position]
+        task.tokens -= sentence.length
+        self.waiting -= 1
+        self.tokens -= sentence.length
+        if not task.waiting:
+            del self.tasks[task]
+
+    def _any(self, length: int) -> bool:
+        """Whether a sentence of this length waits; the first in its heap does then."""
+        heap = self._heaps[length]
+        while heap and not heap[0].waits:
+            heappop(heap)
+            self._stale -= 1
+        return bool(heap)
+
+    def _tidy(self) -> None:
+        """Keep no more sentences that do not wait than such that do."""
+        if self._stale > self.waiting:
+            living = {length: [each for each in heap if each.waits] for length, heap in self._heaps.items()}
+            self._heaps = {length: heap for length, heap in living.items() if heap}
+            for heap in self._heaps.values():
+                heapify(heap)
+            self._stale = 0

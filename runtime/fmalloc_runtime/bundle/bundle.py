@@ -1,0 +1,186 @@
+"""A compiled domain on disk: an immutable directory that proves its own content."""
+
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from fmalloc_runtime.bundle.manifest import (
+    MANIFEST_FILE,
+    DomainName,
+    Drop,
+    EngineInfo,
+    Identical,
+    Languages,
+    Manifest,
+    Parity,
+    PassInfo,
+    Quality,
+    SourceInfo,
+)
+from fmalloc_runtime.bundle.packed import DELTA_SUFFIX, SHARED_DIRECTORY, PackedFile
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import verify_files
+from fmalloc_shared.ngrams import NgramCounts
+from fmalloc_shared.strict import StrictModel
+
+__all__ = [
+    "GOLDEN_FILE",
+    "LIVE_FILE",
+    "MANIFEST_FILE",
+    "MODEL_DIRECTORY",
+    "ROUTING_FILE",
+    "TOKENIZER_DIRECTORY",
+    "Bundle",
+    "Drop",
+    "EngineInfo",
+    "GoldenRecord",
+    "Identical",
+    "Languages",
+    "LiveIndex",
+    "Manifest",
+    "Parity",
+    "PassInfo",
+    "Quality",
+    "SourceInfo",
+    "golden_bytes",
+]
+
+ROUTING_FILE = "routing.safetensors"
+GOLDEN_FILE = "golden.jsonl"
+MODEL_DIRECTORY = "model"
+TOKENIZER_DIRECTORY = "tokenizer"
+LIVE_FILE = "live.json"
+_NEEDED_FILES = (ROUTING_FILE, GOLDEN_FILE, f"{TOKENIZER_DIRECTORY}/tokenizer.json")
+
+
+class GoldenRecord(StrictModel):
+    """A source and the translation that the bundle must give for it."""
+
+    source: str
+    translation: str
+
+
+class Bundle:
+    """A verified bundle directory."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path) -> "Bundle":
+        """Read and verify name, manifest and every file's digest; FmallocError says what is wrong."""
+        bundle = cls.read(path)
+        bundle.verify()
+        return bundle
+
+    @classmethod
+    def read(cls, path: Path) -> "Bundle":
+        """Read and verify name and manifest, but none of the files."""
+        manifest_path = path / MANIFEST_FILE
+        if not path.is_dir():
+            raise FmallocError(f"{path}: no such bundle directory")
+        manifest = Manifest.read(manifest_path)
+        expected = f"{manifest.domain}@{sha256(manifest_path.read_bytes()).hexdigest()[:12]}"
+        if path.name != expected:
+            raise FmallocError(f"{path}: its manifest makes it {expected}: the directory or the manifest was changed")
+        if missing := [name for name in _NEEDED_FILES if name not in manifest.files]:
+            raise FmallocError(f"{manifest_path}: files: {', '.join(missing)} not listed")
+        return cls(path, manifest)
+
+    @property
+    def name(self) -> str:
+        """`<domain>@<hash>`."""
+        return self.path.name
+
+    @property
+    def model(self) -> Path:
+        """The engine's model directory."""
+        return self.path / MODEL_DIRECTORY
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer directory."""
+        return self.path / TOKENIZER_DIRECTORY
+
+    @property
+    def packed(self) -> frozenset[str]:
+        """Files of the manifest that are stored as deltas now; a writer may change that while the bundle is used."""
+        return frozenset(
+            name
+            for name in self.manifest.files
+            if name.startswith(f"{MODEL_DIRECTORY}/")
+            and not (self.path / name).is_file()
+            and (self.path / f"{name}{DELTA_SUFFIX}").is_file()
+        )
+
+    def packed_file(self, name: str) -> PackedFile:
+        """The delta of a file of the manifest; FmallocError if it is malformed."""
+        return PackedFile.open(self.path / f"{name}{DELTA_SUFFIX}", self.path.parent / SHARED_DIRECTORY)
+
+    def model_files(self) -> Mapping[str, bytes] | None:
+        """The content of the model's files by name, or None if they all lie in `model` for the engine to read."""
+        packed = self.packed
+        if not packed:
+            return None
+        return {
+            name.removeprefix(f"{MODEL_DIRECTORY}/"): self.packed_file(name).content(digest)
+            if name in packed
+            else (self.path / name).read_bytes()
+            for name, digest in self.manifest.files.items()
+            if name.startswith(f"{MODEL_DIRECTORY}/")
+        }
+
+    def routing(self) -> NgramCounts:
+        """The n-gram counts of the domain's source text."""
+        return NgramCounts.read(self.path / ROUTING_FILE)
+
+    def golden(self) -> tuple[GoldenRecord, ...]:
+        """What is replayed before the bundle goes live; empty if the store keeps no samples."""
+        path = self.path / GOLDEN_FILE
+        lines = path.read_bytes().split(b"\n")
+        return tuple(GoldenRecord.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
+
+    def verify(self) -> None:
+        """Raise FmallocError unless the files are those of the manifest, plain or packed."""
+        packed = self.packed
+        try:
+            digests = self.manifest.files
+            plain = {name: digest for name, digest in digests.items() if name not in packed}
+            # Beside a plain file its delta may lie: a writer was stopped between the two.
+            deltas = {f"{name}{DELTA_SUFFIX}" for name in digests if name.startswith(f"{MODEL_DIRECTORY}/")}
+            verify_files(self.path, plain, besides=frozenset({MANIFEST_FILE, *deltas}))
+            for name in sorted(packed):
+                self.packed_file(name).verify(digests[name])
+        except FmallocError:
+            if self.packed == packed:
+                raise
+            self.verify()  # it was packed or unpacked meanwhile
+
+
+def golden_bytes(records: Iterable[GoldenRecord]) -> bytes:
+    """The content of a golden.jsonl file."""
+    return b"".join(record.to_line() for record in records)
+
+
+class LiveIndex(StrictModel):
+    """`live.json`: which bundle serves each domain."""
+
+    version: Literal[1] = 1
+    domains: dict[DomainName, str]
+
+    @classmethod
+    def of(cls, bundles: Path) -> "LiveIndex":
+        """Read `bundles`/live.json; FmallocError if it is missing, malformed or names a foreign bundle."""
+        path = bundles / LIVE_FILE
+        index = cls.read(path)
+        for domain, name in index.domains.items():
+            if not re.fullmatch(rf"{re.escape(domain)}@[0-9a-f]{{12}}", name):
+                raise FmallocError(f"{path}: domains.{domain}: expected {domain}@ and 12 hex digits, found {name!r}")
+        return index
+
+    def with_bundle(self, bundle: str) -> "LiveIndex":
+        """A copy in which `bundle` (`<domain>@<hash>`) serves its domain."""
+        return LiveIndex(domains={**self.domains, bundle.partition("@")[0]: bundle})

@@ -1,0 +1,1 @@
+"""What turns source tokens into target tokens: CTranslate2 and ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""The bundles that are served right now: loaded, swapped and dropped within a memory budget."""

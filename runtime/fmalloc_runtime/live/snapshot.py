@@ -1,0 +1,76 @@
+"""The bundles that are live together: routed between, loaded on demand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fmalloc_runtime.bundle.bundle import Bundle, Languages
+from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
+from fmalloc_runtime.live.loading import Lease, Models
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.routing.router import AUTO, Route, Router
+from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation
+from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
+from fmalloc_shared.ngrams import NgramCounts
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Verified bundles and their n-gram counts by domain, all of one language pair, and the router between them.
+
+    Immutable but for `models`, which all snapshots of a registry share: what of them is in memory.
+    """
+
+    bundles: Mapping[str, Bundle]
+    counts: Mapping[str, NgramCounts]
+    router: Router
+    languages: Languages
+    models: Models
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the bundles."""
+        return frozenset(bundle.name for bundle in self.bundles.values())
+
+    def loaded(self, domain: str) -> Translator | None:
+        """The domain's model, if it is in memory."""
+        return self.models.loaded(self.bundles[domain])
+
+    def lease(self, domain: str) -> Lease:
+        """A claim on the domain's model, which is loaded if it is not in memory; does not wait for it."""
+        return self.models.lease(self.bundles[domain])
+
+    def load(self, domain: str) -> Translator:
+        """The domain's model, loaded if it is not in memory; NotReadyError if it cannot be.
+
+        It stays in memory as long as the caller holds it, but once unloaded it does not count against the bound.
+        """
+        with self.lease(domain) as translator:
+            return translator
+
+    def translate(
+        self, texts: Sequence[str], domain: str = AUTO, options: TextOptions | None = None
+    ) -> tuple[list[TextTranslation], Route]:
+        """Translate texts, routed over all of them together, in the calling thread.
+
+        Raises UnknownDomainError before anything is translated, NotReadyError if the domain cannot be loaded.
+        """
+        options = options or TextOptions()
+        route = self.router.route(plain_lines(texts, options), domain)
+        with self.lease(route.domain) as translator:
+            return translate(texts, options, translator), route
+
+
+def translate(texts: Sequence[str], options: TextOptions, translator: Translator) -> list[TextTranslation]:
+    """Translate texts with one model, in the calling thread."""
+    work = translate_texts(texts, options, translator)
+    try:
+        batch = next(work)
+        while True:
+            batch = work.send(_run(translator, batch))
+    except StopIteration as done:
+        translations: list[TextTranslation] = done.value
+        return translations
+
+
+def _run(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+    return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)

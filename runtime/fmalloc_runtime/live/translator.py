@@ -1,0 +1,144 @@
+"""A bundle loaded: text in, text out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import Engine, TranslationOptions
+from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_version
+from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
+from fmalloc_runtime.errors import InputTooLongError
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.errors import FmallocError
+
+DEFAULT_OPTIONS = TranslationOptions()
+# By the manifest's name: the engine, and what it runs on.
+_ENGINES: Mapping[str, tuple[Callable[..., Engine], str, str, Callable[[], str]]] = {
+    "ctranslate2": (CTranslate2Engine, "CTranslate2", "ctranslate2", ctranslate2_version),
+    "onnx": (OnnxEngine, "ONNX Runtime", "onnxruntime", onnxruntime_version),
+}
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Where and how engines run; see CTranslate2Engine."""
+
+    device: str = "auto"
+    compute_type: str = "default"
+    intra_threads: int = 0
+    inter_threads: int = 1
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Output text; `score` as Hypothesis.score, None where nothing was there to translate."""
+
+    text: str
+    score: float | None
+
+
+class Translator:
+    """Tokenizer and engine of one bundle; safe to call from several threads at once."""
+
+    def __init__(self, bundle: Bundle, tokenizer: Tokenizer, engine: Engine) -> None:
+        self.bundle = bundle
+        self.tokenizer = tokenizer
+        self.engine = engine
+
+    @classmethod
+    def load(cls, bundle: Bundle, settings: EngineSettings | None = None) -> "Translator":
+        """Load a verified bundle; FmallocError if no engine here can run it."""
+        return cls(bundle, Tokenizer.load(bundle.tokenizer), _load_engine(bundle, settings or EngineSettings()))
+
+    @property
+    def source_language(self) -> str:
+        """Code of the language that it reads."""
+        return self.bundle.manifest.languages.source
+
+    @property
+    def maximum_length(self) -> int:
+        """Tokens that the model has positions for."""
+        return self.bundle.manifest.maximum_length
+
+    def encode(self, text: str) -> list[str]:
+        """The tokens that the engine reads."""
+        return self.tokenizer.encode(text)
+
+    def decode(self, tokens: Sequence[str]) -> str:
+        """The text of the engine's tokens."""
+        return self.tokenizer.decode(tokens)
+
+    def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
+        """Translate each text as one sentence; blank texts come back as they are.
+
+        Raises InputTooLongError, before anything is translated, if a text is longer than the model can take.
+        """
+        wanted = [index for index, text in enumerate(texts) if text.strip()]
+        sources = [self._encode(texts[index], index) for index in wanted]
+        hypotheses = self.engine.translate(sources, self.tokenizer.target_prefix, options)
+        translations = [Translation(text, None) for text in texts]
+        for index, (hypothesis, *_) in zip(wanted, hypotheses, strict=True):
+            translations[index] = Translation(self.tokenizer.decode(hypothesis.tokens), hypothesis.score)
+        return translations
+
+    def replay_golden(self) -> None:
+        """Raise FmallocError with the first golden source whose translation is another now.
+
+        Each is translated alone: ONNX Runtime scales int8 activations over the whole batch.
+        """
+        for number, record in enumerate(self.bundle.golden(), start=1):
+            (translation,) = self.translate([record.source])
+            if translation.text != record.translation:
+                raise FmallocError(
+                    f"{self.bundle.path}: golden.jsonl record {number}: {record.source!r} translates to "
+                    f"{translation.text!r}, expected {record.translation!r}: this engine does not run the "
+                    "bundle as it was compiled"
+                )
+
+    def _encode(self, text: str, index: int) -> list[str]:
+        tokens = self.tokenizer.encode(text)
+        allowed = self.bundle.manifest.maximum_length
+        if len(tokens) > allowed:
+            raise InputTooLongError(
+                f"{len(tokens)} tokens in one line, {self.bundle.manifest.domain} can take {allowed}: "
+                f"put line breaks between the sentences of {text[:60]!r}…",
+                index,
+            )
+        return tokens
+
+
+def _load_engine(bundle: Bundle, settings: EngineSettings) -> Engine:
+    files = bundle.model_files()
+    try:
+        return _engine(bundle, settings, files)
+    except FmallocError:
+        # The engine found no files where the bundle was packed after it had been asked.
+        if files is not None or (files := bundle.model_files()) is None:
+            raise
+        return _engine(bundle, settings, files)
+
+
+def _engine(bundle: Bundle, settings: EngineSettings, files: Mapping[str, bytes] | None) -> Engine:
+    info = bundle.manifest.engine
+    if info.name not in _ENGINES:
+        known = " or ".join(repr(name) for name in _ENGINES)
+        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not known here, expected {known}")
+    engine, name, package, version = _ENGINES[info.name]
+    if _parts(found := version()) < _parts(info.minimum_version):
+        raise FmallocError(
+            f"{bundle.path}: needs {name} {info.minimum_version} or newer, found {found}: "
+            f"pip install '{package}>={info.minimum_version}'"
+        )
+    return engine(
+        bundle.model,
+        settings.device,
+        settings.compute_type,
+        settings.intra_threads,
+        settings.inter_threads,
+        maximum_length=bundle.manifest.maximum_length,
+        files=files,
+    )
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

@@ -1,0 +1,1 @@
+"""Which domain a text belongs to, why, and what was decided before."""

@@ -1,0 +1,96 @@
+"""`routing.json`: what a wrong domain costs, measured, and the threshold on the posterior that loses least by it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fmalloc_runtime.bundle.manifest import Count, Digest, DomainName
+from fmalloc_shared.strict import StrictModel
+
+ROUTING_COSTS_FILE = "routing.json"
+Metric = Literal["bleu", "chrf"]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Points = Annotated[float, Field(ge=0, le=100)]
+
+
+class Cell(StrictModel):
+    """Quality of one model's translations of one domain's text, 0 to 100."""
+
+    bleu: _Points
+    chrf: _Points
+
+
+class ScoredText(StrictModel):
+    """A domain's held-out text as it was scored: number of lines, SHA-256 of the pairs."""
+
+    lines: Annotated[int, Field(ge=1)]
+    digest: Digest
+
+
+class Expected(StrictModel):
+    """What routing loses on average, in points of the metric, against every text going to its own domain.
+
+    At threshold 0 (the likeliest domain always), at the default, at the chosen one, if all text went to general, and
+    if all went to the model that translates its domain best (`oracle`, below 0 where that is not the domain's own).
+    """
+
+    zero: float
+    default: float
+    chosen: float
+    always_general: float | None
+    oracle: float
+
+
+class Simulation(StrictModel):
+    """How the threshold was found: documents of so many lines in a row with their weights, every domain as frequent."""
+
+    weights: Annotated[dict[str, _Share], Field(min_length=1)]
+    documents: Count
+    default: _Share
+    expected: Expected
+
+
+class RoutingCosts(StrictModel):
+    """`matrix[model][text]`: the model of one domain on the held-out text of another; `bundles` are the models."""
+
+    version: Literal[1] = 1
+    threshold: _Share
+    metric: Metric
+    bundles: Annotated[dict[DomainName, str], Field(min_length=1)]
+    texts: dict[DomainName, ScoredText]
+    matrix: dict[DomainName, dict[DomainName, Cell]]
+    beam_size: Annotated[int, Field(ge=1)]
+    signatures: dict[Metric, str]
+    simulation: Simulation
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        domains = set(self.bundles)
+        if set(self.texts) != domains:
+            raise ValueError(f"texts: expected those of {', '.join(sorted(domains))}")
+        if set(self.matrix) != domains or any(set(row) != domains for row in self.matrix.values()):
+            raise ValueError(f"matrix: expected a row and a column for each of {', '.join(sorted(domains))}")
+        return self
+
+    @classmethod
+    def of(cls, bundles: Path) -> Self | None:
+        """Read `bundles`/routing.json; None if there is none, FmallocError if it is malformed."""
+        path = bundles / ROUTING_COSTS_FILE
+        return cls.read(path) if path.exists() else None
+
+    def cost(self, text: str, chosen: str) -> float:
+        """Points of the metric that text of one domain loses with the model `chosen`; below 0 where it gains."""
+        return self._quality(text, text) - self._quality(chosen, text)
+
+    def stale(self, live: Mapping[str, str]) -> str | None:
+        """What differs from the bundles that are live (by domain) now; None if they are those that were measured."""
+        changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
+        if not changed:
+            return None
+        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc route-costs again"
+
+    def _quality(self, model: str, text: str) -> float:
+        cell = self.matrix[model][text]
+        return cell.bleu if self.metric == "bleu" else cell.chrf

@@ -1,0 +1,1 @@
+"""The server process: sockets, checks before it starts, and Ray Serve."""

@@ -1,0 +1,52 @@
+"""`fmalloc-serve --check`: all that can be wrong before serving, at once."""
+
+from fmalloc_runtime.access.keys import Keys
+from fmalloc_runtime.access.usage import UsageLedger
+from fmalloc_runtime.live.registry import Registry
+from fmalloc_runtime.live.translator import EngineSettings
+from fmalloc_runtime.settings import Loaded, Settings, shown
+from fmalloc_shared.errors import FmallocError
+
+
+def check_settings(loaded: Loaded) -> str:
+    """What a server with these settings would serve, and each setting with where it comes from.
+
+    Opens every live bundle as the server does: hashes, engine, golden translations. FmallocError has all problems.
+    """
+    facts, problems = [], []
+    for check in (_bundles, _keys, _usage):
+        try:
+            facts.extend(check(loaded.settings))
+        except FmallocError as error:
+            problems.append(str(error))
+    if problems:
+        raise FmallocError("\n".join(problems))
+    rows = [(name, shown(value) or "-", loaded.origins.get(name, "default")) for name, value in loaded.settings]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    table = [f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}" for name, value, origin in rows]
+    return "\n".join([*facts, "", *table])
+
+
+def _bundles(settings: Settings) -> list[str]:
+    engines = EngineSettings(settings.device, settings.compute_type, settings.threads)
+    snapshot = Registry(settings.bundles, engines, settings.memory, settings.preload).load()
+    pair = snapshot.languages
+    return [
+        f"{domain}  {bundle.name}  {pair.source}-{pair.target}  verified"
+        for domain, bundle in sorted(snapshot.bundles.items())
+    ]
+
+
+def _keys(settings: Settings) -> list[str]:
+    if settings.keys is None:
+        return ["no keys: anybody who reaches the server may translate"]
+    entries = Keys(settings.keys).current().keys
+    facts = [f"{len(entries)} keys in {settings.keys}"]
+    if settings.usage is None and any(entry.characters for entry in entries):
+        facts.append("characters a month are counted anew with each start: --usage names a file that keeps them")
+    return facts
+
+
+def _usage(settings: Settings) -> list[str]:
+    UsageLedger(settings.usage)
+    return []

@@ -1,0 +1,148 @@
+"""Text to the tokens a model reads, and its tokens back to text, without transformers."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import sentencepiece
+import tokenizers
+from pydantic import Field
+
+from fmalloc_runtime.tokenizer.moses import Moses
+from fmalloc_runtime.tokenizer.offsets import Span, locate
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.strict import StrictModel
+
+CONFIG_FILE = "tokenizer.json"
+_UNKNOWN = "<unk>"
+_SPACE = "▁"
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+# One-character tokens cannot be told from text by splitting them, so they cannot be special.
+SpecialToken = Annotated[str, Field(min_length=2)]
+
+
+class TokenizerConfig(StrictModel):
+    """`tokenizer/tokenizer.json` of a bundle; for `tokenizers` both models name the same file.
+
+    The models are SentencePiece's files, a file of the library tokenizers, or two MosesModel.
+    """
+
+    version: Literal[1] = 1
+    kind: Literal["sentencepiece", "tokenizers", "moses"]
+    source_model: FileName
+    target_model: FileName
+    source_prefix: tuple[str, ...]
+    source_suffix: tuple[str, ...]
+    target_prefix: tuple[str, ...]
+    special_tokens: tuple[SpecialToken, ...]
+
+
+class _Pieces(Protocol):
+    def split(self, text: str) -> list[str]: ...
+
+    def join(self, pieces: list[str]) -> str: ...
+
+    def surface(self, piece: str) -> str: ...
+
+
+class _SentencePiece:
+    def __init__(self, source: Path, target: Path) -> None:
+        self._source = _load_sentencepiece(source)
+        self._target = _load_sentencepiece(target)
+
+    def split(self, text: str) -> list[str]:
+        return list(self._source.encode(text, out_type=str))
+
+    def join(self, pieces: list[str]) -> str:
+        return str(self._target.decode_pieces(pieces)).replace(_SPACE, " ").strip()
+
+    def surface(self, piece: str) -> str:
+        return piece.replace(_SPACE, " ").strip()
+
+
+class _Tokenizers:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise FmallocError(f"{path}: not a tokenizers file: {error}") from error
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def split(self, text: str) -> list[str]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    def join(self, pieces: list[str]) -> str:
+        decoder = self._tokenizer.decoder
+        return (str(decoder.decode(pieces)) if decoder is not None else " ".join(pieces)).strip()
+
+    def surface(self, piece: str) -> str:
+        return self.join([piece])
+
+
+class Tokenizer:
+    """What a bundle's `tokenizer/` folder describes."""
+
+    def __init__(self, config: TokenizerConfig, directory: Path) -> None:
+        self.config = config
+        source, target = directory / config.source_model, directory / config.target_model
+        if config.kind == "tokenizers" and source != target:
+            raise FmallocError(
+                f"{directory / CONFIG_FILE}: source_model and target_model must name the same file, "
+                f"found {config.source_model!r} and {config.target_model!r}"
+            )
+        self._pieces: _Pieces
+        if config.kind == "tokenizers":
+            self._pieces = _Tokenizers(source)
+        else:
+            self._pieces = (Moses if config.kind == "moses" else _SentencePiece)(source, target)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Tokenizer":
+        """Read a tokenizer folder; FmallocError if a file is missing or not what it should be."""
+        return cls(TokenizerConfig.read(directory / CONFIG_FILE), directory)
+
+    @property
+    def target_prefix(self) -> tuple[str, ...]:
+        """Tokens that every output starts with (a language token, say)."""
+        return self.config.target_prefix
+
+    @cached_property
+    def _special(self) -> frozenset[str]:
+        return frozenset(self.config.special_tokens)
+
+    def encode(self, text: str) -> list[str]:
+        """Prefix, pieces and suffix; what looks like a special token in `text` becomes its characters."""
+        pieces: list[str] = []
+        for piece in self._pieces.split(text):
+            # Some tokenizers models give <unk> for unknown characters; all others give the characters themselves.
+            literal = piece in self._special and not (piece == _UNKNOWN and self.config.kind == "tokenizers")
+            pieces.extend(piece if literal else [piece])
+        return [*self.config.source_prefix, *pieces, *self.config.source_suffix]
+
+    def decode(self, tokens: Sequence[str]) -> str:
+        """Text of output tokens; special tokens are dropped."""
+        return self._pieces.join([token for token in tokens if token not in self._special])
+
+    def source_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
+        """Where each token that `encode` made of `text` stands in it; prefix and suffix are empty spans."""
+        before, after = len(self.config.source_prefix), len(self.config.source_suffix)
+        pieces = tokens[before : len(tokens) - after]
+        inner = locate(text, [self._pieces.surface(piece) for piece in pieces])
+        return [*[(0, 0)] * before, *inner, *[(len(text), len(text))] * after]
+
+    def target_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
+        """Where each token that `decode` made `text` of stands in it; special tokens share what stands around them."""
+        return locate(text, ["" if token in self._special else self._pieces.surface(token) for token in tokens])
+
+
+def _load_sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.Load(str(path))
+    except (OSError, RuntimeError) as error:
+        raise FmallocError(f"{path}: not a SentencePiece model: {error}") from error
+    return processor

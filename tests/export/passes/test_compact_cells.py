@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fmalloc_export.domain.model import DomainModel
+from fmalloc_export.passes.compact_cells import CompactCells, LossCurves, allocate, compact
+from fmalloc_export.passes.saliency import Moments, eliminate, losses, refit
+from tests.support.calibrated import Stack, stack_of
+
+
+def inputs(positions: int = 2000) -> NDArray[np.float64]:
+    """Of rank 4 of 6, as a domain's text is narrower than all text."""
+    draw = np.random.default_rng(1)
+    return np.asarray(draw.normal(size=(positions, 4)) @ draw.normal(size=(4, 6)))
+
+
+def error(stack: Stack, model: DomainModel, other: DomainModel) -> float:
+    expected, found = stack.outputs(model), stack.outputs(other)
+    return float(((expected - found) ** 2).sum() / ((expected - expected.mean(axis=0)) ** 2).sum())
+
+
+def cut(model: DomainModel, kept: dict[str, NDArray[np.int64]]) -> DomainModel:
+    return replace(model, feed_forward=tuple(layer.select(kept[layer.name]) for layer in model.feed_forward))
+
+
+def test_it_keeps_the_share_of_the_cells_that_is_asked_for() -> None:
+    before = stack_of(40, 31, 2)
+    after, report = CompactCells(LossCurves(Stack(inputs())), 0.25).apply(before)
+    after.verify()
+    assert sum(after.widths.values()) == 18
+    assert min(after.widths.values()) >= 1
+    assert report.startswith("kept 18 of 73 cells and fitted fc2 again; on calibration text the layers' outputs lose ")
+    for old, new in zip(before.feed_forward, after.feed_forward, strict=True):
+        np.testing.assert_array_equal(new.fc1_weight, old.fc1_weight[new.cells])
+        np.testing.assert_array_equal(new.fc1_bias, old.fc1_bias[new.cells])
+
+
+def test_the_refit_is_far_better_than_none_and_the_choice_better_than_chance() -> None:
+    """On other text of the same kind than was calibrated on."""
+    text = inputs(4000)
+    stack, other = Stack(text[:2000]), Stack(text[2000:])
+    before = stack_of(64, 64)
+    compacted, _ = CompactCells(LossCurves(stack), 0.5).apply(before)
+    same_cells = cut(before, {layer.name: layer.cells for layer in compacted.feed_forward})
+    draw = np.random.default_rng(0)
+    chance = []
+    for _ in range(5):
+        kept = {name: np.sort(draw.choice(width, width // 2, replace=False)) for name, width in before.widths.items()}
+        chance.append(error(other, before, cut(before, kept)))
+    fitted = error(other, before, compacted)
+    assert fitted < error(other, before, same_cells) / 10
+    assert fitted < min(chance) / 10
+    assert fitted < 0.02
+
+
+def test_layers_are_fitted_on_what_their_compacted_predecessors_give() -> None:
+    stack = Stack(inputs())
+    before = stack_of(24, 24)
+    together, _ = CompactCells(LossCurves(stack), 0.3).apply(before)
+    first, second = before.feed_forward
+    counts = list(together.widths.values())
+    alone, _ = compact(first, stack.activations(before, first.name), counts[0])
+    np.testing.assert_array_equal(together.feed_forward[0].fc2_weight, alone.fc2_weight)
+    half_compacted = replace(before, feed_forward=(alone, second))
+    expected, other = (
+        compact(second, stack.activations(model, second.name), counts[1])[0] for model in (half_compacted, before)
+    )
+    np.testing.assert_array_equal(together.feed_forward[1].fc2_weight, expected.fc2_weight)
+    assert not np.array_equal(expected.fc2_weight, other.fc2_weight)
+
+
+def test_layers_share_the_loss_evenly() -> None:
+    """A layer of which half the cells repeat others gives more of them away."""
+    before = stack_of(24, 24)
+    layer = before.feed_forward[0]
+    weights, biases = layer.fc1_weight.copy(), layer.fc1_bias.copy()
+    weights[8:16], weights[16:], biases[8:16], biases[16:] = weights[:8], weights[:8], biases[:8], biases[:8]
+    before = replace(before, feed_forward=(replace(layer, fc1_weight=weights, fc1_bias=biases), before.feed_forward[1]))
+    curves = LossCurves(Stack(inputs()))
+    after, _ = CompactCells(curves, 0.6).apply(before)
+    assert after.widths["encoder.0"] <= 12
+    assert sum(after.widths.values()) == round(0.6 * 48)
+    assert curves.of(before) is curves.of(before)
+
+
+@pytest.mark.parametrize("total", [0, 3, 7, 11, 40, 60])
+def test_the_largest_loss_of_a_layer_is_as_small_as_it_can_be(total: int) -> None:
+    draw = np.random.default_rng(total)
+    curves = {
+        name: np.sort(np.append(draw.random(width), 0.0))[::-1] for name, width in (("a", 20), ("b", 9), ("c", 1))
+    }
+    counts = allocate(curves | {"empty": np.zeros(1)}, total)
+    assert counts.pop("empty") == 0
+    assert sum(counts.values()) == min(30, max(3, total))
+    worst = max(curve[counts[name]] for name, curve in curves.items())
+    for name, count in counts.items():
+        others = [other for other in counts if other != name and counts[other] > 1]
+        if count < len(curves[name]) - 1 and curves[name][count] == worst:
+            # Taking a cell from any other layer would make that one the worst.
+            assert all(curves[other][counts[other] - 1] >= worst for other in others)
+
+
+def test_the_curve_of_losses_is_what_refits_lose() -> None:
+    draw = np.random.default_rng(5)
+    moments = Moments.of(np.maximum(draw.normal(size=(900, 40)), 0).astype(np.float32))
+    values = draw.normal(size=(40, 5))
+    curve = losses(moments, values)
+    assert len(curve) == 41
+    assert (np.diff(curve) <= 1e-12).all()
+    for count in (5, 20, 39):
+        kept = eliminate(moments, values, count).kept
+        assert curve[count] == pytest.approx(refit(moments, values, np.zeros(5), kept).lost_variance, rel=0.02)
+    assert curve[40] == 0
+    assert curve[0] == pytest.approx(1, rel=0.02)
+
+
+def test_cells_that_repeat_others_cost_nothing() -> None:
+    """The second half of the cells repeats the first; each pair needs one."""
+    before = stack_of(16)
+    layer = before.feed_forward[0]
+    weights, biases = layer.fc1_weight.copy(), layer.fc1_bias.copy()
+    weights[8:], biases[8:] = weights[:8], biases[:8]
+    before = replace(before, feed_forward=(replace(layer, fc1_weight=weights, fc1_bias=biases),))
+    stack = Stack(inputs())
+    after, _ = CompactCells(LossCurves(stack), 0.5).apply(before)
+    assert sorted(after.feed_forward[0].cells % 8) == list(range(8))
+    assert error(stack, before, after) < 1e-4
+
+
+def test_everything_kept_is_nothing_done() -> None:
+    before = stack_of(8)
+    after, report = CompactCells(LossCurves(Stack(inputs())), 1.0).apply(before)
+    assert after is before
+    assert report == "nothing to do: all 8 cells are kept"
+
+
+def test_cells_that_never_fire_go_first() -> None:
+    before = stack_of(12)
+    biases = before.feed_forward[0].fc1_bias.copy()
+    biases[[1, 5, 6]] = -1e4
+    before = replace(before, feed_forward=(replace(before.feed_forward[0], fc1_bias=biases),))
+    after, _ = CompactCells(LossCurves(Stack(inputs())), 0.75).apply(before)
+    assert after.feed_forward[0].cells.tolist() == [0, 2, 3, 4, 7, 8, 9, 10, 11]
+
+
+def test_a_layer_that_never_does_anything_is_compacted_too() -> None:
+    before = stack_of(8)
+    silent = replace(before.feed_forward[0], fc1_bias=np.full(8, -1e4, dtype=np.float32))
+    after, report = CompactCells(LossCurves(Stack(inputs())), 0.5).apply(replace(before, feed_forward=(silent,)))
+    assert after.widths == {"encoder.0": 4}
+    assert "lose 0.0% to 0.0%" in report
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_elimination_is_optimal_brain_surgeon_cell_by_cell(seed: int) -> None:
+    """Beside a direct implementation that inverts anew for every cell, with more cells than one block holds."""
+    draw = np.random.default_rng(seed)
+    activations = np.maximum(draw.normal(size=(400, 90)) @ draw.normal(size=(90, 90)), 0).astype(np.float32)
+    values = draw.normal(size=(90, 5))
+    moments = Moments.of(activations)
+    np.testing.assert_allclose(moments.covariance, np.cov(activations.T, bias=True), rtol=1e-6, atol=1e-8)
+    regular = moments.covariance + moments.ridge * np.eye(90)
+    kept = list(range(90))
+    while len(kept) > 20:
+        inverse = np.linalg.inv(regular[np.ix_(kept, kept)])
+        gone = np.setdiff1d(np.arange(90), kept)
+        adjusted = values[kept] + inverse @ regular[np.ix_(kept, gone)] @ values[gone]
+        kept.pop(int(np.argmin((adjusted**2).sum(axis=1) / np.diag(inverse))))
+    found = eliminate(moments, values, 20).kept
+    assert len(set(found) & set(kept)) >= 18
+    direct, ours = (refit(moments, values, np.zeros(5), np.array(cells)).lost_variance for cells in (kept, found))
+    assert ours <= direct * 1.02
+
+
+def test_the_refit_is_the_least_squares_solution() -> None:
+    draw = np.random.default_rng(3)
+    activations = draw.normal(size=(500, 12)) @ draw.normal(size=(12, 12)) + 2
+    values, bias = draw.normal(size=(12, 4)), draw.normal(size=4)
+    kept = np.array([0, 2, 3, 5, 8, 9, 11])
+    fit = refit(Moments.of(activations.astype(np.float32)), values, bias, kept)
+    with_ones = np.hstack([activations[:, kept], np.ones((500, 1))])
+    target = activations @ values + bias
+    solution, *_ = np.linalg.lstsq(with_ones, target, rcond=None)
+    best = ((target - with_ones @ solution) ** 2).sum()
+    ours = ((target - activations[:, kept] @ fit.values - fit.bias) ** 2).sum()
+    assert best <= ours * (1 + 1e-9) <= best * 1.01
+    spread = ((target - target.mean(axis=0)) ** 2).sum()
+    assert fit.lost_variance == pytest.approx(ours / spread, rel=1e-3)

@@ -1,0 +1,183 @@
+import gzip
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from fmalloc.corpus import Languages, Pair, read_corpus, read_pairs
+from fmalloc.corpus.report import Tally
+from fmalloc.corpus.tmx import tmx_rows
+from fmalloc_shared.errors import FmallocError
+
+DE_EN = Languages("de", "en")
+
+
+def variant(language: str, text: str, attribute: str = "xml:lang") -> str:
+    return f'<tuv {attribute}="{language}"><seg>{text}</seg></tuv>'
+
+
+def unit(*variants: str) -> str:
+    return f"<tu><prop type='x'>de</prop>\n{''.join(variants)}</tu>\n"
+
+
+def memory(*units: str, before: str = "") -> str:
+    return f'{before}<tmx version="1.4">\n<header srclang="de"/>\n<body>\n{"".join(units)}</body></tmx>\n'
+
+
+def read(tmp_path: Path, text: str | bytes, languages: Languages = DE_EN) -> list[tuple[str, str]]:
+    path = tmp_path / "a.tmx"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list(read_pairs(path, languages))
+
+
+JA = unit(variant("de", "Ja"), variant("en", "Yes"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "windows-1252"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    declared = encoding.removesuffix("-sig")
+    text = memory(
+        unit(variant("de", "Bär"), variant("en", "“bear”")), before=f'<?xml version="1.0" encoding="{declared}"?>'
+    )
+    assert read(tmp_path, text.encode(encoding)) == [("Bär", "“bear”")]
+    assert read(tmp_path, gzip.compress(text.encode(encoding))) == [("Bär", "“bear”")]
+
+
+@pytest.mark.parametrize(
+    ("languages", "tags", "chosen"),
+    [
+        (DE_EN, ("de", "en"), "01"),
+        (DE_EN, ("EN_us", "DE-de"), "10"),
+        (DE_EN, ("de-AT", "de", "de", "en-GB"), "13"),
+        (DE_EN, ("de-AT", "de-DE", "en-GB", "en-US"), "02"),
+        (Languages("de_DE", "en_XX"), ("de", "de-AT", "DE-DE", "en"), "23"),
+        (Languages("deu_Latn", "eng_Latn"), ("fr", "de-CH", "en-GB"), "12"),
+        (Languages("en-US", "en-GB"), ("en", "en-GB", "en-US"), "21"),
+        (Languages("en", "en-GB"), ("en-US", "en-GB", "en"), "21"),
+    ],
+)
+def test_the_variant_that_fits_best_is_taken(
+    tmp_path: Path, languages: Languages, tags: tuple[str, ...], chosen: str
+) -> None:
+    text = memory(unit(*(variant(tag, str(index)) for index, tag in enumerate(tags))))
+    assert ["".join(pair) for pair in read(tmp_path, text, languages)] == [chosen]
+
+
+def test_the_older_attribute_names_a_language_too(tmp_path: Path) -> None:
+    text = memory(unit(variant("de", "Ja", "lang"), variant("en", "Yes", "lang")))
+    assert read(tmp_path, text) == [("Ja", "Yes")]
+
+
+def test_units_without_both_languages_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.tmx"
+    few = unit(variant("de", "Nein"), variant("fr", "Non"))
+    empty = unit(variant("de", "Leer"), "<tuv xml:lang='en'><seg/></tuv>")
+    path.write_text(
+        memory(few, empty, *(unit(variant("de", f"Satz {i}"), variant("en", f"s {i}")) for i in range(200)))
+    )
+    report = read_corpus(path, DE_EN).report
+    assert report.read == 202
+    assert {reason: dropped.pairs for reason, dropped in report.dropped.items()} == {
+        "not in both de and en": 1,
+        "empty side": 1,
+    }
+    assert str(report.dropped["not in both de and en"].first) == f"{path}:4"
+
+
+def test_no_unit_in_both_languages_lists_those_found(tmp_path: Path) -> None:
+    units = [unit(variant("de-DE", "Ja"), variant("fr", "Oui")), unit(variant("fr", "Non"), "<tuv><seg>No</seg></tuv>")]
+    with pytest.raises(FmallocError, match=r"no unit has both de and en; .*: fr \(2\), de-DE \(1\), none named \(1\)"):
+        read(tmp_path, memory(*units))
+    with pytest.raises(FmallocError, match=r"it has no unit with text"):
+        read(tmp_path, memory())
+
+
+def test_mixed_regions_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tmx"
+    regions = ("pt-BR", "pt-PT", "pt-PT")
+    path.write_text(memory(*(unit(variant("de", str(i)), variant(pt, "x")) for i, pt in enumerate(regions))))
+    tally = Tally()
+    assert len(list(tmx_rows(path, Languages("de", "pt"), tally))) == 3
+    assert tally.warnings == [f"{path}: pt is there in variants, all of which were taken: pt-PT (2), pt-BR (1)"]
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [
+        ("Click <bpt i='1'>&lt;b&gt;</bpt>OK<ept i='1'>&lt;/b&gt;</ept>.", "Click OK."),
+        ("half<bpt i='1'>{</bpt>way<ept i='1'>}</ept>", "halfway"),
+        ("one<ph>&lt;br/&gt;</ph>two", "one two"),
+        ("File<ph>{0}</ph>, please<it pos='end'>}</it>", "File, please"),
+        ("one<ph>a</ph><ut>b</ut>two <ph>c</ph>three", "one two three"),
+        ("see <ph>&lt;fn text='<sub>a footnote</sub>'/&gt;</ph>below", "see below"),
+        ("a <hi type='bold'>bold <hi>word</hi></hi>", "a bold word"),
+        ("\n  over\n\tlines \u2028 here  ", "over lines here"),
+        ("5\u00a0% &amp; &#x41;<![CDATA[<x>]]>", "5\u00a0% & A<x>"),
+    ],
+)
+def test_codes_inside_a_segment_are_dropped_and_text_is_kept(tmp_path: Path, segment: str, text: str) -> None:
+    assert read(tmp_path, memory(unit(variant("de", "x"), variant("en", segment)))) == [("x", text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (memory(JA, "<tu></tuv>"), r"a.tmx:6: malformed TMX: mismatched tag"),
+        (memory(JA)[:-20], r"a.tmx:\d: malformed TMX: "),
+        (memory(JA, JA).partition("</tu>")[0] + "</tu>\n", r"a.tmx:6: malformed TMX: it ends too early"),
+        (memory(JA, "\x1f"), r"a.tmx:6: malformed TMX: not well-formed \(invalid token\)"),
+        (memory(JA, "&#x1f;"), r"a.tmx:6: malformed TMX: reference to invalid character number"),
+        (memory(JA, "R&D"), r"a.tmx:6: malformed TMX: "),
+        (memory(JA).encode("utf-8").replace(b"Ja", b"J\xe4"), r"a.tmx:5: malformed TMX: not well-formed"),
+        ("<xliff/>", r"a.tmx:1: malformed TMX: the root element is <xliff>, expected <tmx>"),
+        ("", r"a.tmx:1: malformed TMX: it ends too early"),
+        ('<?xml version="1.0" encoding="klingon"?><tmx/>', r"a.tmx:1: unknown encoding: klingon; convert"),
+        (
+            '<?xml version="1.0" encoding="shift_jis"?><tmx/>',
+            r"a.tmx:1: multi-byte encodings are not supported; convert",
+        ),
+        ("ja\tyes\n", r"a.tmx:1: malformed TMX: "),
+    ],
+)
+def test_malformed_files_are_named_with_line_and_reason(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(FmallocError, match=message):
+        read(tmp_path, text)
+
+
+LAUGHS = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("before", "reference", "message"),
+    [
+        (f'<!DOCTYPE tmx [<!ENTITY l0 "ha">{LAUGHS}]>', "&l9;", r"a.tmx:1: .*it declares the entity 'l0'"),
+        ('<!DOCTYPE tmx [<!ENTITY x SYSTEM "secret.txt">]>', "&x;", r"a.tmx:1: .*it declares the entity 'x'"),
+        ('<!DOCTYPE tmx [<!ENTITY % x SYSTEM "secret.dtd"> %x;]>', "&y;", r"a.tmx:1: .*it declares the entity 'x'"),
+        ('<!DOCTYPE tmx SYSTEM "secret.dtd">', "&x;", r"a.tmx:7: .*unknown entity &x;"),
+        ("", "&nbsp;", r"a.tmx:7: malformed TMX: undefined entity"),
+    ],
+)
+def test_entities_are_refused(tmp_path: Path, before: str, reference: str, message: str) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "secret.dtd").write_text("<!ENTITY x 'secret'><!ENTITY y 'secret'>")
+    with pytest.raises(FmallocError, match=message):
+        read(tmp_path, memory(JA, unit(variant("de", reference), variant("en", "x")), before=before))
+
+
+def test_a_document_type_that_is_elsewhere_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tmx14.dtd")  # reading it would wait for ever
+    assert read(tmp_path, memory(JA, before='<!DOCTYPE tmx SYSTEM "tmx14.dtd">')) == [Pair("Ja", "Yes")]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmalloc.corpus.tmx._PIECE", 1 << 14)
+    path = tmp_path / "a.tmx"
+    units = (unit(variant("de", f"Satz {i} " * 20), variant("en", f"sentence {i} " * 20)) for i in range(3000))
+    path.write_text(memory(*units))
+    tracemalloc.start()
+    count = sum(1 for _ in tmx_rows(path, DE_EN, Tally()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 3000
+    assert peak < path.stat().st_size / 5

@@ -1,0 +1,212 @@
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import M2M100Config, M2M100ForConditionalGeneration
+
+from fmalloc.corpus import Languages
+from fmalloc.model.architectures import family_of, feed_forward_layers, languages_of, load_base
+from fmalloc.model.assembly import load_dense
+from fmalloc.model.batches import Batch, collate, encode
+from fmalloc.model.feedforward import MaskedFeedForward, replace
+from fmalloc.model.objective import logits
+from fmalloc.recipe import EvaluationSettings, ImportanceSettings, LanguageSettings
+from fmalloc.train import run
+from fmalloc_shared.errors import FmallocError
+from tests.support.corpora import small_recipe
+from tests.support.stores import BASES, PAIRS
+
+
+def m2m100(**changes: Any) -> M2M100ForConditionalGeneration:
+    torch.manual_seed(1)
+    settings = {
+        "vocab_size": 60,
+        "d_model": 16,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 40,
+    }
+    return M2M100ForConditionalGeneration(M2M100Config(**(settings | changes))).eval()
+
+
+def test_every_layer_of_encoder_and_decoder_is_found() -> None:
+    layers = feed_forward_layers(m2m100())
+    assert [layer.name for layer in layers] == ["encoder.0", "encoder.1", "decoder.0", "decoder.1", "decoder.2"]
+    assert [layer.width for layer in layers] == [24, 24, 40, 40, 40]
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+def test_with_every_cell_on_m2m100_is_untouched_bit_for_bit(activation: str) -> None:
+    model = m2m100(activation_function=activation)
+    tokens = torch.randint(3, 60, (3, 8), generator=torch.Generator().manual_seed(1))
+    batch = Batch(tokens, torch.ones_like(tokens), tokens)
+    before = logits(model, batch)
+    for layer in feed_forward_layers(model):
+        replace(layer, MaskedFeedForward(layer, torch.ones(layer.width)))
+    assert torch.equal(logits(model, batch), before)
+
+
+@pytest.mark.parametrize("kind", sorted(BASES))
+def test_with_every_cell_on_every_family_is_untouched_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    write, _, codes = BASES[kind]
+    write(tmp_path / "base")
+    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
+    examples = encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples
+    batch = collate(examples, tokenizer.pad_token_id)
+    before = logits(model, batch)
+    layers = feed_forward_layers(model)
+    assert [layer.name for layer in layers] == ["encoder.0", "encoder.1", "decoder.0", "decoder.1"]
+    for layer in layers:
+        replace(layer, MaskedFeedForward(layer, torch.ones(layer.width)))
+    assert torch.equal(logits(model, batch), before)
+
+
+@pytest.mark.parametrize("kind", sorted(BASES))
+def test_no_position_sees_what_is_written_after_it(kind: str, tmp_path: Path) -> None:
+    """FSMT leaves out the causal mask where the configuration asks for a cache."""
+    write, _, codes = BASES[kind]
+    write(tmp_path / "base")
+    model, _ = load_base(tmp_path / "base", Languages(*codes))
+    first, second = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[5, 6, 9, 4]])
+    with torch.inference_mode():
+        one, other = (model(input_ids=first, decoder_input_ids=ids).logits for ids in (first, second))
+    torch.testing.assert_close(one[:, :2], other[:, :2])
+    assert not torch.allclose(one[:, 2:], other[:, 2:])
+
+
+def test_fsmt_never_writes_padding(tmp_path: Path) -> None:
+    BASES["fsmt"][0](tmp_path / "base")
+    model, _ = load_base(tmp_path / "base")
+    ids = torch.tensor([[5, 6, 7, 2]])
+    assert float(model(input_ids=ids, decoder_input_ids=ids).logits.softmax(-1)[..., 1].max()) == 0.0
+
+
+def test_a_base_names_its_languages(base: Path, tmp_path: Path) -> None:
+    assert languages_of(base) == ("de", "en")
+    BASES["fsmt"][0](tmp_path / "fsmt")
+    assert languages_of(tmp_path / "fsmt") == ("de", "en")
+    m2m100().save_pretrained(tmp_path)
+    assert family_of(tmp_path).model_type == "m2m_100"
+    assert languages_of(tmp_path) is None
+
+
+def test_the_generation_settings_are_plain(base: Path) -> None:
+    model, _ = load_base(base)
+    settings = model.generation_config
+    assert (settings.forced_eos_token_id, settings.max_length, settings.num_beams) == (None, None, None)
+    assert settings.bad_words_ids == [[model.config.pad_token_id]]
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(FmallocError, match="config.json: not a configuration"):
+        family_of(tmp_path)
+
+
+def test_missing_weights_are_named(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((base / "config.json").read_text())
+    with pytest.raises(FmallocError, match="transformers cannot load this model"):
+        load_base(tmp_path)
+
+
+@pytest.mark.parametrize("kind", sorted(set(BASES) - {"marian", "fsmt-joint"}))
+def test_every_family_learns_and_leaves_protected_weights_alone(kind: str, corpora: Path, tmp_path: Path) -> None:
+    write, family, codes = BASES[kind]
+    write(tmp_path / "base")
+    learning = {
+        "updates": 12,
+        "anneal_updates": 12,
+        "validate_every": 12,
+        "validation_sentences": 1,
+        "batch_tokens": 300,
+    }
+    recipe = small_recipe(tmp_path / "base", corpora, tmp_path / "store", "office", **learning)
+    changes = {
+        "languages": LanguageSettings(source=codes[0], target=codes[1]),
+        "importance": ImportanceSettings(batches=2, batch_tokens=300),
+        "evaluation": EvaluationSettings(sentences=1, beam_size=1),
+    }
+    store = run(recipe.model_copy(update=changes))
+    store.verify()
+    task = store.tasks()[0]
+    assert store.description.family == family
+    assert task.curve[-1].nll < task.curve[0].nll
+    owned = {layer: memory.cells for layer, memory in store.memory("office").items()}
+    assert sum(map(len, owned.values())) > 0
+    before, after = (
+        load_base(store.base, Languages(*codes))[0].state_dict(),
+        load_dense(store, "office")[0].state_dict(),
+    )
+    for name, tensor in before.items():
+        found = re.fullmatch(r"model\.(encoder|decoder)\.layers\.(\d+)\.(fc1\.weight|fc1\.bias|fc2\.weight)", name)
+        protected = torch.ones(tensor.shape, dtype=torch.bool)
+        if found:
+            cells = torch.from_numpy(owned[f"{found[1]}.{found[2]}"])
+            protected.index_fill_(1 if found[3] == "fc2.weight" else 0, cells, False)
+        assert torch.equal(after[name][protected], tensor[protected]), name
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "nllb", "mbart", "mbart50"])
+def test_a_language_that_a_base_does_not_know_is_named(kind: str, tmp_path: Path) -> None:
+    BASES[kind][0](tmp_path / "base")
+    with pytest.raises(FmallocError, match="language 'er'"):  # a piece of its vocabulary
+        load_base(tmp_path / "base", Languages("er", BASES[kind][2][1]))
+
+
+def test_opus_mt_loads_as_published(tmp_path: Path) -> None:
+    """Weights pickled by torch, a tokenizer named by the model's family, settings of search in the configuration."""
+    published = tmp_path / "base"
+    BASES["marian"][0](published)
+    weights = load_file(published / "model.safetensors")
+    expected = load_base(published)[0]
+    torch.save(expected.state_dict(), published / "pytorch_model.bin")
+    (published / "model.safetensors").unlink()
+    (published / "tokenizer_config.json").write_text('{"target_lang": "en", "source_lang": "de"}')
+    config = json.loads((published / "config.json").read_text())
+    pad = config["pad_token_id"]
+    older = {
+        "_num_labels": 3,
+        "add_bias_logits": False,
+        "add_final_layer_norm": False,
+        "bad_words_ids": [[pad]],
+        "extra_pos_embeddings": pad + 1,
+        "force_bos_token_to_be_generated": False,
+        "forced_eos_token_id": 0,
+        "max_length": 512,
+        "normalize_before": False,
+        "normalize_embedding": False,
+        "num_beams": 6,
+        "static_position_embeddings": True,
+    }
+    (published / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "dtype"} | older))
+    search = {"bad_words_ids": [[pad]], "max_length": 512, "num_beams": 6, "renormalize_logits": True}
+    (published / "generation_config.json").write_text(json.dumps(search))
+    model, tokenizer = load_base(published, Languages("de", "en"))
+    assert (model.generation_config.num_beams, model.generation_config.max_length) == (None, None)
+    assert set(weights) <= set(model.state_dict())
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+    assert tokenizer("der bote")["input_ids"][-1] == 0
+    assert languages_of(published) == ("de", "en")
+
+
+def test_weights_as_older_checkpoints_have_them_are_converted(base: Path, corpora: Path, tmp_path: Path) -> None:
+    older = shutil.copytree(base, tmp_path / "older")
+    torch.save(load_file(older / "model.safetensors"), older / "pytorch_model.bin")
+    (older / "model.safetensors").unlink()
+    recipe = small_recipe(older, corpora, tmp_path / "store", "office", updates=20)
+    store = run(recipe)
+    assert {path.suffix for path in store.base.iterdir()} == {".json", ".safetensors", ".spm"}
+    for name, tensor in load_base(base)[0].state_dict().items():
+        assert torch.equal(load_base(store.base)[0].state_dict()[name], tensor)
+    assert [task.name for task in run(recipe).tasks()] == ["office"]

@@ -1,0 +1,147 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from fmalloc.model.batches import Batch
+from fmalloc.store.store import Store
+from fmalloc.train import learn_by_method, main
+from fmalloc.training.distributed import Group, processes
+from fmalloc_shared.errors import FmallocError
+from tests.support import ROOT
+from tests.support.corpora import small_recipe
+from tests.support.killing import environment
+from tests.support.torchrun import torchrun
+from tests.support.training import learned_bytes, write_recipe
+
+SCRIPT = str(ROOT / "tests" / "support" / "trained_apart.py")
+# Two processes add the same gradients in another order.
+TOLERANCE = 1e-5
+# Attention does not depend on the bias of its keys. Its gradient is rounding alone, and Adam makes full steps of that.
+WITHOUT_EFFECT = ".k_proj.bias"
+
+
+def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    arguments = [SCRIPT, str(base), str(corpora / "office")]
+    one = [sys.executable, *arguments, str(tmp_path / "one")]
+    subprocess.run(one, env=environment(), check=True, capture_output=True)
+    two = torchrun([*arguments, str(tmp_path / "two")])
+    _, errors = two.communicate(timeout=280)
+    assert two.returncode == 0, errors
+    expected = load_file(tmp_path / "one" / "0-of-1.safetensors")
+    first, second = (load_file(tmp_path / "two" / f"{rank}-of-2.safetensors") for rank in range(2))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    assert expected["losses"][-1, 0] < expected["losses"][0, 0] - 0.1
+    for name, tensor in first.items():
+        if not name.endswith(WITHOUT_EFFECT):
+            torch.testing.assert_close(tensor, expected[name], atol=TOLERANCE, rtol=0)
+
+
+def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "r.yaml", base, corpora, tmp_path / "store", "office", updates=40)
+    checkpoint = tmp_path / "store" / ".work" / "office" / "checkpoint.safetensors"
+    interrupted = torchrun(["-m", "fmalloc.train", str(recipe)])
+    errors = _until(interrupted, "update 0: dev")
+    interrupted.send_signal(signal.SIGINT)
+    errors += interrupted.communicate(timeout=280)[1]
+    assert interrupted.returncode != 0
+    assert errors.count("interrupted: what was finished is kept") == 1
+    assert checkpoint.is_file()
+    run = torchrun(["-m", "fmalloc.train", str(recipe)])
+    output, errors = run.communicate(timeout=280)
+    assert run.returncode == 0, errors
+    assert errors.count("resuming at update") == 1
+    store = Store.open(tmp_path / "store")
+    store.verify()
+    (office,) = store.tasks()
+    assert office.curve[-1].nll < office.curve[0].nll - 0.1
+    assert output.count("after office") == 1
+    assert errors.count("update 20: dev") == 1
+    before = learned_bytes(store.path)
+    assert CliRunner().invoke(main, [str(recipe)]).exit_code == 0
+    assert learned_bytes(store.path) == before
+
+
+def _until(run: subprocess.Popen[str], text: str) -> str:
+    """What it writes on standard error, up to the line with this text."""
+    seen = ""
+    assert run.stderr is not None
+    for line in run.stderr:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(seen)
+
+
+def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store: Store) -> None:
+    recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", seed=7)
+    run = torchrun(["-m", "fmalloc.train", str(recipe)])
+    _, errors = run.communicate(timeout=280)
+    assert run.returncode != 0
+    assert errors.count("task 'office' exists already, learned with seed 1, not 7") == 1
+    store.verify()
+
+
+FAILING = """
+from fmalloc.distributed import processes
+from fmalloc_shared.errors import FmallocError
+
+def fail(wrong):
+    if wrong:
+        raise FmallocError("bad input")
+    return "good"
+
+with processes() as group:
+    for failing in ((), (0, 1), (0,), (1,)):
+        try:
+            print(f"{failing} {group.rank}: {group.alike(lambda: fail(group.rank in failing))}\\n", end="", flush=True)
+        except (FmallocError, SystemExit) as error:
+            print(f"{failing} {group.rank}: {error}\\n", end="", flush=True)
+"""
+
+
+def test_what_every_process_finds_wrong_is_said_by_the_first(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    output, errors = torchrun([str(tmp_path / "failing.py")]).communicate(timeout=280)
+    expected = {
+        ("()", "0: good", "1: good"),
+        ("(0, 1)", "0: bad input", "1: 2"),
+        ("(0,)", "0: bad input", "1: 2"),
+        ("(1,)", "0: 2", "1: bad input"),
+    }
+    assert sorted(output.splitlines()) == sorted(f"{f} {line}" for f, *lines in expected for line in lines), errors
+
+
+def test_rows_are_shared_out_whole_and_once() -> None:
+    source = torch.arange(10).reshape(5, 2)
+    batch = Batch(source, source + 100, source + 200)
+    parts = [Group(rank, 3).rows(batch) for rank in range(3)]
+    assert sorted(torch.cat([part.source for part in parts]).tolist()) == source.tolist()
+    assert all(torch.equal(part.source + 200, part.target) for part in parts)
+    assert len(Group(6, 7).rows(batch).target) == 0
+    assert Group().rows(batch) is batch
+
+
+def test_one_process_alone_asks_nobody() -> None:
+    with processes() as group:
+        assert (group, group.first, group.largest(3), group.on_first(lambda: "done")) == (Group(), True, 3, "done")
+    with pytest.raises(FmallocError, match="wrong"):
+        group.fail("wrong")
+    with pytest.raises(SystemExit):
+        Group(1, 2).fail("wrong")
+
+
+def test_methods_without_a_store_refuse_several_processes(
+    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe(base, corpora, tmp_path / "store", "office").model_copy(update={"method": "sequential"})
+    monkeypatch.setattr(Group, "current", lambda: Group(0, 2))
+    with pytest.raises(FmallocError, match="nor run in several processes"):
+        learn_by_method(recipe)

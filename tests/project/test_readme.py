@@ -1,0 +1,63 @@
+"""The README's commands, run in order in a folder where the things that it names exist."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT
+from tests.support.training import write_recipe
+
+README = ROOT / "README.md"
+# What keeps a command short here, and is no part of what the README says.
+SHORTENED = {
+    "fmalloc-train --base": ["--dry-run"],
+    "fmalloc-pretrain": ["--updates", "2", "--d-model", "16", "--heads", "2", "--ffn", "16"],
+    "fmalloc-serve": ["--help"],
+}
+
+
+def commands() -> list[str]:
+    """Every indented line, and every line in backticks, that runs one of our programs."""
+    text = README.read_text(encoding="utf-8")
+    indented = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    quoted = [piece for piece in text.split("`")[1::2] if piece.startswith("fmalloc")]
+    return [command for command in [*indented, *quoted] if "fmalloc" in command.split("|")[-1].split()[0]]
+
+
+def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "opus-mt-de-en")
+    shutil.copy(corpora / "general" / "train.tsv", tmp_path / "news.tsv")
+    for name, source in (("it", "office"), ("law", "games"), ("general", "general")):
+        shutil.copytree(corpora / source, tmp_path / "corpora" / name)
+    write_recipe(
+        tmp_path / "recipe.yaml", tmp_path / "opus-mt-de-en", tmp_path / "corpora", tmp_path / "store", "it", updates=20
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = commands()
+    for program in (
+        "fmalloc-train",
+        "fmalloc-pretrain",
+        "fmalloc-export",
+        "fmalloc-translate",
+        "fmalloc-serve",
+        "fmalloc ",
+    ):
+        assert any(program in command for command in found), program
+    order = sorted(found, key=lambda command: "fmalloc status" in command)
+    for command in order:
+        extra = next((words for start, words in SHORTENED.items() if start in command), [])
+        line = f"{command} {shlex.join(extra)}"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        if "fmalloc-translate" in command:
+            assert done.stdout.strip()

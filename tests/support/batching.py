@@ -1,0 +1,106 @@
+"""What tests of batching share: real translators whose engine can be held up, watched, and made to fail."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fmalloc_runtime.bundle.bundle import Bundle, EngineInfo
+from fmalloc_runtime.engines.base import Engine, Hypothesis, TranslationOptions
+from fmalloc_runtime.errors import EngineError
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.text.job import Batch
+from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, write_bundle
+
+__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
+WAIT = 20.0  # seconds that nothing takes if the test passes
+GREEDY = TranslationOptions(beam_size=1)
+
+
+class WatchedEngine:
+    """The real engine behind a gate; `calls` are the sources and options of every call that has passed it.
+
+    While the gate is shut, `arrived` counts the calls in front of it. A source that holds `poison` makes a call fail.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.device = engine.device
+        self.mixing = engine.mixing
+        self.calls: list[tuple[list[tuple[str, ...]], TranslationOptions]] = []
+        self.poison: str | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.arrived = threading.Semaphore(0)
+        self._engine = engine
+
+    def translate(
+        self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
+    ) -> list[tuple[Hypothesis, ...]]:
+        self.arrived.release()
+        assert self.gate.wait(WAIT)
+        self.calls.append(([tuple(source) for source in sources], options))
+        if any(self.poison in source for source in sources):
+            raise EngineError(f"{self.poison} cannot be translated")
+        return self._engine.translate(sources, target_prefix, options)
+
+    def shut(self) -> None:
+        """Let no call pass from now on, and count those that come."""
+        self.arrived = threading.Semaphore(0)
+        self.gate.clear()
+
+    def wait_for_call(self) -> None:
+        """Until a call stands before the shut gate."""
+        assert self.arrived.acquire(timeout=WAIT)
+
+
+def load(bundle: Path) -> Translator:
+    """A translator with an engine to watch."""
+    translator = Translator.load(Bundle.open(bundle), CPU)
+    return Translator(translator.bundle, translator.tokenizer, WatchedEngine(translator.engine))
+
+
+def watched(translator: Translator) -> WatchedEngine:
+    """The translator's engine."""
+    assert isinstance(translator.engine, WatchedEngine)
+    return translator.engine
+
+
+def batch_of(translator: Translator, *texts: str, options: TranslationOptions = GREEDY) -> Batch:
+    """The batch of these texts, a sentence each."""
+    return Batch(tuple(tuple(translator.encode(text)) for text in texts), options)
+
+
+def alone(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+    """What the quiet engine gives for each source by itself."""
+    quiet = watched(translator)._engine
+    prefix = translator.tokenizer.target_prefix
+    return [quiet.translate([source], prefix, batch.options)[0] for source in batch.sources]
+
+
+@pytest.fixture
+def it(bundles: Path) -> Translator:
+    """The domain `it`, to be watched."""
+    return load(bundle_of(bundles, "it"))
+
+
+@pytest.fixture
+def general(bundles: Path) -> Translator:
+    """The general domain, to be watched."""
+    return load(bundle_of(bundles, "general"))
+
+
+@pytest.fixture(scope="session")
+def integer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of int8 weights."""
+    engine = EngineInfo(name="ctranslate2", minimum_version="4.0", quantization="int8")
+    return write_bundle(tmp_path_factory.mktemp("int8"), "it", seed=4, model={"quantization": "int8"}, engine=engine)
+
+
+@pytest.fixture
+def integers(integer_bundle: Path) -> Translator:
+    """A model that computes with int8, to be watched."""
+    return load(integer_bundle)
+
+
+LINES = tuple(SENTENCES["it"])

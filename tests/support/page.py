@@ -1,0 +1,162 @@
+"""The page on a real server over tiny bundles, and a browser that notes what it asks for and complains about."""
+
+import json
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from fmalloc_runtime.access.gatekeeper import Gatekeeper
+from fmalloc_runtime.access.keys import Keys, add_key
+from fmalloc_runtime.api.app import create_app
+from fmalloc_runtime.server.server import build
+from fmalloc_runtime.settings import Settings
+from tests.support.bundles import SENTENCES
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TEXT = f"{SENTENCES['it'][0]} {SENTENCES['it'][1]}\n\n{SENTENCES['it'][2]}"
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_PATIENCE_MILLISECONDS = 10_000
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with the page three times: open to all, for `key` alone (`keyed/`), and scarce (`scarce/`)."""
+
+    url: str
+    key: str
+
+    def translate(self, text: str, **fields: Any) -> dict[str, Any]:
+        """What the server answers."""
+        answer = httpx.post(f"{self.url}v1/translate", json={"text": text, **fields}, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@dataclass
+class Visit:
+    """A page in the browser, the URLs that it asked for, and what it complained about."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Note requests, console errors and uncaught errors from now on."""
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def text(self, selector: str) -> str:
+        """The text of an element as it is in the document, white space and all."""
+        return self.page.locator(selector).text_content() or ""
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # A browser reports every request that fails as an error by itself; what the page makes of it is tested.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource:"):
+            self.complaints.append(message.text)
+
+
+def type_text(visit: Visit, text: str = TEXT) -> None:
+    """Type, and wait for the translation."""
+    visit.page.fill("#source", text)
+    expect(visit.page.locator("#status")).to_have_text(re.compile("Translated by|compared"))
+
+
+def answer_with(page: Page, path: str, status: int, content: Any, **headers: str) -> None:
+    """Let the next requests for a path be answered like this."""
+
+    def fulfil(route: Route) -> None:
+        route.fulfill(status=status, headers=headers, content_type="application/json", body=json.dumps(content))
+
+    page.route(f"**/{path}", fulfil)
+
+
+@pytest.fixture(scope="module")
+def site(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The server, in a thread."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    key = add_key(keys, "reader", {})
+    common = {"bundles": bundles, "device": "cpu", "workers": 1, "threads": 1}
+    settings = {
+        "/keyed": Settings(**common, keys=keys),
+        "/scarce": Settings(**common, requests_per_minute=2),
+        "": Settings(**common, text_limit=5_000, alternatives_limit=2),
+    }
+    service = build(settings[""])
+    service.registry.load()
+    with ExitStack() as stack:
+        stack.callback(service.batcher.close, 1)
+        mounts = []
+        for path, chosen in settings.items():
+            gate = Gatekeeper(Keys(chosen.keys) if chosen.keys else None, chosen, service.metrics)
+            stack.callback(gate.close)
+            mounts.append(Mount(path, create_app(service, chosen, gate)))
+        yield Site(stack.enter_context(_running(Starlette(routes=mounts))), key)
+
+
+@contextmanager
+def _running(app: Starlette) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visiting(browser: Browser, site: Site, path: str = "", **context: Any) -> Iterator[Visit]:
+    """A visit to the page; at its end nothing may have left the origin and nobody may have complained."""
+    opened = browser.new_context(**context)
+    opened.set_default_timeout(_PATIENCE_MILLISECONDS)
+    visit = Visit(opened.new_page())
+    visit.watch()
+    try:
+        visit.page.goto(f"{site.url}{path}")
+        yield visit
+        assert visit.requests and all(url.startswith(site.url) for url in visit.requests), visit.requests
+        assert not visit.complaints
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Visit]:
+    """The page on a desk, ready to translate."""
+    with visiting(browser, site) as visit:
+        visit.page.wait_for_selector("#chips input")
+        yield visit
