@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from fmalloc.learning.create import create_store, open_store
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
 from fmalloc.methods import method_of
 from fmalloc.methods.fmalloc import Fmalloc
@@ -26,29 +26,29 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import check_name
 
 
-def run(recipe: Recipe, *, finish: bool = False) -> Store:
+def learn_tasks(recipe: Recipe, *, finish: bool = False) -> Store:
     """Bring the store to where the recipe wants it; with `finish` only commit the task that was interrupted."""
     with processes() as group, Interrupts():
         if finish and not Store.exists(recipe.store):
             group.fail(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
-        job = group.alike(lambda: Job.of(recipe))
+        run = group.alike(lambda: Run.of(recipe))
         with writing(recipe.store) if group.first else nullcontext():
-            group.on_first(lambda: _prepare(job))
+            group.on_first(lambda: _prepare(run))
             store = Store.open(recipe.store)
             learned = {record.name for record in store.tasks()}
             for task in recipe.tasks:
                 ending = finish and task.name not in learned
-                learn_task(job, store, task, finish=ending)
+                learn_task(run, store, task, finish=ending)
                 if ending:
                     break
     return store
 
 
-def _prepare(job: Job) -> None:
-    if Store.exists(job.recipe.store):
-        open_store(job)
+def _prepare(run: Run) -> None:
+    if Store.exists(run.recipe.store):
+        open_store(run)
     else:
-        create_store(job)
+        create_store(run)
 
 
 def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
@@ -56,7 +56,7 @@ def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
     kind = method_of(recipe.method)
     settings = settings_of(recipe, recipe.method)
     if issubclass(kind, Fmalloc):
-        store = run(kind.variant(recipe, settings), finish=finish)
+        store = learn_tasks(kind.variant(recipe, settings), finish=finish)
         if not console.quiet:
             print_status(store)
         return
@@ -68,7 +68,7 @@ def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
             f"{recipe.store}: holds a memory store, method {recipe.method} keeps other things; choose another folder"
         )
     with writing(recipe.store):
-        Console().print(scores_table(run_method(Job.of(recipe), recipe.method, recipe.store)))
+        Console().print(scores_table(run_method(Run.of(recipe), recipe.method, recipe.store)))
 
 
 def _assignments(values: Sequence[str]) -> list[dict[str, str]]:
@@ -89,13 +89,13 @@ def print_plan(recipe: Recipe) -> None:
     """What a run would do."""
     exists = Store.exists(recipe.store)
     learned = {record.name for record in Store.open(recipe.store).tasks()} if exists else set()
-    job = Job.of(recipe)
-    console.print(f"base {recipe.base}, device {job.device.torch}, languages {'-'.join(job.languages)}")
+    run = Run.of(recipe)
+    console.print(f"base {recipe.base}, device {run.device.torch}, languages {'-'.join(run.languages)}")
     console.print(
         f"store {recipe.store}: {'exists' if exists else f'to be made, {recipe.sparsity:.0%} of the cells freed'}"
     )
     for task in recipe.tasks:
-        corpus = job.corpora[task.name]
+        corpus = run.corpora[task.name]
         sizes = f"{len(corpus.train)} train, {len(corpus.dev)} dev, {len(corpus.test)} test pairs"
         console.print(f"task {task.name}: {'learned already' if task.name in learned else 'to be learned'} ({sizes})")
 

@@ -11,7 +11,7 @@ from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
 from fmalloc.pretrain import pretrain
 from fmalloc.store.store import Store
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
 from tests.support.corpora import DOMAINS, LANGUAGES, small_recipe, write_domain
 
@@ -66,7 +66,7 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learned(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that learned office, then games. Read only: copy it (fixture `store`) to change it."""
     path = tmp_path_factory.mktemp("learned") / "store"
-    run(small_recipe(base, corpora, path, "office", "games"))
+    learn_tasks(small_recipe(base, corpora, path, "office", "games"))
     return path
 
 

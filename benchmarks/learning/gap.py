@@ -23,7 +23,7 @@ from fmalloc.learning.data import TaskData
 from fmalloc.learning.importance import cell_importance
 from fmalloc.learning.learner import Learner
 from fmalloc.learning.recovery import Distillation
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.methods.finetuning import FineTuning, trainable_parameters
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.batches import encode
@@ -104,7 +104,7 @@ class Setting:
     corpora: Path
     work: Path
 
-    def job(self, domain: str) -> Job:
+    def run(self, domain: str) -> Run:
         """The domain with as many dev pairs as validation takes."""
         recipe = Recipe.model_validate(
             {
@@ -116,7 +116,7 @@ class Setting:
         )
         corpus = read_corpus(recipe.tasks[0].data, _LANGUAGES)
         corpus = replace(corpus, train=corpus.train[:_TRAIN_PAIRS], dev=corpus.dev[:_DEV_PAIRS])
-        return Job(recipe, _LANGUAGES, {domain: corpus}, select("auto", "bfloat16"))
+        return Run(recipe, _LANGUAGES, {domain: corpus}, select("auto", "bfloat16"))
 
     def importance(self) -> dict[str, Any]:
         """Importance of the base's cells, measured once."""
@@ -136,11 +136,11 @@ class Setting:
 
 def measure(setting: Setting, domain: str, variant: Variant) -> dict[str, Any]:
     """Learn a domain; dev NLL at each validation, cells claimed, and bytes that the task leaves."""
-    job = setting.job(domain)
+    run = setting.run(domain)
     settings = LearningSettings.model_validate({**_BUDGET, **variant.changes})
     model, tokenizer = load_base(setting.base, _LANGUAGES)
-    data = TaskData.of(job, domain, tokenizer, settings)
-    validator = data.validator(job, tokenizer, settings, lambda _model: {})
+    data = TaskData.of(run, domain, tokenizer, settings)
+    validator = data.validator(run, tokenizer, settings, lambda _model: {})
     batches = data.batches(tokenizer, settings)
     trainable: Trainable
     if variant.parameters is not None:
@@ -152,7 +152,7 @@ def measure(setting: Setting, domain: str, variant: Variant) -> dict[str, Any]:
         )
     checkpoint = setting.work / domain / f"{variant.name}.safetensors"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    training = Training(trainable, batches, settings.schedule(), job.device, checkpoint, f"{domain}, {variant.name}")
+    training = Training(trainable, batches, settings.schedule(), run.device, checkpoint, f"{domain}, {variant.name}")
     training.run()
     checkpoint.unlink(missing_ok=True)
     curve = training.progress.curve
@@ -173,19 +173,19 @@ def measure(setting: Setting, domain: str, variant: Variant) -> dict[str, Any]:
 
 def measure_recovery(setting: Setting, sparsity: float) -> dict[str, Any]:
     """Dev NLL of general text: of the base, pruned, and after each fifth of a short recovery."""
-    job = setting.job(GENERAL)
+    run = setting.run(GENERAL)
     settings = LearningSettings.model_validate({**_BUDGET, "learning_rate": 5e-4, "updates": 100, "validate_every": 20})
     teacher, tokenizer = load_base(setting.base, _LANGUAGES)
     student, _ = load_base(setting.base, _LANGUAGES)
-    data = TaskData.of(job, GENERAL, tokenizer, settings)
-    validator = data.validator(job, tokenizer, settings, lambda _model: {})
+    data = TaskData.of(run, GENERAL, tokenizer, settings)
+    validator = data.validator(run, tokenizer, settings, lambda _model: {})
     untouched = validator.point(teacher, 0).nll
     masks = {name: general_mask(values, sparsity) for name, values in setting.importance().items()}
     trainable = Distillation(student, teacher, masks, validator, settings.learning_rate)
     path = setting.work / GENERAL / "recovery.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     batches = data.batches(tokenizer, settings)
-    training = Training(trainable, batches, settings.schedule(), job.device, path, "recovery")
+    training = Training(trainable, batches, settings.schedule(), run.device, path, "recovery")
     training.run()
     path.unlink(missing_ok=True)
     return {"base": untouched, "curve": [[point.update, point.nll] for point in training.progress.curve]}

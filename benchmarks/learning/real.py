@@ -19,7 +19,7 @@ from benchmarks.compiler.unsliced import emit_unsliced
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.evaluation.evaluate import evaluate, score
 from fmalloc.evaluation.matrix import Matrix
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import select
@@ -28,14 +28,14 @@ from fmalloc.progress import console
 from fmalloc.recipe import Recipe, TaskSettings, read_recipe
 from fmalloc.report.status import print_status
 from fmalloc.store.store import Store
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
 from fmalloc_export.__main__ import main as export_command
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
 
@@ -49,10 +49,10 @@ def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
     """Learn the first task, export it, learn the rest, export it again: were its files the same?"""
     first = recipe.tasks[0].name
     if not bundles.exists():
-        store = run(recipe.model_copy(update={"tasks": recipe.tasks[:1]}))
+        store = learn_tasks(recipe.model_copy(update={"tasks": recipe.tasks[:1]}))
         export(store, bundles / "before", "float32", [first])
     task = sha256_files(recipe.store / "tasks" / first)
-    store = run(recipe)
+    store = learn_tasks(recipe)
     export(store, bundles / "after", "float32", [first])
     same = {
         "task": sha256_files(recipe.store / "tasks" / first) == task,
@@ -68,14 +68,14 @@ def export(store: Store, bundles: Path, quantization: str, tasks: Sequence[str] 
     export_command.main([*chosen, *arguments], standalone_mode=False)
 
 
-def row_of(job: Job, kept: Path, model: Path | Store) -> dict[str, Any]:
+def row_of(run: Run, kept: Path, model: Path | Store) -> dict[str, Any]:
     """BLEU and chrF of a model, or of a store's general model, on every domain's test set; `kept` once measured."""
     if not kept.exists():
         loaded, tokenizer = load_sliced(model, GENERAL) if isinstance(model, Store) else load_base(model)
-        settings, row = job.recipe.evaluation, {}
-        for domain, corpus in job.corpora.items():
+        settings, row = run.recipe.evaluation, {}
+        for domain, corpus in run.corpora.items():
             pairs = corpus.test[: settings.sentences]
-            metrics = evaluate(loaded, tokenizer, pairs, job.languages, beam_size=settings.beam_size)
+            metrics = evaluate(loaded, tokenizer, pairs, run.languages, beam_size=settings.beam_size)
             row[domain] = metrics.score.model_dump()
             console.print(f"{kept.stem} on {domain}: {row[domain]}")
         write_atomically(kept, json.dumps(row).encode())
@@ -83,10 +83,10 @@ def row_of(job: Job, kept: Path, model: Path | Store) -> dict[str, Any]:
     return dict(row)
 
 
-def fine_tune(job: Job, task: TaskSettings, output: Path) -> Path:
+def fine_tune(run: Run, task: TaskSettings, output: Path) -> Path:
     """The task alone: every parameter of a copy of the base, with the task's own budget; lowest dev NLL selects."""
     if not output.exists():
-        settings = job.recipe.learning_of(task)
+        settings = run.recipe.learning_of(task)
         schedule = Schedule(
             updates=settings.updates,
             batch_tokens=settings.batch_tokens,
@@ -97,18 +97,18 @@ def fine_tune(job: Job, task: TaskSettings, output: Path) -> Path:
             label_smoothing=settings.label_smoothing,
             seed=settings.seed,
         )
-        pretrain(task.data, output, job.languages, job.recipe.base, schedule, job.device)
+        pretrain(task.data, output, run.languages, run.recipe.base, schedule, run.device)
     return output
 
 
-def route(job: Job, bundles: Path) -> dict[str, Any]:
+def route(run: Run, bundles: Path) -> dict[str, Any]:
     """Translate all test sets as documents of ten lines: routed, with the domain told, and all as general."""
     served = Registry(bundles, EngineSettings(device="cpu")).load()
     outputs: dict[str, list[str]] = {"routed": [], "oracle": [], "general": []}
     references: list[str] = []
     right = documents = 0
-    for domain, corpus in job.corpora.items():
-        pairs = corpus.test[: job.recipe.evaluation.sentences]
+    for domain, corpus in run.corpora.items():
+        pairs = corpus.test[: run.recipe.evaluation.sentences]
         for start in range(0, len(pairs), _DOCUMENT):
             document = pairs[start : start + _DOCUMENT]
             sources = [pair.source for pair in document]
@@ -176,16 +176,16 @@ def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, re
     """Learn, compile, route and measure on real text."""
     os.environ.update(BASE=str(base), CORPORA=str(corpora))
     settings = read_recipe(recipe, {"store": str(work / "store")})
-    job = Job.of(settings)
+    run = Run.of(settings)
     store, same = learn(settings, work / "bundles")
-    rows = {"base": row_of(job, work / "base.json", base), "general": row_of(job, work / "general.json", store)}
+    rows = {"base": row_of(run, work / "base.json", base), "general": row_of(run, work / "general.json", store)}
     for quantization in ("float32", "int8"):
         export(store, work / quantization, quantization)
-    routing = {quantization: route(job, work / quantization) for quantization in ("float32", "int8")}
+    routing = {quantization: route(run, work / quantization) for quantization in ("float32", "int8")}
     for task in settings.tasks:
-        alone = fine_tune(job, task, work / f"single-{task.name}")
-        rows[f"single {task.name}"] = row_of(job, work / f"{alone.name}.json", alone)
-    domain = read_corpus(settings.tasks[0].data, job.languages)
+        alone = fine_tune(run, task, work / f"single-{task.name}")
+        rows[f"single {task.name}"] = row_of(run, work / f"{alone.name}.json", alone)
+    domain = read_corpus(settings.tasks[0].data, run.languages)
     timing = speed(store, work, domain.test[:64], repeats)
     print_status(store)
     description = store.description

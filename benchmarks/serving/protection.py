@@ -17,8 +17,8 @@ from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.text.items import find_items
-from fmalloc_runtime.text.job import TextOptions, TextTranslation
 from fmalloc_runtime.text.pipeline import translate_texts
+from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_shared.command import Command
 
 

@@ -10,7 +10,7 @@ from fmalloc.corpus import Languages, Pair, read_pairs
 from fmalloc.progress import bar, console
 from fmalloc.store.store import Store
 from fmalloc_export.bundles.publish import writing
-from fmalloc_export.checks.size import Stage
+from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import compile_at, passes
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.transformer import one_thread
@@ -199,9 +199,9 @@ def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run:
                 click.echo(f"  {step.name}: {step.explain(domain.model)}")
             return
         compiled = compile_at(domain, options, text, keep)
-    stages = [Stage.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    stages = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
     stages += [
-        Stage.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
+        SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
         for step in compiled.steps
     ]
     click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
@@ -226,7 +226,7 @@ def _print_results(results: Sequence[Exported]) -> None:
     console.print(table)
 
 
-def _print_stages(title: str, stages: Sequence[Stage]) -> None:
+def _print_stages(title: str, stages: Sequence[SizeRow]) -> None:
     table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP a token", "BLEU", title=title)
     for stage in stages:
         bleu = "" if stage.bleu is None else f"{stage.bleu:.2f}"

@@ -11,10 +11,10 @@ from fmalloc.corpus import Pair, digest
 from fmalloc.store.records import Score
 from fmalloc_export.bundles.publish import CPU, publish, put_live, staging
 from fmalloc_export.checks import parity
-from fmalloc_export.checks.golden import choose
-from fmalloc_export.checks.quality import HeldOut, smallest
+from fmalloc_export.checks.golden import choose_golden
+from fmalloc_export.checks.quality import QualityCheck, smallest
 from fmalloc_export.checks.sentences import Sentences, sentences_of
-from fmalloc_export.checks.size import Stage
+from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import Compiled, compile_at, emit
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
@@ -39,7 +39,7 @@ class Exported:
     manifest: Manifest
     written: bool
     widths_before: dict[str, int]
-    stages: tuple[Stage, ...]
+    stages: tuple[SizeRow, ...]
     largest_difference: float
 
 
@@ -95,12 +95,12 @@ class _Assembly:
         if options.level != "O0":
             self._on_step("reading calibration text")
             self._text, self._samples = text_of(domain, pairs, self._samples, options.vocabulary)
-        self._held_out: HeldOut | None = None
+        self._held_out: QualityCheck | None = None
         if self._samples:
             self._on_step("translating held-out text with the learned model")
-            self._held_out = HeldOut.of(domain, self._samples)
+            self._held_out = QualityCheck.of(domain, self._samples)
 
-    def build(self) -> tuple[Bundle, tuple[Stage, ...], float]:
+    def build(self) -> tuple[Bundle, tuple[SizeRow, ...], float]:
         """The bundle, what led to it, and the largest difference of log-probabilities between equal models."""
         keep = self._options.keep
         if self._options.level == "O2" and keep is None:
@@ -123,7 +123,7 @@ class _Assembly:
         stages = self._stages(compiled, quality)
         # Of text that was given for calibration no sentence stays: a store without samples wants to keep none.
         kept = [source for source in sources if self._domain.samples]
-        golden = choose(translator, [*kept, *(self._tokenizer.decode(tokens) for tokens in sentences.tokens)])
+        golden = choose_golden(translator, [*kept, *(self._tokenizer.decode(tokens) for tokens in sentences.tokens)])
         (self._directory / format_.GOLDEN_FILE).write_bytes(golden_bytes(golden))
         (self._directory / format_.ROUTING_FILE).write_bytes(domain.store.routing(domain.name).to_bytes())
         manifest = manifest.model_copy(update={"quality": quality, "files": sha256_files(self._directory)})
@@ -170,7 +170,7 @@ class _Assembly:
             translator = Translator.load(Bundle(directory, manifest), CPU)
             return self._held_out.score(self._held_out.translated(translator)).score
 
-    def _check(self, compiled: Compiled, sentences: Sentences) -> parity.Report:
+    def _check(self, compiled: Compiled, sentences: Sentences) -> parity.ParityReport:
         self._on_step("checking parity")
         domain, exact = self._domain, self._directory / format_.MODEL_DIRECTORY
         if self._options.quantization != "float32":
@@ -178,7 +178,7 @@ class _Assembly:
             compiled.emit(exact, "float32")
         lossy = self._options.level != "O0"
         report = parity.check(
-            parity.Models(
+            parity.ComparedModels(
                 masked=domain.masked,
                 sliced=domain.sliced,
                 compiled=with_cells(domain.base, compiled.after) if lossy else None,
@@ -195,19 +195,19 @@ class _Assembly:
             shutil.rmtree(exact)
         return report
 
-    def _stages(self, compiled: Compiled, quality: format_.Quality | None) -> tuple[Stage, ...]:
+    def _stages(self, compiled: Compiled, quality: format_.Quality | None) -> tuple[SizeRow, ...]:
         """The learned model, what each pass left of it, and the emitted model."""
         domain, learned = self._domain, quality.bleu_before if quality else None
-        found = [Stage.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]
+        found = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]
         for step in compiled.steps:
             bleu = None
             if self._held_out and not step.exact:
                 self._on_step(f"measuring {step.name}")
                 bleu = self._score(step.model, compiled, "float32").bleu
-            stage = Stage.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)
+            stage = SizeRow.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)
             found.append(stage)
         quantization = self._options.quantization
-        emitted = Stage.of(
+        emitted = SizeRow.of(
             "emitted",
             domain,
             compiled.after,

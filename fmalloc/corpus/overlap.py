@@ -14,7 +14,7 @@ from fmalloc.corpus.report import Tally
 _INESSENTIAL = frozenset({"Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs"})
 
 
-class HeldOut:
+class HeldOutPairs:
     """Pairs of dev and test, found again whatever their case, spaces and punctuation."""
 
     def __init__(self, *parts: Iterable[Pair]) -> None:
@@ -30,7 +30,9 @@ class HeldOut:
         return "pair" if _essence(pair.target) in targets else "source"
 
 
-def without(pairs: tuple[Pair, ...], held_out: HeldOut, settings: CorpusSettings, tally: Tally) -> tuple[Pair, ...]:
+def without(
+    pairs: tuple[Pair, ...], held_out: HeldOutPairs, settings: CorpusSettings, tally: Tally
+) -> tuple[Pair, ...]:
     """The pairs that are not held out; with drop_overlap off all of them, and a warning."""
     rest, sources = [], 0
     for pair in pairs:
@@ -54,7 +56,7 @@ def without(pairs: tuple[Pair, ...], held_out: HeldOut, settings: CorpusSettings
 def between(corpora: Mapping[str, Corpus]) -> Iterator[str]:
     """A message for each corpus of which training pairs are test pairs of another; they are not dropped."""
     for name, corpus in corpora.items():
-        others = HeldOut(*(other.test for other_name, other in corpora.items() if other_name != name))
+        others = HeldOutPairs(*(other.test for other_name, other in corpora.items() if other_name != name))
         if found := sum(others.match(pair) == "pair" for pair in corpus.train):
             yield f"{name}: warning: training pairs that are in the test of another domain: {found:,}"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fmalloc.corpus.report import Report
+from fmalloc.corpus.report import CorpusReport
 
 
 class Pair(NamedTuple):
@@ -37,4 +37,4 @@ class Corpus:
     train: tuple[Pair, ...]
     dev: tuple[Pair, ...]
     test: tuple[Pair, ...]
-    report: Report = field(default_factory=Report)
+    report: CorpusReport = field(default_factory=CorpusReport)

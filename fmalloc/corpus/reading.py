@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings, clean, filled
 from fmalloc.corpus.formats import find, rows
-from fmalloc.corpus.overlap import HeldOut, without
+from fmalloc.corpus.overlap import HeldOutPairs, without
 from fmalloc.corpus.pairs import Corpus, Languages, Pair
-from fmalloc.corpus.report import Report, Tally, described
+from fmalloc.corpus.report import CorpusReport, Tally, described
 from fmalloc.progress import console
 from fmalloc_shared.errors import FmallocError
 
@@ -39,7 +39,7 @@ def read_corpus(path: Path, languages: Languages, settings: CorpusSettings = _DE
             )
     if both := _both(parts["dev"], parts["test"]):
         tally.warnings.append(f"test pairs that are in dev too, by which the best state is chosen: {both:,}")
-    return Corpus(**parts, report=Report.of(tally, **{part: len(pairs) for part, pairs in parts.items()}))
+    return Corpus(**parts, report=CorpusReport.of(tally, **{part: len(pairs) for part, pairs in parts.items()}))
 
 
 def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
@@ -67,12 +67,12 @@ def _parts(path: Path, languages: Languages, settings: CorpusSettings, tally: Ta
         )
     train = tuple(clean(train_files[0], rows(train_files, languages, tally), settings, tally))
     given = {part: _filled(found, languages, tally) for part, found in files.items() if found}
-    train = without(train, HeldOut(*given.values()), settings, tally)
+    train = without(train, HeldOutPairs(*given.values()), settings, tally)
     drawn: dict[str, tuple[Pair, ...]] = {}
     for part in _PARTS[1:]:
         if part not in given:
             drawn[part], train = _draw(train, part)
-    train = without(train, HeldOut(*drawn.values()), settings, tally)
+    train = without(train, HeldOutPairs(*drawn.values()), settings, tally)
     held_out = given | drawn
     return {"train": train, "dev": held_out["dev"], "test": held_out["test"]}
 
@@ -82,7 +82,7 @@ def _filled(files: Sequence[Path], languages: Languages, tally: Tally) -> tuple[
 
 
 def _both(dev: Sequence[Pair], test: Sequence[Pair]) -> int:
-    held_out = HeldOut(dev)
+    held_out = HeldOutPairs(dev)
     return sum(held_out.match(pair) == "pair" for pair in test)
 
 

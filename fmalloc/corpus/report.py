@@ -44,7 +44,7 @@ _FEW_HELD_OUT = 100
 
 
 @dataclass(frozen=True)
-class Report:
+class CorpusReport:
     """Pairs of each part as they are used; `dropped` of the `read` ones by reason."""
 
     train: int = 0
@@ -55,7 +55,7 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tally: Tally, *, train: int, dev: int, test: int) -> "Report":
+    def of(cls, tally: Tally, *, train: int, dev: int, test: int) -> "CorpusReport":
         """The report on parts of these sizes, with a warning for each that is tiny."""
         few = [
             f"{pairs:,} {part} pairs (below {enough:,}: {consequence})"

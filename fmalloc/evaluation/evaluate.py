@@ -82,17 +82,17 @@ def _trimmed(ids: list[int], config: Any) -> list[int]:
     return [token for token in ids if token != config.pad_token_id]
 
 
-class Metrics(NamedTuple):
+class Evaluation(NamedTuple):
     """BLEU and chrF of a test set and sacreBLEU's signatures of both."""
 
     score: Score
     signatures: dict[str, str]
 
 
-def score(translations: Sequence[str], references: Sequence[str], *, intervals: bool = False) -> Metrics:
+def score(translations: Sequence[str], references: Sequence[str], *, intervals: bool = False) -> Evaluation:
     """Corpus BLEU and chrF, 0 to 100; with `intervals` also how sure they are."""
     found = {metric: Statistics.of(metric, translations, references) for metric in METRICS}
-    return Metrics(
+    return Evaluation(
         Score(
             bleu=found["bleu"].score(),
             chrf=found["chrf"].score(),
@@ -112,7 +112,7 @@ def evaluate(
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
     intervals: bool = False,
-) -> Metrics:
+) -> Evaluation:
     """Translate the pairs' sources and score them: what validation needs."""
     sources = [pair.source for pair in pairs]
     texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
@@ -127,11 +127,11 @@ def evaluate_test(
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
-) -> Metrics:
+) -> Evaluation:
     """Translate and score a test set, with intervals and the NLL: what a report needs."""
     metrics = evaluate(model, tokenizer, pairs, languages, beam_size=beam_size, on_progress=on_progress, intervals=True)
     found = nll_of(model, tokenizer, pairs, languages)
-    return Metrics(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
+    return Evaluation(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
 
 
 def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages) -> float | None:
@@ -142,7 +142,7 @@ def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languag
     return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad) if examples else None
 
 
-def merge(metrics: Mapping[str, Metrics]) -> Scores:
+def merge(metrics: Mapping[str, Evaluation]) -> Scores:
     """One row of the matrix."""
     signatures = next(iter(metrics.values())).signatures if metrics else {}
     return Scores(domains={name: metric.score for name, metric in metrics.items()}, signatures=signatures)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fmalloc.learning.tfidf import CellScores, best_cells
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.batches import Batch
-from fmalloc.model.feedforward import Block
+from fmalloc.model.feedforward import CellBlock
 from fmalloc.model.gate import GENERAL_START
 from fmalloc.model.objective import logits
 from fmalloc.store.cells import Cells
@@ -45,7 +45,7 @@ def offered_cells(free: Cells, share: float, seed: int, scores: CellScores | Non
 
 def fresh_blocks(
     model: Any, allocations: Mapping[str, Allocation], batches: Sequence[Batch], seed: int
-) -> dict[str, Block]:
+) -> dict[str, CellBlock]:
     """Cells that fire on the domain from the first step and change nothing until learned.
 
     Keys are the domain's own inputs to the layer, centred and scaled to the layer's mean key norm; biases undo the
@@ -75,7 +75,7 @@ def fresh_blocks(
         norm = layer.module.fc1.weight.norm(dim=1).mean().cpu()
         keys = chosen / chosen.norm(dim=1, keepdim=True).clamp_min(1e-6) * norm
         values = torch.zeros(layer.module.fc2.weight.shape[0], count)
-        blocks[layer.name] = Block(keys, -keys @ centre, values)
+        blocks[layer.name] = CellBlock(keys, -keys @ centre, values)
     return blocks
 
 

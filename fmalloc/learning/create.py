@@ -10,7 +10,7 @@ import numpy as np
 from fmalloc.corpus import Corpus
 from fmalloc.learning.importance import Importance, cell_importance
 from fmalloc.learning.recovery import recover
-from fmalloc.learning.run import Job, Scorer
+from fmalloc.learning.run import Run, Scorer
 from fmalloc.learning.work import claim_work
 from fmalloc.model.architectures import family_of, load_base, quiet
 from fmalloc.model.assembly import slice_masks
@@ -30,9 +30,9 @@ _ROUTING_LINES = 12_000
 _MODEL_FILES = {".json", ".safetensors", ".spm", ".model", ".txt"}
 
 
-def open_store(job: Job) -> Store:
+def open_store(run: Run) -> Store:
     """Open the existing store, whole and made as the recipe says."""
-    recipe = job.recipe
+    recipe = run.recipe
     store = Store.open(recipe.store)
     store.verify()
     description = store.description
@@ -45,7 +45,7 @@ def open_store(job: Job) -> Store:
         "languages": tuple(description.languages.model_dump().values()),
         "recovery": recovery.settings if recovery else None,
     }
-    wanted = {"sparsity": recipe.sparsity, "languages": tuple(job.languages), "recovery": _recovery_of(recipe)}
+    wanted = {"sparsity": recipe.sparsity, "languages": tuple(run.languages), "recovery": _recovery_of(recipe)}
     problems = [f"{key} {made[key]!r}, not {wanted[key]!r}" for key in made if made[key] != wanted[key]]
     if changed := sorted(name for name in given if given[name] != stored[name]):
         problems.append(f"another base than {recipe.base} ({', '.join(changed)} differ)")
@@ -54,40 +54,40 @@ def open_store(job: Job) -> Store:
     return store
 
 
-def create_store(job: Job) -> Store:
+def create_store(run: Run) -> Store:
     """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
-    recipe = job.recipe
+    recipe = run.recipe
     work = recipe.store / ".work" / "create"
     settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods", "tensorboard"})
-    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(job)})
+    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(run)})
     prepared = work / "prepared"
     (prepared / "base").mkdir(parents=True, exist_ok=True)
     _copy_base(recipe.base, prepared / "base")
-    importance = _importance(job, work, prepared / "base")
+    importance = _importance(run, work, prepared / "base")
     masks = {name: general_mask(values, recipe.sparsity) for name, values in importance.values.items()}
     write_atomically(prepared / "general.safetensors", general_bytes(importance.values, masks))
-    general = job.corpora[GENERAL]
+    general = run.corpora[GENERAL]
     write_atomically(prepared / "routing.safetensors", routing_bytes(general))
     write_atomically(prepared / "samples.jsonl", samples_bytes(general.dev[: recipe.samples]))
 
     def load_general(_domain: str) -> tuple[Any, Any]:
-        model, tokenizer = load_base(prepared / "base", job.languages)
+        model, tokenizer = load_base(prepared / "base", run.languages)
         slice_masks(model, masks)
         return model, tokenizer
 
-    base_scores = Scorer(job, work, "base").score(lambda _domain: load_base(prepared / "base", job.languages))
-    recovery = recover(job, masks, prepared / "base", work) if _recovery_of(recipe) else None
-    general_scores = Scorer(job, work, GENERAL).score(load_general)
+    base_scores = Scorer(run, work, "base").score(lambda _domain: load_base(prepared / "base", run.languages))
+    recovery = recover(run, masks, prepared / "base", work) if _recovery_of(recipe) else None
+    general_scores = Scorer(run, work, GENERAL).score(load_general)
     store = Store.create(
         recipe.store,
         prepared,
         family=family_of(recipe.base).model_type,
-        languages=LanguagePair(source=job.languages.source, target=job.languages.target),
+        languages=LanguagePair(source=run.languages.source, target=run.languages.target),
         layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
         sparsity=recipe.sparsity,
         importance=importance.record,
         recovery=recovery,
-        environment=environment_of(job.device),
+        environment=environment_of(run.device),
         base_scores=base_scores,
         general_scores=general_scores,
     )
@@ -99,8 +99,8 @@ def _recovery_of(recipe: Recipe) -> dict[str, Any] | None:
     return recipe.recovery.model_dump() if recipe.recovery.updates else None
 
 
-def _digests(job: Job) -> dict[str, Any]:
-    return {name: {p: r.sha256 for p, r in job.data_of(name).items()} for name in job.corpora}
+def _digests(run: Run) -> dict[str, Any]:
+    return {name: {p: r.sha256 for p, r in run.data_of(name).items()} for name in run.corpora}
 
 
 def _copy_base(source: Path, destination: Path) -> None:
@@ -118,10 +118,10 @@ def _copy_base(source: Path, destination: Path) -> None:
                 weights.replace(destination / weights.name)
 
 
-def _importance(job: Job, work: Path, base: Path) -> Importance:
+def _importance(run: Run, work: Path, base: Path) -> Importance:
     """Measured importance, from the work folder if it was measured there before."""
     settings, values_path, record_path = (
-        job.recipe.importance,
+        run.recipe.importance,
         work / "importance.safetensors",
         work / "importance.json",
     )
@@ -129,15 +129,15 @@ def _importance(job: Job, work: Path, base: Path) -> Importance:
         record = ImportanceRecord.model_validate_json(record_path.read_bytes())
         values = read_importance(values_path)
         return Importance({layer: values[layer] for layer in record.dead_cells}, record)
-    _, tokenizer = load_base(base, job.languages)
-    train = job.corpora[GENERAL].train
+    _, tokenizer = load_base(base, run.languages)
+    train = run.corpora[GENERAL].train
     needed = min(len(train), settings.batches * settings.batch_tokens)
     chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
     pairs = [train[i] for i in chosen]
-    encoded = encode(tokenizer, pairs, job.languages, maximum_length=job.recipe.learning.maximum_length)
+    encoded = encode(tokenizer, pairs, run.languages, maximum_length=run.recipe.learning.maximum_length)
     partial = work / "importance-partial.safetensors"
     importance = cell_importance(
-        base, encoded.examples, job.device, languages=job.languages, partial=partial, **settings.model_dump()
+        base, encoded.examples, run.device, languages=run.languages, partial=partial, **settings.model_dump()
     )
     ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
     write_atomically(values_path, general_bytes(importance.values, ones))

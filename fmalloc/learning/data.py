@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmalloc.corpus import Pair
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.model.batches import Example, TrainingBatches, encode
 from fmalloc.progress import console
 from fmalloc.recipe import LearningSettings
@@ -22,15 +22,15 @@ class TaskData:
     dev_pairs: Sequence[Pair]
 
     @classmethod
-    def of(cls, job: Job, name: str, tokenizer: Any, settings: LearningSettings) -> "TaskData":
+    def of(cls, run: Run, name: str, tokenizer: Any, settings: LearningSettings) -> "TaskData":
         """Encode a domain's train and dev pairs.
 
         Raises:
             FmallocError: no pair of a part is short enough.
         """
-        corpus, parts = job.corpora[name], {}
+        corpus, parts = run.corpora[name], {}
         for part, pairs in (("train", corpus.train), ("dev", corpus.dev[: settings.validation_pairs])):
-            encoded = encode(tokenizer, pairs, job.languages, maximum_length=settings.maximum_length)
+            encoded = encode(tokenizer, pairs, run.languages, maximum_length=settings.maximum_length)
             console.print(f"{name} {part}: {encoded.described(settings.maximum_length)}")
             if not encoded.examples:
                 raise FmallocError(f"{name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens")
@@ -42,22 +42,22 @@ class TaskData:
         return TrainingBatches(self.train, settings.batch_tokens, tokenizer.pad_token_id, settings.seed)
 
     def validator(
-        self, job: Job, tokenizer: Any, settings: LearningSettings, watch: Callable[[Any], Mapping[str, float]]
+        self, run: Run, tokenizer: Any, settings: LearningSettings, watch: Callable[[Any], Mapping[str, float]]
     ) -> Validator:
         """What scores dev during learning."""
         pairs = self.dev_pairs[: settings.validation_sentences]
-        return Validator(tokenizer, job.languages, self.dev, pairs, job.device, settings.batch_tokens, watch)
+        return Validator(tokenizer, run.languages, self.dev, pairs, run.device, settings.batch_tokens, watch)
 
 
-def watched(job: Job, tokenizer: Any, domains: Sequence[str], settings: LearningSettings) -> Watched:
+def watched(run: Run, tokenizer: Any, domains: Sequence[str], settings: LearningSettings) -> Watched:
     """Dev pairs of the domains learned before, as many as the recipe's evaluation.continual asks for."""
-    count = job.recipe.evaluation.continual
-    dev = {name: job.corpora[name].dev[:count] for name in domains if count and name in job.corpora}
+    count = run.recipe.evaluation.continual
+    dev = {name: run.corpora[name].dev[:count] for name in domains if count and name in run.corpora}
     return Watched.of(
         tokenizer,
         dev,
-        job.languages,
-        job.device,
+        run.languages,
+        run.device,
         batch_tokens=settings.batch_tokens,
         maximum_length=settings.maximum_length,
     )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fmalloc.learning.data import TaskData
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.model.architectures import FAMILIES, load_base
 from fmalloc.model.assembly import apply_masks
 from fmalloc.model.batches import IGNORED, Batch
@@ -71,13 +71,13 @@ class Distillation(Trainable):
         return self.validator.point(self.model, update)
 
 
-def recover(job: Job, masks: Mapping[str, Mask], base: Path, work: Path) -> RecoveryRecord:
+def recover(run: Run, masks: Mapping[str, Mask], base: Path, work: Path) -> RecoveryRecord:
     """Let the model in `base` recover, in place; stopped at any point, it goes on from what lies in `work`."""
     record_path, tensors_path = work / "recovery.json", work / "recovered.safetensors"
     if not record_path.is_file():
-        tensors, curve = _distilled(job, masks, base, work)
+        tensors, curve = _distilled(run, masks, base, work)
         write_atomically(tensors_path, save(tensors))
-        settings = job.recipe.recovery.model_dump()
+        settings = run.recipe.recovery.model_dump()
         record = RecoveryRecord(settings=settings, base=sha256_files(base), curve=curve)
         write_atomically(record_path, record.model_dump_json().encode())
     _put(base, load_file(tensors_path))
@@ -85,17 +85,17 @@ def recover(job: Job, masks: Mapping[str, Mask], base: Path, work: Path) -> Reco
 
 
 def _distilled(
-    job: Job, masks: Mapping[str, Mask], base: Path, work: Path
+    run: Run, masks: Mapping[str, Mask], base: Path, work: Path
 ) -> tuple[dict[str, Tensor], list[CurvePoint]]:
-    settings = _learning(job.recipe.recovery, job.recipe.learning)
-    teacher, tokenizer = load_base(base, job.languages)
-    student, _ = load_base(base, job.languages)
-    data = TaskData.of(job, GENERAL, tokenizer, settings)
-    validator = data.validator(job, tokenizer, settings, lambda _model: {})
+    settings = _learning(run.recipe.recovery, run.recipe.learning)
+    teacher, tokenizer = load_base(base, run.languages)
+    student, _ = load_base(base, run.languages)
+    data = TaskData.of(run, GENERAL, tokenizer, settings)
+    validator = data.validator(run, tokenizer, settings, lambda _model: {})
     trainable = Distillation(student, teacher, masks, validator, settings.learning_rate)
     batches = data.batches(tokenizer, settings)
     path = work / "recovery-checkpoint.safetensors"
-    training = Training(trainable, batches, settings.schedule(), job.device, path, "recovery of the pruned model")
+    training = Training(trainable, batches, settings.schedule(), run.device, path, "recovery of the pruned model")
     training.group = Group()  # the store is made by one process, also where several will learn
     training.run()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable.tensors().items()}

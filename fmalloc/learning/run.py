@@ -8,7 +8,7 @@ from typing import Any
 
 from fmalloc.corpus import Corpus, Languages, digest, read_corpus
 from fmalloc.corpus.overlap import between
-from fmalloc.evaluation.evaluate import Metrics, evaluate_test, merge
+from fmalloc.evaluation.evaluate import Evaluation, evaluate_test, merge
 from fmalloc.model.architectures import family_of, languages_of
 from fmalloc.model.devices import Device, select
 from fmalloc.progress import bar, console
@@ -20,7 +20,7 @@ from fmalloc_shared.names import GENERAL
 
 
 @dataclass(frozen=True)
-class Job:
+class Run:
     """A recipe with its corpora read: nothing long starts before every input was seen to be good.
 
     scored: the domains whose test sets are scored; None for all.
@@ -33,7 +33,7 @@ class Job:
     scored: frozenset[str] | None = None
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Job":
+    def of(cls, recipe: Recipe) -> "Run":
         """Read and check all inputs."""
         family_of(recipe.base)
         named = recipe.languages
@@ -69,25 +69,25 @@ class Job:
 class Scorer:
     """One row of the matrix, scored domain by domain; what was scored before a kill is kept."""
 
-    def __init__(self, job: Job, work: Path, row: str) -> None:
-        self.job, self.path, self.row = job, work / f"scores-{row}.json", row
+    def __init__(self, run: Run, work: Path, row: str) -> None:
+        self.run, self.path, self.row = run, work / f"scores-{row}.json", row
 
     def score(self, load: Callable[[str], tuple[Any, Any]]) -> Scores:
         """Evaluate the model that `load` gives for each domain on that domain's test set."""
         done: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-        limit, beam = self.job.recipe.evaluation.sentences, self.job.recipe.evaluation.beam_size
-        for domain, corpus in self.job.tests().items():
+        limit, beam = self.run.recipe.evaluation.sentences, self.run.recipe.evaluation.beam_size
+        for domain, corpus in self.run.tests().items():
             if domain in done:
                 continue
             model, tokenizer = load(domain)
-            model.to(self.job.device.torch)
+            model.to(self.run.device.torch)
             pairs = corpus.test[:limit]
             with bar(f"scoring {self.row} on {domain}", len(pairs)) as advance:
                 metrics = evaluate_test(
-                    model, tokenizer, pairs, self.job.languages, beam_size=beam, on_progress=advance
+                    model, tokenizer, pairs, self.run.languages, beam_size=beam, on_progress=advance
                 )
             done[domain] = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
             write_atomically(self.path, json.dumps(done).encode())
         return merge(
-            {name: Metrics(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.job.tests()}
+            {name: Evaluation(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.run.tests()}
         )

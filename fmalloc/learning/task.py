@@ -10,7 +10,7 @@ from fmalloc.learning.allocation import Allocation, offered_cells
 from fmalloc.learning.create import routing_bytes
 from fmalloc.learning.data import TaskData, watched
 from fmalloc.learning.learner import Learner, learn
-from fmalloc.learning.run import Job, Scorer
+from fmalloc.learning.run import Run, Scorer
 from fmalloc.learning.tfidf import CellScores, cell_scores
 from fmalloc.learning.work import claim_work
 from fmalloc.model.architectures import feed_forward_layers, load_base
@@ -29,12 +29,12 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 
-def learn_task(job: Job, store: Store, task: TaskSettings, *, finish: bool = False) -> TaskRecord:
+def learn_task(run: Run, store: Store, task: TaskSettings, *, finish: bool = False) -> TaskRecord:
     """Learn, score and commit one task; a task that exists as the recipe says is left as it is.
 
     With `finish`, one that was interrupted is not learned further: its best state so far is scored and committed.
     """
-    settings, data, group = job.settings_of(task), job.data_of(task.name), Group.current()
+    settings, data, group = run.settings_of(task), run.data_of(task.name), Group.current()
     work = store.path / ".work" / task.name
     if existing := {record.name: record for record in store.tasks()}.get(task.name):
         group.on_first(lambda: _check_same(store, existing, settings, data))
@@ -44,15 +44,15 @@ def learn_task(job: Job, store: Store, task: TaskSettings, *, finish: bool = Fal
         return existing
     claim = {"settings": settings, "data": {part: record.sha256 for part, record in data.items()}}
     group.on_first(lambda: claim_work(work, claim, keep=finish))
-    learner = _learner(job, store, task)
-    events = job.recipe.tensorboard / task.name if job.recipe.tensorboard else None
-    curve, best = learn(learner, task.name, job.device, work, finish=finish, events=events)
-    group.on_first(lambda: _commit(job, store, task, learner, curve, best))
+    learner = _learner(run, store, task)
+    events = run.recipe.tensorboard / task.name if run.recipe.tensorboard else None
+    curve, best = learn(learner, task.name, run.device, work, finish=finish, events=events)
+    group.on_first(lambda: _commit(run, store, task, learner, curve, best))
     return store.task(task.name)
 
 
 def _commit(
-    job: Job, store: Store, task: TaskSettings, learner: Learner, curve: Sequence[CurvePoint], best: CurvePoint
+    run: Run, store: Store, task: TaskSettings, learner: Learner, curve: Sequence[CurvePoint], best: CurvePoint
 ) -> None:
     """Score the state that the learner holds on every test set, and put it into the store."""
     work, earlier = store.path / ".work" / task.name, store.tasks()
@@ -62,14 +62,14 @@ def _commit(
     def load(domain: str) -> tuple[Any, Any]:
         if domain != task.name:
             return load_sliced(store, domain if domain in {record.name for record in earlier} else GENERAL)
-        model, tokenizer = load_base(store.base, job.languages)
+        model, tokenizer = load_base(store.base, run.languages)
         overlay(model, [*(store.memory(name) for name in reads), memories])
         fold(model, private)
         slice_masks(model, {layer: memory.mask for layer, memory in memories.items()})
         return model, tokenizer
 
-    scores = Scorer(job, work, task.name).score(load)
-    corpus = job.corpora[task.name]
+    scores = Scorer(run, work, task.name).score(load)
+    corpus = run.corpora[task.name]
     staged = work / "staged"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
@@ -77,20 +77,20 @@ def _commit(
     if private:
         (staged / PRIVATE_FILE).write_bytes(private_bytes(private))
     (staged / "routing.safetensors").write_bytes(routing_bytes(corpus))
-    (staged / "samples.jsonl").write_bytes(samples_bytes(corpus.dev[: job.recipe.samples]))
+    (staged / "samples.jsonl").write_bytes(samples_bytes(corpus.dev[: run.recipe.samples]))
     store.commit(
         staged,
         name=task.name,
         order=max((record.order for record in earlier), default=GENERAL_OWNER) + 1,
         reads=reads,
-        private=job.recipe.learning_of(task).private,
-        settings=job.settings_of(task),
-        data=job.data_of(task.name),
+        private=run.recipe.learning_of(task).private,
+        settings=run.settings_of(task),
+        data=run.data_of(task.name),
         dropped={reason: found.pairs for reason, found in corpus.report.dropped.items()},
         scores=scores,
         dev=Score(bleu=best.bleu, chrf=best.chrf),
         curve=curve,
-        environment=environment_of(job.device),
+        environment=environment_of(run.device),
     )
     shutil.rmtree(work)
 
@@ -112,14 +112,14 @@ def _reads(memories: Mapping[str, Memory], owner: Mapping[str, Memory]) -> bool:
     return any(bool(memory.mask[owner[layer].cells].any()) for layer, memory in memories.items())
 
 
-def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
-    settings = job.recipe.learning_of(task)
+def _learner(run: Run, store: Store, task: TaskSettings) -> Learner:
+    settings = run.recipe.learning_of(task)
     table, earlier = store.cells(), store.tasks() if settings.reads == "earlier" else ()
-    model, tokenizer = load_base(store.base, job.languages)
+    model, tokenizer = load_base(store.base, run.languages)
     overlay(model, [store.memory(record.name) for record in earlier])
-    data = TaskData.of(job, task.name, tokenizer, settings)
-    scores = _tfidf(job, model.to(job.device.torch), tokenizer, data, settings) if settings.allocator == "tfidf" else {}
-    allocations, offered = {}, _share(job, store, settings)
+    data = TaskData.of(run, task.name, tokenizer, settings)
+    scores = _tfidf(run, model.to(run.device.torch), tokenizer, data, settings) if settings.allocator == "tfidf" else {}
+    allocations, offered = {}, _share(run, store, settings)
     for layer in feed_forward_layers(model):
         owned = [table.owned(layer.name, record.order) for record in earlier]
         allocations[layer.name] = Allocation(
@@ -134,24 +134,24 @@ def _learner(job: Job, store: Store, task: TaskSettings) -> Learner:
             "learn it into another store of the same base with a larger sparsity"
         )
     names = [GENERAL, *(record.name for record in store.tasks())]
-    watch = watched(job, tokenizer, names, settings)
+    watch = watched(run, tokenizer, names, settings)
 
     def watch_stored(_model: Any) -> dict[str, float]:
-        return watch.nll(lambda name: load_sliced(store, name)[0].to(job.device.torch))
+        return watch.nll(lambda name: load_sliced(store, name)[0].to(run.device.torch))
 
-    validator = data.validator(job, tokenizer, settings, watch_stored)
+    validator = data.validator(run, tokenizer, settings, watch_stored)
     return Learner(model, allocations, data.batches(tokenizer, settings), validator, settings)
 
 
-def _share(job: Job, store: Store, settings: LearningSettings) -> float:
+def _share(run: Run, store: Store, settings: LearningSettings) -> float:
     """Of the free cells; an even one leaves as many to each of the recipe's tasks that are not learned yet."""
     if settings.share != "even":
         return settings.share
     learned = {record.name for record in store.tasks()}
-    return 1 / sum(task.name not in learned for task in job.recipe.tasks)
+    return 1 / sum(task.name not in learned for task in run.recipe.tasks)
 
 
-def _tfidf(job: Job, model: Any, tokenizer: Any, data: TaskData, settings: LearningSettings) -> dict[str, CellScores]:
+def _tfidf(run: Run, model: Any, tokenizer: Any, data: TaskData, settings: LearningSettings) -> dict[str, CellScores]:
     """TF-IDF of every cell on the task's text against general text."""
-    general = encode(tokenizer, job.corpora[GENERAL].train, job.languages, maximum_length=settings.maximum_length)
+    general = encode(tokenizer, run.corpora[GENERAL].train, run.languages, maximum_length=settings.maximum_length)
     return cell_scores(model, data.train, general.examples, pad=tokenizer.pad_token_id, seed=settings.seed)

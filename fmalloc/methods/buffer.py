@@ -4,22 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.model.batches import Example, encode
 from fmalloc.recipe import LearningSettings
 from fmalloc_shared.errors import FmallocError
 
 
-def kept_examples(job: Job, domain: str, tokenizer: Any, settings: LearningSettings, count: int) -> tuple[Example, ...]:
+def kept_examples(run: Run, domain: str, tokenizer: Any, settings: LearningSettings, count: int) -> tuple[Example, ...]:
     """At most `count` encoded training pairs of a domain, drawn with the recipe's seed.
 
     Raises:
         FmallocError: all of them are too long.
     """
-    pairs = job.corpora[domain].train
-    drawn = np.random.default_rng(job.recipe.learning.seed).permutation(len(pairs))[:count]
+    pairs = run.corpora[domain].train
+    drawn = np.random.default_rng(run.recipe.learning.seed).permutation(len(pairs))[:count]
     chosen = [pairs[index] for index in sorted(drawn.tolist())]
-    examples = encode(tokenizer, chosen, job.languages, maximum_length=settings.maximum_length).examples
+    examples = encode(tokenizer, chosen, run.languages, maximum_length=settings.maximum_length).examples
     if not examples:
         raise FmallocError(
             f"{domain}: none of {len(chosen)} pairs to keep has at most maximum_length {settings.maximum_length} tokens"

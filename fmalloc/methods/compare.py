@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, MethodRun
 from fmalloc.methods.run import base_scores, is_finished, run_method, settings_of
 from fmalloc.model.devices import versions
 from fmalloc.progress import console
@@ -18,19 +18,19 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
 
 
-def compare(
+def compare_methods(
     recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[str]], output: Path, *, finished: bool = False
 ) -> Comparison:
     """Run every method on every order of the tasks; comparison.json is written anew after each run.
 
     finished: learn nothing more, and compare the runs that have learned all tasks.
     """
-    job, runs = Job.of(recipe), list[Run]()
+    run, runs = Run.of(recipe), list[MethodRun]()
     with writing(output):
-        _same_base(job, output)
-        untouched = base_scores(job, output / "base-scores")
+        _same_base(run, output)
+        untouched = base_scores(run, output / "base-scores")
         for number, order in enumerate(orders):
-            ordered = _in_order(job, order)
+            ordered = _in_order(run, order)
             for name in methods:
                 folder = output / (f"{name}-{'-'.join(order)}" if method_of(name).ordered else name)
                 if (number and not method_of(name).ordered) or (finished and not is_finished(ordered, name, folder)):
@@ -39,8 +39,8 @@ def compare(
                 runs.append(run_method(ordered, name, folder, output / "base-scores"))
                 comparison = Comparison(
                     base=recipe.base.name,
-                    languages=LanguagePair(source=job.languages.source, target=job.languages.target),
-                    domains=list(job.corpora),
+                    languages=LanguagePair(source=run.languages.source, target=run.languages.target),
+                    domains=list(run.corpora),
                     learning=recipe.learning.model_dump(),
                     evaluation=recipe.evaluation.model_dump(),
                     versions=versions(),
@@ -54,20 +54,20 @@ def compare(
     return comparison
 
 
-def _same_base(job: Job, output: Path) -> None:
+def _same_base(run: Run, output: Path) -> None:
     """Refuse a folder whose results were measured on another base."""
-    path, text = output / "base.json", json.dumps(sha256_files(job.recipe.base), indent=1, sort_keys=True)
+    path, text = output / "base.json", json.dumps(sha256_files(run.recipe.base), indent=1, sort_keys=True)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise FmallocError(f"{output}: holds results of another base than {job.recipe.base}; choose another --output")
+        raise FmallocError(f"{output}: holds results of another base than {run.recipe.base}; choose another --output")
     write_atomically(path, text.encode())
 
 
-def _in_order(job: Job, order: Sequence[str]) -> Job:
-    tasks = {task.name: task for task in job.recipe.tasks}
+def _in_order(run: Run, order: Sequence[str]) -> Run:
+    tasks = {task.name: task for task in run.recipe.tasks}
     if sorted(order) != sorted(tasks):
         raise FmallocError(f"--order {','.join(order)}: expected each of {', '.join(tasks)} once")
-    recipe = job.recipe.model_copy(update={"tasks": [tasks[name] for name in order]})
-    return replace(job, recipe=recipe)
+    recipe = run.recipe.model_copy(update={"tasks": [tasks[name] for name in order]})
+    return replace(run, recipe=recipe)
 
 
 def compare_recipe(
@@ -86,4 +86,4 @@ def compare_recipe(
         method_of(name)
         settings_of(settings, name)
     chosen = [order.split(",") for order in orders] or [[task.name for task in settings.tasks]]
-    return compare(settings, names, chosen, output, finished=finished)
+    return compare_methods(settings, names, chosen, output, finished=finished)

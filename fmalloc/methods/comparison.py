@@ -14,19 +14,19 @@ class Learned(Record):
     seconds: float | None
 
 
-class Row(Record):
+class MethodRow(Record):
     """Scores by domain after a task was learned: row i of the matrix R."""
 
     after: str
     scores: dict[str, Score]
 
 
-class Run(Record):
+class MethodRun(Record):
     """One method on one order of the tasks."""
 
     method: str
     order: list[str]
-    rows: list[Row]
+    rows: list[MethodRow]
     learned: dict[str, Learned]
     capacity_used: float | None
     settings: dict[str, Any]
@@ -44,4 +44,4 @@ class Comparison(Record):
     versions: dict[str, str]
     signatures: dict[str, str]
     base_scores: dict[str, Score]
-    runs: list[Run]
+    runs: list[MethodRun]

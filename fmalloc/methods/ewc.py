@@ -47,7 +47,7 @@ class Ewc(Sequential):
 
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, anchored by importance."""
-        half, device = self.settings.strength / 2, self.job.device.torch
+        half, device = self.settings.strength / 2, self.run.device.torch
         weights = {name.removeprefix(_FISHER): half * fisher.to(device) for name, fisher in start.left.items()}
         return Anchored(start, weights)
 
@@ -57,7 +57,7 @@ class Ewc(Sequential):
         return {name: self.settings.decay * start.left[name] + fisher for name, fisher in new.items()}
 
     def _fisher(self, start: Start, domain: str) -> dict[str, Tensor]:
-        examples = kept_examples(self.job, domain, start.tokenizer, start.settings, self.settings.pairs)
+        examples = kept_examples(self.run, domain, start.tokenizer, start.settings, self.settings.pairs)
         fisher = fisher_information(start.model, examples, start.tokenizer.pad_token_id)
         return {f"{_FISHER}{name}": tensor.cpu() for name, tensor in fisher.items()}
 

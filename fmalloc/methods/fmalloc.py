@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from fmalloc.evaluation.evaluate import Metrics
+from fmalloc.evaluation.evaluate import Evaluation
 from fmalloc.evaluation.matrix import Capacity
 from fmalloc.learning.create import create_store, open_store
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
 from fmalloc.methods.comparison import Learned
 from fmalloc.methods.method import BASE, Method, MethodSettings
@@ -61,10 +61,10 @@ class Fmalloc(Method):
         size = sum(file.stat().st_size for file in files if file.name != _ROUTING)
         return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
 
-    def _job(self, task: TaskSettings) -> Job:
-        """The job with this method's settings; learning scores the general and the task's own domain alone."""
-        recipe = self.variant(self.job.recipe, self.settings).model_copy(update={"store": self.folder / "store"})
-        return replace(self.job, recipe=recipe, scored=frozenset({GENERAL, task.name}))
+    def _job(self, task: TaskSettings) -> Run:
+        """The run with this method's settings; learning scores the general and the task's own domain alone."""
+        recipe = self.variant(self.run.recipe, self.settings).model_copy(update={"store": self.folder / "store"})
+        return replace(self.run, recipe=recipe, scored=frozenset({GENERAL, task.name}))
 
     @classmethod
     def variant(cls, recipe: Recipe, settings: MethodSettings) -> Recipe:
@@ -74,12 +74,12 @@ class Fmalloc(Method):
         changed = recipe.learning.model_dump() | cls.changes | rate | settings.learning
         return recipe.model_copy(update={"learning": LearningSettings.model_validate(changed)})
 
-    def _created(self, job: Job) -> Store:
+    def _created(self, run: Run) -> Store:
         """The store; stores of all variants begin as copies of one, which is made once."""
-        path, template = job.recipe.store, self.folder.parent / ".created"
+        path, template = run.recipe.store, self.folder.parent / ".created"
         if Store.exists(path):
-            return open_store(job)
-        template_job = replace(job, recipe=job.recipe.model_copy(update={"store": template}))
+            return open_store(run)
+        template_job = replace(run, recipe=run.recipe.model_copy(update={"store": template}))
         if not Store.exists(template):
             with writing(template):
                 create_store(template_job)
@@ -92,7 +92,7 @@ class Fmalloc(Method):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(entry, target) if entry.is_dir() else shutil.copyfile(entry, target)
         write_atomically(path / description.name, description.read_bytes())
-        return open_store(job)
+        return open_store(run)
 
     def state_of(self, domain: str, learned: Sequence[str]) -> str:
         """The domain's own memories, or the pruned general model."""
@@ -102,10 +102,10 @@ class Fmalloc(Method):
         """The sliced model."""
         return load_sliced(Store.open(self.folder / "store"), GENERAL if state == BASE else state)
 
-    def scores_of(self, state: str, domain: str) -> Metrics | None:
+    def scores_of(self, state: str, domain: str) -> Evaluation | None:
         """What the store's record of a task says of its own domain."""
         record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
-        return Metrics(record.scores.domains[domain], record.scores.signatures) if record else None
+        return Evaluation(record.scores.domains[domain], record.scores.signatures) if record else None
 
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""

@@ -89,7 +89,7 @@ class KFpf(Sequential):
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, or in replay the sensitive ones."""
         own = start.data.batches(start.tokenizer, start.settings)
-        first = (own.batch(index).to(self.job.device.torch) for index in range(_SENSITIVITY_BATCHES))
+        first = (own.batch(index).to(self.run.device.torch) for index in range(_SENSITIVITY_BATCHES))
         prone = most_sensitive(start.model, first, self.settings.modules)
         return ForgettingPrioritised(start, prone, self._rhythm(start))
 
@@ -99,7 +99,7 @@ class KFpf(Sequential):
         kept = [
             example
             for domain in domains
-            for example in kept_examples(self.job, domain, start.tokenizer, settings, self.settings.pairs)
+            for example in kept_examples(self.run, domain, start.tokenizer, settings, self.settings.pairs)
         ]
         pad = start.tokenizer.pad_token_id
         return PeriodicBatches(start.data.train, kept, self._rhythm(start), settings.batch_tokens, pad, settings.seed)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fmalloc.evaluation.evaluate import Metrics
-from fmalloc.learning.run import Job
+from fmalloc.evaluation.evaluate import Evaluation
+from fmalloc.learning.run import Run
 from fmalloc.methods.comparison import Learned
 from fmalloc.recipe import LearningSettings, TaskSettings
 
@@ -36,12 +36,12 @@ class Method(ABC):
     prunes: ClassVar[bool] = False
     settings_type: ClassVar[type[MethodSettings]] = MethodSettings
 
-    def __init__(self, job: Job, folder: Path, settings: Any) -> None:
-        self.job, self.folder, self.settings = job, folder, settings
+    def __init__(self, run: Run, folder: Path, settings: Any) -> None:
+        self.run, self.folder, self.settings = run, folder, settings
 
     def learning_of(self, task: TaskSettings) -> LearningSettings:
         """The task's learning settings with the method's own learning rate."""
-        settings = self.job.recipe.learning_of(task)
+        settings = self.run.recipe.learning_of(task)
         rate = self.settings.learning_rate
         return settings if rate is None else settings.model_copy(update={"learning_rate": rate})
 
@@ -57,7 +57,7 @@ class Method(ABC):
     def load(self, state: str) -> tuple[Any, Any]:
         """The model of a state, and its tokenizer."""
 
-    def scores_of(self, _state: str, _domain: str) -> Metrics | None:
+    def scores_of(self, _state: str, _domain: str) -> Evaluation | None:
         """Scores that learning itself measured, on the recipe's test sets."""
         return None
 

@@ -16,13 +16,13 @@ class Mixed(Sequential):
 
     def learning_of(self, task: TaskSettings) -> LearningSettings:
         """As many updates as the tasks have together."""
-        updates = sum(self.job.recipe.learning_of(each).updates for each in self.job.recipe.tasks)
+        updates = sum(self.run.recipe.learning_of(each).updates for each in self.run.recipe.tasks)
         return super().learning_of(task).model_copy(update={"updates": updates})
 
     def data(self, _task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
         """Every task's pairs; as many of each are translated in validations."""
-        tasks = self.job.recipe.tasks
-        parts = [TaskData.of(self.job, task.name, tokenizer, settings) for task in tasks]
+        tasks = self.run.recipe.tasks
+        parts = [TaskData.of(self.run, task.name, tokenizer, settings) for task in tasks]
         return TaskData(
             [example for part in parts for example in part.train],
             [example for part in parts for example in part.dev],

@@ -55,10 +55,10 @@ class Pte(Sequential):
     def _prune(self, task: TaskSettings) -> None:
         """Free the smallest weights, and let the others recover with the base as their teacher."""
         settings = self.learning_of(task)
-        teacher, _ = load_base(self.job.recipe.base, self.job.languages)
-        model, tokenizer = load_base(self.job.recipe.base, self.job.languages)
-        data = TaskData.of(self.job, GENERAL, tokenizer, settings)
-        validator = data.validator(self.job, tokenizer, settings, lambda _: {})
+        teacher, _ = load_base(self.run.recipe.base, self.run.languages)
+        model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
+        data = TaskData.of(self.run, GENERAL, tokenizer, settings)
+        validator = data.validator(self.run, tokenizer, settings, lambda _: {})
         freed = {name: smallest(matrix, self.settings.sparsity) for name, matrix in matrices(model).items()}
         recovery = Recovery(model, validator, settings, teacher, freed)
         path = self.folder / GENERAL / "checkpoint.safetensors"
@@ -72,7 +72,7 @@ class Pte(Sequential):
                 select_by="nll",
             )
             batches = data.batches(tokenizer, settings)
-            Training(recovery, batches, schedule, self.job.device, path, f"{self.name}: recovery").run()
+            Training(recovery, batches, schedule, self.run.device, path, f"{self.name}: recovery").run()
         save_state(self.folder, GENERAL, recovery.tensors())
         path.unlink(missing_ok=True)
 
@@ -93,11 +93,11 @@ class Pte(Sequential):
 
     def _share(self, number: int) -> dict[str, Tensor]:
         """Which weights of each matrix belong to the task of this number."""
-        base, _ = load_base(self.job.recipe.base, self.job.languages)
+        base, _ = load_base(self.run.recipe.base, self.run.languages)
         share = {}
         for seed, (name, matrix) in enumerate(matrices(base).items()):
             freed = smallest(matrix, self.settings.sparsity).flatten().nonzero().flatten().numpy()
-            parts = np.array_split(np.random.default_rng(seed).permutation(freed), len(self.job.recipe.tasks))
+            parts = np.array_split(np.random.default_rng(seed).permutation(freed), len(self.run.recipe.tasks))
             mask = torch.zeros(matrix.numel(), dtype=torch.bool)
             mask[torch.from_numpy(parts[number])] = True
             share[name] = mask.view(matrix.shape)
@@ -119,14 +119,14 @@ class Pte(Sequential):
 
     def served(self, _model: Any, earlier: Sequence[str]) -> Any:
         """An earlier domain is served by its own state."""
-        return lambda domain: self.load(self.state_of(domain, earlier))[0].to(self.job.device.torch)
+        return lambda domain: self.load(self.state_of(domain, earlier))[0].to(self.run.device.torch)
 
     def load(self, state: str) -> tuple[Any, Any]:
         """What pruning kept, with the weights of the tasks up to this one."""
-        model, tokenizer = load_base(self.job.recipe.base, self.job.languages)
+        model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
         if state != BASE:
             put_parameters(model, load_state(self.folder, GENERAL))
-            names = [task.name for task in self.job.recipe.tasks]
+            names = [task.name for task in self.run.recipe.tasks]
             self._fill(model, names[: names.index(state) + 1] if state != GENERAL else ())
         return model, tokenizer
 

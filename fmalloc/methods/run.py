@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fmalloc.evaluation.evaluate import Metrics, evaluate_test
-from fmalloc.learning.run import Job
+from fmalloc.evaluation.evaluate import Evaluation, evaluate_test
+from fmalloc.learning.run import Run
 from fmalloc.methods import method_of
-from fmalloc.methods.comparison import Learned, Row, Run
+from fmalloc.methods.comparison import Learned, MethodRow, MethodRun
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.progress import bar
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
@@ -23,13 +23,13 @@ from fmalloc_shared.names import GENERAL
 _LEARNED = "learned.json"
 
 
-def make_method(job: Job, name: str, folder: Path) -> Method:
+def make_method(run: Run, name: str, folder: Path) -> Method:
     """The method with its settings from the recipe.
 
     Raises:
         FmallocError: unknown method, or settings that it does not have.
     """
-    return method_of(name)(job, folder, settings_of(job.recipe, name))
+    return method_of(name)(run, folder, settings_of(run.recipe, name))
 
 
 def settings_of(recipe: Recipe, name: str) -> MethodSettings:
@@ -47,11 +47,11 @@ def settings_of(recipe: Recipe, name: str) -> MethodSettings:
 class Scoring:
     """Scores of states on test sets, each measured once and kept in `folder`; those of BASE in `base`."""
 
-    job: Job
+    run: Run
     folder: Path
     base: Path
 
-    def score(self, method: Method, state: str, domain: str) -> Metrics:
+    def score(self, method: Method, state: str, domain: str) -> Evaluation:
         """The state's scores on a domain's test set."""
         path = (self.base if state == BASE else self.folder / state) / f"{domain}.json"
         if not path.is_file():
@@ -60,41 +60,41 @@ class Scoring:
             content = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
             write_atomically(path, json.dumps(content, sort_keys=True).encode())
         kept = json.loads(path.read_bytes())
-        return Metrics(Score(**kept["score"]), kept["signatures"])
+        return Evaluation(Score(**kept["score"]), kept["signatures"])
 
-    def _measure(self, method: Method, state: str, domain: str) -> Metrics:
+    def _measure(self, method: Method, state: str, domain: str) -> Evaluation:
         model, tokenizer = method.load(state)
-        model.to(self.job.device.torch)
-        evaluation = self.job.recipe.evaluation
-        pairs = self.job.corpora[domain].test[: evaluation.sentences]
+        model.to(self.run.device.torch)
+        evaluation = self.run.recipe.evaluation
+        pairs = self.run.corpora[domain].test[: evaluation.sentences]
         with bar(f"scoring {method.name}, {state} on {domain}", len(pairs)) as advance:
             return evaluate_test(
-                model, tokenizer, pairs, self.job.languages, beam_size=evaluation.beam_size, on_progress=advance
+                model, tokenizer, pairs, self.run.languages, beam_size=evaluation.beam_size, on_progress=advance
             )
 
 
-def run_method(job: Job, name: str, folder: Path, base: Path | None = None) -> Run:
+def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> MethodRun:
     """Learn the recipe's tasks in order with one method, and score every domain after each.
 
     base: a folder of scores of the untouched base that several runs share.
     """
-    method = make_method(job, name, folder)
+    method = make_method(run, name, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, _settings(job, method), method.settings_type())
-    scoring = Scoring(job, folder / "scores", base or folder / "scores" / BASE)
-    tasks = job.recipe.tasks[:1] if method.joint else job.recipe.tasks
+    _claim(folder, _settings(run, method), method.settings_type())
+    scoring = Scoring(run, folder / "scores", base or folder / "scores" / BASE)
+    tasks = run.recipe.tasks[:1] if method.joint else run.recipe.tasks
     names = [task.name for task in tasks]
     learned, rows = {}, []
     for index, task in enumerate(tasks):
         learned[task.name] = _learned(method, task, names[:index])
         scores = {}
-        for domain in job.corpora:
+        for domain in run.corpora:
             state = method.state_of(domain, names[: index + 1])
             scores[domain] = scoring.score(method, state, domain).score
-        rows.append(Row(after=task.name, scores=scores))
-    return Run(
+        rows.append(MethodRow(after=task.name, scores=scores))
+    return MethodRun(
         method=name,
-        order=[task.name for task in job.recipe.tasks],
+        order=[task.name for task in run.recipe.tasks],
         rows=rows,
         learned=learned,
         capacity_used=method.capacity_used(),
@@ -102,9 +102,9 @@ def run_method(job: Job, name: str, folder: Path, base: Path | None = None) -> R
     )
 
 
-def is_finished(job: Job, name: str, folder: Path) -> bool:
+def is_finished(run: Run, name: str, folder: Path) -> bool:
     """Whether the method has learned all of the recipe's tasks."""
-    tasks = job.recipe.tasks[:1] if method_of(name).joint else job.recipe.tasks
+    tasks = run.recipe.tasks[:1] if method_of(name).joint else run.recipe.tasks
     return all((folder / task.name / _LEARNED).is_file() for task in tasks)
 
 
@@ -116,10 +116,10 @@ def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Lear
     return Learned.model_validate_json(path.read_bytes())
 
 
-def _settings(job: Job, method: Method) -> dict[str, Any]:
+def _settings(run: Run, method: Method) -> dict[str, Any]:
     """All that decides the results, JSON-able; other methods' settings and the evaluation's share aside."""
-    recipe = job.recipe
-    data = {name: {part: record.sha256 for part, record in job.data_of(name).items()} for name in job.corpora}
+    recipe = run.recipe
+    data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
     tasks = {task.name: recipe.learning_of(task).model_dump() for task in recipe.tasks}
     return {
         "method": method.name,
@@ -150,8 +150,8 @@ def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, 
     return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}
 
 
-def base_scores(job: Job, folder: Path) -> dict[str, Metrics]:
+def base_scores(run: Run, folder: Path) -> dict[str, Evaluation]:
     """Scores of the untouched base on every test set."""
-    method = make_method(job, "sequential", folder)
-    scoring = Scoring(job, folder, folder)
-    return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in job.recipe.tasks))}
+    method = make_method(run, "sequential", folder)
+    scoring = Scoring(run, folder, folder)
+    return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in run.recipe.tasks))}

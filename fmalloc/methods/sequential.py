@@ -54,7 +54,7 @@ class Sequential(Method):
             trainable,
             self.batches(start),
             start.settings.schedule(),
-            self.job.device,
+            self.run.device,
             path,
             f"{self.name}: {task.name}",
         )
@@ -74,17 +74,17 @@ class Sequential(Method):
         """The model to begin with, and the task's data."""
         settings = self.learning_of(task)
         model, tokenizer = self.load(self.state_of(task.name, earlier))
-        model.to(self.job.device.torch)
+        model.to(self.run.device.torch)
         data = self.data(task, tokenizer, settings)
-        watch = watched(self.job, tokenizer, [GENERAL, *earlier], settings)
-        validator = data.validator(self.job, tokenizer, settings, lambda _: watch.nll(self.served(model, earlier)))
+        watch = watched(self.run, tokenizer, [GENERAL, *earlier], settings)
+        validator = data.validator(self.run, tokenizer, settings, lambda _: watch.nll(self.served(model, earlier)))
         left = load_state(self.folder, earlier[-1]) if earlier else {}
         left = {name: tensor for name, tensor in left.items() if not name.startswith(PARAMETERS)}
         return Start(task, tuple(earlier), model, tokenizer, data, validator, settings, left)
 
     def data(self, task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
         """The task's pairs."""
-        return TaskData.of(self.job, task.name, tokenizer, settings)
+        return TaskData.of(self.run, task.name, tokenizer, settings)
 
     def served(self, model: Any, _earlier: Sequence[str]) -> Any:
         """What serves an earlier domain while `model` is trained: a function of the domain's name."""
@@ -112,7 +112,7 @@ class Sequential(Method):
 
     def load(self, state: str) -> tuple[Any, Any]:
         """The base with a state's parameters."""
-        model, tokenizer = load_base(self.job.recipe.base, self.job.languages)
+        model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
         if state != BASE:
             tensors = load_state(self.folder, state)
             trained = {n.removeprefix(PARAMETERS): t for n, t in tensors.items() if n.startswith(PARAMETERS)}

@@ -19,4 +19,4 @@ class Single(Sequential):
 
     def served(self, _model: Any, earlier: Sequence[str]) -> Any:
         """An earlier domain is served by its own state."""
-        return lambda domain: self.load(self.state_of(domain, earlier))[0].to(self.job.device.torch)
+        return lambda domain: self.load(self.state_of(domain, earlier))[0].to(self.run.device.torch)

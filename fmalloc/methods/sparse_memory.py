@@ -15,7 +15,7 @@ from fmalloc.methods.sequential import PARAMETERS, Sequential, Start
 from fmalloc.methods.states import load_state
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.batches import encode
-from fmalloc.model.feedforward import Block, GatedFeedForward, block_of, replace, write_cells
+from fmalloc.model.feedforward import CellBlock, GatedFeedForward, block_of, replace, write_cells
 from fmalloc.model.gate import GENERAL_START
 from fmalloc.recipe import LearningSettings
 from fmalloc.training.validation import Validator
@@ -40,9 +40,9 @@ class SparseMemory(Sequential):
 
     def trainable(self, start: Start) -> "SparseTuning":
         """The cells of highest TF-IDF of the task's text against general text, as the present model uses them."""
-        general = self.job.corpora[GENERAL].train
+        general = self.run.corpora[GENERAL].train
         background = encode(
-            start.tokenizer, general, self.job.languages, maximum_length=start.settings.maximum_length
+            start.tokenizer, general, self.run.languages, maximum_length=start.settings.maximum_length
         ).examples
         pad, seed = start.tokenizer.pad_token_id, start.settings.seed
         scores = cell_scores(start.model, start.data.train, background, pad=pad, seed=seed)
@@ -60,13 +60,13 @@ class SparseMemory(Sequential):
 
     def load(self, state: str) -> tuple[Any, Any]:
         """The base with the cells that each task up to this one changed, in their order."""
-        model, tokenizer = load_base(self.job.recipe.base, self.job.languages)
-        names = [task.name for task in self.job.recipe.tasks]
+        model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
+        names = [task.name for task in self.run.recipe.tasks]
         for name in names[: names.index(state) + 1] if state != BASE else ():
             tensors = load_state(self.folder, name)
             for layer in feed_forward_layers(model):
                 own = f"{PARAMETERS}{layer.name}."
-                block = Block(*(tensors[f"{own}{part}"] for part in Block._fields))
+                block = CellBlock(*(tensors[f"{own}{part}"] for part in CellBlock._fields))
                 write_cells(layer, tensors[f"{own}{_CELLS}"], block)
         return model, tokenizer
 
@@ -90,7 +90,7 @@ class SparseTuning(FineTuning):
             gates = torch.full((layer.width,), GENERAL_START, device=block.keys.device)
             module = GatedFeedForward(layer, block.select(read), block.select(written), gates, settings.tau_max)
             replace(layer, module)
-            parameters |= {f"{layer.name}.{part}": getattr(module, part) for part in Block._fields}
+            parameters |= {f"{layer.name}.{part}": getattr(module, part) for part in CellBlock._fields}
         super().__init__(model, validator, settings, parameters)
 
     def optimizer(self) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc.evaluation.matrix import Matrix, Metric, stability_gap
-from fmalloc.methods.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, MethodRun
 from fmalloc.store.records import Score, Scores
 
 SINGLE = "single"
@@ -55,7 +55,7 @@ def summaries(comparison: Comparison) -> list[Summary]:
     return [_summary(run, comparison.base_scores, reached) for run in comparison.runs]
 
 
-def _summary(run: Run, base: Mapping[str, Score], single: Mapping[str, Score]) -> Summary:
+def _summary(run: MethodRun, base: Mapping[str, Score], single: Mapping[str, Score]) -> Summary:
     # One that learns all tasks at once has a last row alone: there is nothing that it could forget.
     joint = len(run.rows) < len(run.order)
     rows = run.rows * len(run.order) if joint else run.rows

@@ -3,7 +3,7 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
-from fmalloc.methods.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, MethodRun
 from fmalloc.methods.summary import Summary, summaries
 
 _COLUMNS = ("order", "BLEU", "chrF", "NLL", "general", "forgot", "forgot", "gain", "least", "MB")
@@ -45,7 +45,7 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def scores_table(run: Run) -> Table:
+def scores_table(run: MethodRun) -> Table:
     """BLEU (chrF) of one run on every test set after each task."""
     domains = list(run.rows[0].scores)
     shown = Table("after", *domains, title=f"{run.method}: BLEU by test set (chrF)")

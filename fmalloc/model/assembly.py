@@ -7,7 +7,7 @@ import torch
 
 from fmalloc.corpus import Languages
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.feedforward import Block, MaskedFeedForward, replace, slice_cells, write_cells
+from fmalloc.model.feedforward import CellBlock, MaskedFeedForward, replace, slice_cells, write_cells
 from fmalloc.model.private import fold
 from fmalloc.store.cells import Mask
 from fmalloc.store.store import Store
@@ -22,7 +22,7 @@ def overlay(model: Any, memories: Iterable[Mapping[str, Memory]]) -> None:
         for layer in layers:
             memory = task[layer.name]
             weights = (memory.fc1_weight, memory.fc1_bias, memory.fc2_weight)
-            write_cells(layer, torch.from_numpy(memory.cells), Block(*(torch.from_numpy(w) for w in weights)))
+            write_cells(layer, torch.from_numpy(memory.cells), CellBlock(*(torch.from_numpy(w) for w in weights)))
 
 
 def apply_masks(model: Any, masks: Mapping[str, Mask]) -> None:

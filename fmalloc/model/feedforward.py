@@ -16,22 +16,22 @@ from fmalloc.model.gate import hard_mask, soft_mask
 from fmalloc.model.readonly import Activation, read_only
 
 
-class Block(NamedTuple):
+class CellBlock(NamedTuple):
     """Cells: keys (k, d_model), key biases (k,), values (d_model, k)."""
 
     keys: Tensor
     biases: Tensor
     values: Tensor
 
-    def select(self, cells: Tensor) -> "Block":
+    def select(self, cells: Tensor) -> "CellBlock":
         """Some of the cells, by index."""
-        return Block(self.keys[cells].clone(), self.biases[cells].clone(), self.values[:, cells].clone())
+        return CellBlock(self.keys[cells].clone(), self.biases[cells].clone(), self.values[:, cells].clone())
 
 
-def block_of(layer: FeedForwardLayer) -> Block:
+def block_of(layer: FeedForwardLayer) -> CellBlock:
     """All cells of an untouched layer."""
     fc1, fc2 = layer.module.fc1, layer.module.fc2
-    return Block(fc1.weight.detach(), fc1.bias.detach(), fc2.weight.detach())
+    return CellBlock(fc1.weight.detach(), fc1.bias.detach(), fc2.weight.detach())
 
 
 class MaskedFeedForward(nn.Module):
@@ -64,7 +64,9 @@ class GatedFeedForward(nn.Module):
     read_values: Tensor
     output_bias: Tensor
 
-    def __init__(self, layer: FeedForwardLayer, read: Block, write: Block, gates: Tensor, tau_max: float) -> None:
+    def __init__(
+        self, layer: FeedForwardLayer, read: CellBlock, write: CellBlock, gates: Tensor, tau_max: float
+    ) -> None:
         super().__init__()
         self.activation: Activation = layer.module.activation_fn
         self.activation_dropout = float(layer.module.activation_dropout)
@@ -114,7 +116,7 @@ def replace(layer: FeedForwardLayer, module: nn.Module) -> None:
     layer.module.activation_dropout = 0.0
 
 
-def write_cells(layer: FeedForwardLayer, cells: Tensor, block: Block) -> None:
+def write_cells(layer: FeedForwardLayer, cells: Tensor, block: CellBlock) -> None:
     """Overwrite some cells of an untouched layer."""
     fc1, fc2 = layer.module.fc1, layer.module.fc2
     with torch.no_grad():

@@ -15,7 +15,7 @@ from fmalloc.store.cells import CellTable
 
 
 @dataclass(frozen=True)
-class Fit:
+class RoomForecast:
     """How many more domains like `domain` fit; `layer` is the tightest, `overall` all free cells over its claim."""
 
     domain: str
@@ -30,7 +30,7 @@ class Forecast:
     """What past domains claimed, by name and layer, and how many more like each fit; none for claims of nothing."""
 
     claims: Mapping[str, Mapping[str, int]]
-    fits: tuple[Fit, ...]
+    fits: tuple[RoomForecast, ...]
 
     @classmethod
     def of(cls, table: CellTable, orders: Mapping[str, int]) -> "Forecast":
@@ -46,7 +46,7 @@ class Forecast:
         return (min(counts), math.floor(statistics.median(counts)), max(counts)) if counts else None
 
 
-def _fit(name: str, claim: Mapping[str, int], free: Mapping[str, int]) -> Fit:
+def _fit(name: str, claim: Mapping[str, int], free: Mapping[str, int]) -> RoomForecast:
     tightest = min((layer for layer in claim if claim[layer]), key=lambda layer: free[layer] / claim[layer])
     total = sum(claim.values())
-    return Fit(name, total, free[tightest] // claim[tightest], tightest, sum(free.values()) / total)
+    return RoomForecast(name, total, free[tightest] // claim[tightest], tightest, sum(free.values()) / total)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from fmalloc.methods.comparison import Comparison, Run
+from fmalloc.methods.comparison import Comparison, MethodRun
 from fmalloc.methods.summary import SINGLE, Summary, summaries
 from fmalloc.report.heat import levels, shade
 from fmalloc.report.markup import Html, Node, element, joined, paragraph, section
@@ -22,7 +22,7 @@ class Result:
     """The runs of one method and what each comes to, one for each order of the tasks."""
 
     method: str
-    runs: tuple[Run, ...]
+    runs: tuple[MethodRun, ...]
     summaries: tuple[Summary, ...]
 
     def mean(self, value: Callable[[Summary], float | None]) -> float | None:

@@ -73,7 +73,7 @@ def translate(
     from fmalloc_runtime.live.stream import translate_stream
     from fmalloc_runtime.live.translator import EngineSettings
     from fmalloc_runtime.routing.router import AUTO, Route
-    from fmalloc_runtime.text.job import TextOptions
+    from fmalloc_runtime.text.translation import TextOptions
 
     def show(route: Route) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in sorted(route.scores.items()))

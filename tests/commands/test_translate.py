@@ -12,7 +12,7 @@ from fmalloc_runtime.__main__ import translate
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 from tests.support import ROOT
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles
 

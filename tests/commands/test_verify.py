@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fmalloc_export.__main__ import main as export
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import CPU, put_live, writing
-from fmalloc_export.checks.golden import RECORDS, choose
+from fmalloc_export.checks.golden import RECORDS, choose_golden
 from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
@@ -163,7 +163,7 @@ def test_golden_records_do_not_depend_on_their_neighbours(exported: Path) -> Non
         assert len(records) == RECORDS == len({record.source for record in records})
         for record in reversed(records):
             assert translator.translate([record.source])[0].text == record.translation
-        assert choose(translator, ["", "  ", records[1].source, records[0].source, records[1].source]) == [
+        assert choose_golden(translator, ["", "  ", records[1].source, records[0].source, records[1].source]) == [
             records[1],
             records[0],
         ]
@@ -177,5 +177,5 @@ def test_what_a_coarser_computation_changes_comes_last(exported: Path) -> None:
     same = [translator.translate([text])[0].text == other.translate([text])[0].text for text in texts]
     robust = {text for text, agrees in zip(texts, same, strict=True) if agrees}
     assert 0 < len(robust) < len(texts)
-    chosen = {record.source for record in choose(translator, texts)}
+    chosen = {record.source for record in choose_golden(translator, texts)}
     assert robust <= chosen or chosen <= robust

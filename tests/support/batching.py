@@ -10,7 +10,7 @@ from fmalloc_runtime.bundle.bundle import Bundle, EngineInfo
 from fmalloc_runtime.engines.base import Engine, Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch
+from fmalloc_runtime.text.translation import SourceBatch
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, write_bundle
 
 __all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
@@ -66,12 +66,12 @@ def watched(translator: Translator) -> WatchedEngine:
     return translator.engine
 
 
-def batch_of(translator: Translator, *texts: str, options: TranslationOptions = GREEDY) -> Batch:
+def batch_of(translator: Translator, *texts: str, options: TranslationOptions = GREEDY) -> SourceBatch:
     """The batch of these texts, a sentence each."""
-    return Batch(tuple(tuple(translator.encode(text)) for text in texts), options)
+    return SourceBatch(tuple(tuple(translator.encode(text)) for text in texts), options)
 
 
-def alone(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+def alone(translator: Translator, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
     """What the quiet engine gives for each source by itself."""
     quiet = watched(translator)._engine
     prefix = translator.tokenizer.target_prefix

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fmalloc.learning.run import Job
+from fmalloc.learning.run import Run
 from fmalloc.methods import method_of
 from fmalloc.methods.comparison import Learned
 from fmalloc.methods.method import Method
@@ -29,14 +29,14 @@ def make(
         "validation_sentences": 0,
         "select_by": "nll",
     }
-    job = Job.of(small_recipe(base, corpora, folder / "store", *TASKS, **(few | learning)))
+    run = Run.of(small_recipe(base, corpora, folder / "store", *TASKS, **(few | learning)))
     kind = method_of(name)
-    return kind(job, folder, kind.settings_type.model_validate(settings or {}))
+    return kind(run, folder, kind.settings_type.model_validate(settings or {}))
 
 
 def learn(method: Method, *tasks: str, earlier: tuple[str, ...] = ()) -> dict[str, Learned]:
     """Learn the named tasks, by default all of them, in this order, after `earlier` ones."""
-    learned, by_name = {}, {task.name: task for task in method.job.recipe.tasks}
+    learned, by_name = {}, {task.name: task for task in method.run.recipe.tasks}
     for name in tasks or by_name:
         (method.folder / name).mkdir(parents=True, exist_ok=True)
         learned[name] = method.learn(by_name[name], (*earlier, *learned))

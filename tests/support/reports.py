@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmalloc.methods.comparison import Comparison, Learned, Row, Run
+from fmalloc.methods.comparison import Comparison, Learned, MethodRow, MethodRun
 from fmalloc.store.cells import general_mask
 from fmalloc.store.records import CurvePoint, DataRecord, ImportanceRecord, LanguagePair, Layer, Score, Scores
 from fmalloc.store.store import Store
@@ -112,11 +112,11 @@ def comparison() -> Comparison:
                 task: Learned(curve=points, trained_parameters=1_234_567, bytes=2_500_000, seconds=None)
                 for task, points in zip(order, (points_of(), curve), strict=True)
             }
-            rows = [Row(after=first, scores=now), Row(after=second, scores=then)]
+            rows = [MethodRow(after=first, scores=now), MethodRow(after=second, scores=then)]
             used = 0.25 if method == "fmalloc" else None
             settings = {"weight": 0.5} if method == "sequential" else {}
             runs.append(
-                Run(method=method, order=order, rows=rows, learned=learned, capacity_used=used, settings=settings)
+                MethodRun(method=method, order=order, rows=rows, learned=learned, capacity_used=used, settings=settings)
             )
     return Comparison(
         base="opus-mt-de-en",

@@ -6,8 +6,8 @@ import numpy as np
 
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation
 from fmalloc_runtime.text.pipeline import translate_texts
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation
 from fmalloc_runtime.text.words import words
 
 # What each source becomes, best first: text, and its words' numbers of source words (None: the model has no attention).
@@ -20,7 +20,7 @@ def translate(
     answers: Answers,
     model: Translator,
     options: TextOptions | None = None,
-    batches: list[Batch] | None = None,
+    batches: list[SourceBatch] | None = None,
 ) -> TextTranslation:
     """The text translated by a model that says `answers`, by what it reads; it must not read anything else."""
     work = translate_texts([text], options or TextOptions(), model)
@@ -36,7 +36,9 @@ def translate(
         return translation
 
 
-def _hypotheses(source: Sequence[str], answers: Answers, model: Translator, batch: Batch) -> tuple[Hypothesis, ...]:
+def _hypotheses(
+    source: Sequence[str], answers: Answers, model: Translator, batch: SourceBatch
+) -> tuple[Hypothesis, ...]:
     read = model.decode(source)
     answer = answers[read]
     found = [(answer, None)] if isinstance(answer, str) else answer
@@ -44,7 +46,7 @@ def _hypotheses(source: Sequence[str], answers: Answers, model: Translator, batc
     return tuple(_hypothesis(read, source, item, model, batch) for item in listed)  # type: ignore[arg-type]
 
 
-def _hypothesis(read: str, source: Sequence[str], answer: Answer, model: Translator, batch: Batch) -> Hypothesis:
+def _hypothesis(read: str, source: Sequence[str], answer: Answer, model: Translator, batch: SourceBatch) -> Hypothesis:
     text, links = answer
     tokens = tuple(model.encode(text)[:-1])
     if links is None or not batch.options.attention:

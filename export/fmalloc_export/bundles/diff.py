@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from fmalloc_export.bundles.layout import Tensor
+from fmalloc_export.bundles.layout import StoredTensor
 from fmalloc_runtime.bundle.delta import CopyPart, Delta, GatherPart, LiteralPart, Part
 from fmalloc_runtime.bundle.packed import LITERALS, METADATA_KEY
 
@@ -28,9 +28,9 @@ class ModelFile:
     """A file's bytes (n,) and the tensors in it."""
 
     data: NDArray[np.uint8]
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[StoredTensor, ...]
 
-    def matrix(self, tensor: Tensor) -> NDArray[Any]:
+    def matrix(self, tensor: StoredTensor) -> NDArray[Any]:
         """(rows, columns) of unsigned integers as wide as the items."""
         content = self.data[tensor.offset : tensor.offset + tensor.size]
         return content.view(_DTYPES[tensor.item_size]).reshape(tensor.rows, tensor.columns)
@@ -82,7 +82,7 @@ class _Writer:
             offset, size = last.offset, last.size + size
         self.parts.append(CopyPart(offset=offset, size=size))
 
-    def gather(self, tensor: Tensor, plan: _Plan, target: NDArray[Any]) -> None:
+    def gather(self, tensor: StoredTensor, plan: _Plan, target: NDArray[Any]) -> None:
         self.parts.append(
             GatherPart(
                 offset=tensor.offset,
@@ -125,12 +125,12 @@ def delta_bytes(target: ModelFile, reference: ModelFile, digest: str) -> bytes:
     return writer.to_bytes(digest, len(target.data))
 
 
-def _partner(tensor: Tensor, named: Mapping[str, Tensor]) -> Tensor | None:
+def _partner(tensor: StoredTensor, named: Mapping[str, StoredTensor]) -> StoredTensor | None:
     found = next((named[name] for name in tensor.names if name in named), None)
     return found if found and found.item_size == tensor.item_size else None
 
 
-def _gap(writer: _Writer, data: NDArray[np.uint8], reference: NDArray[np.uint8], partner: Tensor | None) -> None:
+def _gap(writer: _Writer, data: NDArray[np.uint8], reference: NDArray[np.uint8], partner: StoredTensor | None) -> None:
     """What lies between tensors: as before the partner, as at the end of the reference, or literal."""
     end = partner.offset if partner else len(reference)
     start = end - len(data)
@@ -143,9 +143,9 @@ def _gap(writer: _Writer, data: NDArray[np.uint8], reference: NDArray[np.uint8],
 def _tensor(
     writer: _Writer,
     target: ModelFile,
-    tensor: Tensor,
+    tensor: StoredTensor,
     reference: ModelFile,
-    partner: Tensor | None,
+    partner: StoredTensor | None,
     maps: Sequence[_Map],
 ) -> None:
     wanted = target.matrix(tensor)
@@ -161,7 +161,9 @@ def _tensor(
     writer.literal(target.data[tensor.offset : tensor.offset + tensor.size])
 
 
-def _maps(target: ModelFile, reference: ModelFile, pairs: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[_Map]:
+def _maps(
+    target: ModelFile, reference: ModelFile, pairs: Iterable[tuple[StoredTensor, StoredTensor | None]]
+) -> Iterator[_Map]:
     """All maps of rows or columns that show in the content of matrices."""
     for tensor, partner in pairs:
         if partner is None or min(tensor.columns, tensor.rows) < _NARROWEST:

@@ -14,7 +14,7 @@ _ONNX_MINIMUM_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class Tensor:
+class StoredTensor:
     """A tensor of `rows` times `columns` items at `offset` of a file; `names` are all that it goes by.
 
     Dimensions after the first are taken together; a vector is one column.
@@ -32,7 +32,7 @@ class Tensor:
         return self.rows * self.columns * self.item_size
 
 
-def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[Tensor, ...]:
+def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[StoredTensor, ...]:
     """The tensors of file `name` of a model's `files`, by offset, none overlapping; none if it is of no known format.
 
     Raises FmallocError if it is ONNX and the library onnx is missing.
@@ -47,7 +47,7 @@ def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[Tensor, ...]:
     return tuple(_distinct(tensors, len(files[name])))
 
 
-def _distinct(tensors: list[Tensor], end: int) -> Iterator[Tensor]:
+def _distinct(tensors: list[StoredTensor], end: int) -> Iterator[StoredTensor]:
     """In order, without those that overlap (tied weights are one place with several names)."""
     start = 0
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, -tensor.size)):
@@ -56,7 +56,7 @@ def _distinct(tensors: list[Tensor], end: int) -> Iterator[Tensor]:
             start = tensor.offset + tensor.size
 
 
-def _ctranslate2(data: bytes) -> list[Tensor]:
+def _ctranslate2(data: bytes) -> list[StoredTensor]:
     try:
         return _Reader(data).tensors()
     except (struct.error, ValueError, IndexError):
@@ -70,7 +70,7 @@ class _Reader:
         self._data = data
         self._position = 0
 
-    def tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[StoredTensor]:
         """Raises struct.error or ValueError if the data is something else."""
         if self._number("I") != _CTRANSLATE2_VERSION:
             raise ValueError("another version")
@@ -84,7 +84,7 @@ class _Reader:
         if self._position != len(self._data):
             raise ValueError("bytes are left over")
         return [
-            Tensor((name, *aliases.get(name, ())), offset, *_matrix(shape), size // max(1, math.prod(shape)))
+            StoredTensor((name, *aliases.get(name, ())), offset, *_matrix(shape), size // max(1, math.prod(shape)))
             for name, offset, shape, size in found
             if size and size % max(1, math.prod(shape)) == 0 and size // max(1, math.prod(shape)) in _ITEM_SIZES
         ]
@@ -113,7 +113,7 @@ class _Reader:
         return text
 
 
-def _onnx_outside(graph: str, data: bytes, location: str) -> list[Tensor]:
+def _onnx_outside(graph: str, data: bytes, location: str) -> list[StoredTensor]:
     """Tensors of a graph that lie in the file `location` beside it."""
     found = []
     for tensor in _initializers(data):
@@ -124,11 +124,11 @@ def _onnx_outside(graph: str, data: bytes, location: str) -> list[Tensor]:
         size = int(place.get("length", 0))
         if items and size % items == 0 and size // items in _ITEM_SIZES:
             names = (f"{graph}:{tensor.name}",)
-            found.append(Tensor(names, int(place.get("offset", 0)), *_matrix(tensor.dims), size // items))
+            found.append(StoredTensor(names, int(place.get("offset", 0)), *_matrix(tensor.dims), size // items))
     return found
 
 
-def _onnx_inside(graph: str, data: bytes) -> list[Tensor]:
+def _onnx_inside(graph: str, data: bytes) -> list[StoredTensor]:
     """Large tensors in the graph's own file: their raw data is searched for, in the order of the file."""
     found = []
     start = 0
@@ -138,7 +138,7 @@ def _onnx_inside(graph: str, data: bytes) -> list[Tensor]:
             continue
         if len(content) // items in _ITEM_SIZES and (offset := data.find(content, start)) >= 0:
             names = (f"{graph}:{tensor.name}",)
-            found.append(Tensor(names, offset, *_matrix(tensor.dims), len(content) // items))
+            found.append(StoredTensor(names, offset, *_matrix(tensor.dims), len(content) // items))
             start = offset + len(content)
     return found
 

@@ -15,7 +15,7 @@ RECORDS = 16
 _CANDIDATES = 32
 
 
-def choose(translator: Translator, texts: Sequence[str]) -> list[GoldenRecord]:
+def choose_golden(translator: Translator, texts: Sequence[str]) -> list[GoldenRecord]:
     """At most 16 records of the first 32 `texts` that the model can take, in their order.
 
     `translator` runs on a CPU with one thread.

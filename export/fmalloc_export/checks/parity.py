@@ -29,7 +29,7 @@ _NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Models:
+class ComparedModels:
     """The stages that are compared: three transformers models and the folder of the emitted float32 model.
 
     `compiled` holds the cells that the passes left; it is None where they changed nothing beyond the mask.
@@ -42,7 +42,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Report:
+class ParityReport:
     """`parity` as the manifest has it, and the largest difference of log-probabilities (mean over an output's tokens).
 
     The latter varies by machine, so that it stays out of the manifest.
@@ -61,14 +61,14 @@ UNCHECKED = Parity(
 
 
 def check(
-    models: Models,
+    models: ComparedModels,
     emitter: Emitter,
     vocabulary: Vocabulary,
     target_tokens: NDArray[np.int64],
     sentences: Sentences,
     target_prefix: Sequence[str],
     maximum_length: int,
-) -> Report:
+) -> ParityReport:
     """Compare all stages; FmallocError if they differ. `target_tokens`: what the emitted model can write."""
     whole = problem_of(
         sentences, vocabulary, np.arange(len(vocabulary.target), dtype=np.int64), target_prefix, maximum_length
@@ -81,7 +81,7 @@ def check(
         compiled = pytorch("compiled PyTorch", models.compiled, trimmed, BEAM_SIZE)
     found = emitter.outputs(models.emitted, trimmed, vocabulary, BEAM_SIZE)
     emitted, emitted_difference = _compare(compiled, found)
-    return Report(
+    return ParityReport(
         Parity(
             real_sentences=sentences.real,
             random_sentences=sentences.random,

@@ -8,7 +8,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
 from fmalloc.corpus import Pair
-from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, Metrics, score, translate
+from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, Evaluation, score, translate
 from fmalloc_export.domain.domain import Domain
 from fmalloc_runtime.bundle.bundle import Drop, Quality
 from fmalloc_runtime.engines.base import TranslationOptions
@@ -20,14 +20,14 @@ _SEED = 12345
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class QualityCheck:
     """Pairs, and what the learned model (masked, in PyTorch) makes of their sources."""
 
     pairs: tuple[Pair, ...]
     learned: tuple[str, ...]
 
     @classmethod
-    def of(cls, domain: Domain, pairs: Sequence[Pair]) -> "HeldOut":
+    def of(cls, domain: Domain, pairs: Sequence[Pair]) -> "QualityCheck":
         """Translate the sources of `pairs`, at least one, with beam search."""
         sources = [pair.source for pair in pairs]
         translated = translate(domain.masked, domain.tokenizer, sources, domain.languages, beam_size=_OPTIONS.beam_size)
@@ -43,7 +43,7 @@ class HeldOut:
         translations = emitted.translate([pair.source for pair in self.pairs], _OPTIONS)
         return [translation.text for translation in translations]
 
-    def score(self, translations: Sequence[str]) -> Metrics:
+    def score(self, translations: Sequence[str]) -> Evaluation:
         """BLEU and chrF."""
         return score(translations, self.references)
 

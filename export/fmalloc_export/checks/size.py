@@ -11,7 +11,7 @@ from fmalloc_export.domain.model import DomainModel
 
 
 @dataclass(frozen=True)
-class Stage:
+class SizeRow:
     """As learned, after a pass, or as emitted. `flops`: see flops_per_token. `bleu`: on held-out pairs, if measured."""
 
     name: str
@@ -26,7 +26,7 @@ class Stage:
     @classmethod
     def of(
         cls, name: str, domain: Domain, model: DomainModel, *, quantization: str, bleu: float | None, note: str
-    ) -> "Stage":
+    ) -> "SizeRow":
         """Count what `model` holds."""
         return cls(
             name=name,

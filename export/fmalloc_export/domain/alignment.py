@@ -39,7 +39,7 @@ def last_layer(model: Any) -> Alignment:
     return Alignment(model.config.decoder_layers - 1, model.config.decoder_attention_heads)
 
 
-def choose(model: Any, vocabulary: Vocabulary, examples: Sequence[Example]) -> Alignment:
+def choose_alignment(model: Any, vocabulary: Vocabulary, examples: Sequence[Example]) -> Alignment:
     """The best layer and all its heads, measured on at most 64 pairs; the last layer if they copy no token.
 
     `model`: the transformers model as the domain uses it; `examples`: pairs as fmalloc.model.batches.encode gives them.

@@ -14,7 +14,7 @@ from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
 from fmalloc.model.batches import encode
 from fmalloc.store.store import Store
-from fmalloc_export.domain.alignment import Alignment, choose, last_layer
+from fmalloc_export.domain.alignment import Alignment, choose_alignment, last_layer
 from fmalloc_export.domain.model import DomainModel, FeedForward
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_export.domain.vocabulary import Vocabulary, vocabulary_of
@@ -73,7 +73,7 @@ class Domain:
         if not self.samples:
             return last_layer(self.base)
         examples = encode(self.tokenizer, self.samples, self.languages, maximum_length=_ALIGNED_TOKENS).examples
-        return choose(self.masked, self.vocabulary, examples)
+        return choose_alignment(self.masked, self.vocabulary, examples)
 
     @cached_property
     def masked(self) -> Any:

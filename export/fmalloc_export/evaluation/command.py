@@ -10,7 +10,7 @@ from fmalloc.corpus import Languages
 from fmalloc.model.devices import DeviceName
 from fmalloc.progress import console
 from fmalloc_export.evaluation.results import ModelDifference, Results
-from fmalloc_export.evaluation.scoring import Evaluation, TestPairs, common_tests, compare, counterparts
+from fmalloc_export.evaluation.scoring import Evaluation, TestPairs, common_tests, compare_models, counterparts
 from fmalloc_export.evaluation.systems import Systems
 from fmalloc_export.evaluation.tables import print_results
 from fmalloc_shared.command import Command
@@ -78,12 +78,12 @@ class _Against:
     def differences(self, results: Results) -> list[ModelDifference]:
         """Compare the results, once they are complete."""
         if self.own:
-            return compare(results, results, self.pairs)
+            return compare_models(results, results, self.pairs)
         if self.evaluation is not None:
             console.print(f"{self.where}: on the same test sets")
             self.results = self.evaluation.run(None, lambda _results: None)
         assert self.results is not None, "read or measured"
-        return compare(results, self.results, self.pairs, self.where)
+        return compare_models(results, self.results, self.pairs, self.where)
 
 
 @click.command(cls=Command)

@@ -175,7 +175,7 @@ def common_tests(results: Results, other: Results, where: str) -> list[str]:
     return shared
 
 
-def compare(results: Results, other: Results, pairs: dict[str, str], where: str = "") -> list[ModelDifference]:
+def compare_models(results: Results, other: Results, pairs: dict[str, str], where: str = "") -> list[ModelDifference]:
     """Each model less its counterpart, on every test set that both have; `where` the other's names are from."""
     differences = []
     for model, against in pairs.items():

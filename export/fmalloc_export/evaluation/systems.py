@@ -17,7 +17,7 @@ from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, Live
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.snapshot import translate as served
 from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256 as file_sha256
 from fmalloc_shared.files import sha256_files

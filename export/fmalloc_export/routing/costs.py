@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from fmalloc.corpus import EVERYTHING, Languages, Pair, digest, read_corpus
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
-from fmalloc_export.routing.threshold import Documents, choose
+from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, Cell, Metric, RoutingCosts, ScoredText
+from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, Metric, RoutingCosts, Score, ScoredText
 from fmalloc_runtime.routing.router import Router
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
@@ -27,36 +27,36 @@ _PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.cells"
 _CHUNK_LINES = 50
 
 
-class Cells(StrictModel):
+class ScoreMatrix(StrictModel):
     """Scores by bundle and digest of the text: what is known already need not be translated again."""
 
     beam_size: int
     signatures: dict[Metric, str]
-    cells: dict[str, dict[str, Cell]]
+    cells: dict[str, dict[str, Score]]
 
     @classmethod
-    def known(cls, bundles: Path, beam_size: int) -> "Cells":
+    def known(cls, bundles: Path, beam_size: int) -> "ScoreMatrix":
         """Those of routing.json and of a run that was stopped, as far as they were measured in the same way."""
         found = score(["x"], ["x"]).signatures
         signatures: dict[Metric, str] = {"bleu": found["bleu"], "chrf": found["chrf"]}
-        cells: dict[str, dict[str, Cell]] = {}
+        cells: dict[str, dict[str, Score]] = {}
         for before in (_of_costs(bundles), _of_partial(bundles)):
             if before is not None and (before.beam_size, before.signatures) == (beam_size, signatures):
                 for bundle, row in before.cells.items():
                     cells.setdefault(bundle, {}).update(row)
         return cls(beam_size=beam_size, signatures=signatures, cells=cells)
 
-    def get(self, bundle: str, text: str) -> Cell | None:
+    def get(self, bundle: str, text: str) -> Score | None:
         """The scores of a bundle on the text of this digest, if they are known."""
         return self.cells.get(bundle, {}).get(text)
 
-    def adding(self, bundle: str, text: str, cell: Cell) -> "Cells":
+    def adding(self, bundle: str, text: str, cell: Score) -> "ScoreMatrix":
         """A copy with the scores of one bundle on one text."""
         cells = {**self.cells, bundle: {**self.cells.get(bundle, {}), text: cell}}
         return self.model_copy(update={"cells": cells})
 
 
-def _of_costs(bundles: Path) -> Cells | None:
+def _of_costs(bundles: Path) -> ScoreMatrix | None:
     try:
         costs = RoutingCosts.of(bundles)
     except FmallocError:
@@ -67,12 +67,12 @@ def _of_costs(bundles: Path) -> Cells | None:
         costs.bundles[model]: {costs.texts[text].digest: cell for text, cell in row.items()}
         for model, row in costs.matrix.items()
     }
-    return Cells(beam_size=costs.beam_size, signatures=costs.signatures, cells=cells)
+    return ScoreMatrix(beam_size=costs.beam_size, signatures=costs.signatures, cells=cells)
 
 
-def _of_partial(bundles: Path) -> Cells | None:
+def _of_partial(bundles: Path) -> ScoreMatrix | None:
     try:
-        return Cells.read(bundles / _PARTIAL_FILE)
+        return ScoreMatrix.read(bundles / _PARTIAL_FILE)
     except FmallocError:
         return None
 
@@ -114,7 +114,7 @@ class Measurement:
     bundles: Path
     live: Mapping[str, Bundle]
     texts: Mapping[str, HeldOutText]
-    cells: Cells
+    cells: ScoreMatrix
 
     @classmethod
     def of(cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int) -> "Measurement":
@@ -137,7 +137,7 @@ class Measurement:
         live = {domain: Bundle.open(bundles / name) for domain, name in sorted(index.domains.items())}
         fits = _fitting(list(live.values()))
         read = {domain: HeldOutText.read(texts[domain], bundle, fits, lines) for domain, bundle in live.items()}
-        return cls(bundles, live, read, Cells.known(bundles, beam_size))
+        return cls(bundles, live, read, ScoreMatrix.known(bundles, beam_size))
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -168,7 +168,7 @@ class Measurement:
         lines = {domain: text.lines for domain, text in self.texts.items()}
         general = router.domains.index(GENERAL) if GENERAL in router.domains else None
         costs = _costs(router.domains, matrix, metric)
-        threshold, simulation = choose(Documents.of(router, lines), costs, general)
+        threshold, simulation = choose_threshold(Documents.of(router, lines), costs, general)
         return RoutingCosts(
             threshold=threshold,
             metric=metric,
@@ -202,11 +202,11 @@ class Measurement:
                 translations += [item.text for item in translator.translate(sources, options)]
                 on_lines(len(sources), f"{model} on {domain}")
             found = score(translations, [pair.target for pair in text.pairs]).score
-            cell = Cell(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
+            cell = Score(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
             self.cells = self.cells.adding(bundle.name, text.digest, cell)
             write_atomically(self.bundles / _PARTIAL_FILE, self.cells.to_bytes())
 
-    def _cell(self, bundle: Bundle, text: HeldOutText) -> Cell:
+    def _cell(self, bundle: Bundle, text: HeldOutText) -> Score:
         cell = self.cells.get(bundle.name, text.digest)
         assert cell is not None, f"{bundle.name}: not measured on every text"
         return cell
@@ -218,7 +218,7 @@ def _fitting(bundles: Sequence[Bundle]) -> Callable[[str], bool]:
     return lambda text: all(len(tokenizer.encode(text)) <= longest for tokenizer, longest in limits)
 
 
-def _costs(domains: Sequence[str], matrix: Mapping[str, Mapping[str, Cell]], metric: Metric) -> NDArray[np.float64]:
+def _costs(domains: Sequence[str], matrix: Mapping[str, Mapping[str, Score]], metric: Metric) -> NDArray[np.float64]:
     """Points that text of one domain (rows) loses with the model of another (columns)."""
     quality = np.array([[getattr(matrix[model][text], metric) for model in domains] for text in domains])
     return np.asarray(quality.diagonal()[:, None] - quality, dtype=np.float64)

@@ -55,7 +55,7 @@ class Documents:
         return len(self.text)
 
 
-def choose(documents: Documents, costs: Floats, general: int | None) -> tuple[float, Simulation]:
+def choose_threshold(documents: Documents, costs: Floats, general: int | None) -> tuple[float, Simulation]:
     """The threshold, and what it and others lose.
 
     `costs` (texts, chosen): points that text of a domain loses with another's model. `general`: index of the domain

@@ -12,7 +12,7 @@ from fmalloc_runtime.access.gatekeeper import Gatekeeper, Usage
 from fmalloc_runtime.api.bodies import read_sent
 from fmalloc_runtime.api.fields import Fields
 from fmalloc_runtime.api.languages import is_language
-from fmalloc_runtime.batching.service import Answer, Job, Service
+from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest
 from fmalloc_runtime.bundle.bundle import Languages
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnsupportedLanguagesError
@@ -39,27 +39,29 @@ class Backend:
         """The checked fields of a request; RequestError says what is wrong."""
         return model.of(await read_sent(request, self.settings.body_limit, forms=forms))
 
-    async def translate(self, request: Request, job: Job, credential: str | None = None) -> Answer:
+    async def translate(
+        self, request: Request, translation: TranslationRequest, credential: str | None = None
+    ) -> Answer:
         """Translate for a client that has a key; a client that goes away takes its work out of the queue.
 
         `credential`: a key in the body, for clients that send none in the header. What is refused or fails is not
         counted against the client's month.
         """
-        self._check_length(job)
-        client = self.enter(request, credential, job.characters)
+        self._check_length(translation)
+        client = self.enter(request, credential, translation.characters)
         try:
-            answer = await _while_connected(request, self.service.translate(job))
+            answer = await _while_connected(request, self.service.translate(translation))
         except FmallocError:
-            self.gate.give_back(client, job.characters)
+            self.gate.give_back(client, translation.characters)
             raise
         note(domain=answer.route.domain)
         return answer
 
-    async def route(self, request: Request, job: Job) -> Route:
+    async def route(self, request: Request, translation: TranslationRequest) -> Route:
         """Route without translating, which counts no characters."""
-        self._check_length(job)
+        self._check_length(translation)
         self.enter(request)
-        return await run_sync(self.service.route, job)
+        return await run_sync(self.service.route, translation)
 
     def enter(self, request: Request, credential: str | None = None, characters: int = 0) -> str:
         """Let the client in: its name. Or raise UnauthorizedError, RateLimitedError or QuotaExceededError."""
@@ -103,8 +105,8 @@ class Backend:
         beam = beam_size or max(self.settings.beam_size, wanted)
         return TranslationOptions(beam, max_length, hypotheses=wanted, attention=bool(alignment))
 
-    def _check_length(self, job: Job) -> None:
-        characters = job.characters + len(job.context)
+    def _check_length(self, translation: TranslationRequest) -> None:
+        characters = translation.characters + len(translation.context)
         if characters > (limit := self.settings.text_limit):
             raise BodyTooLargeError(f"the text has {characters} characters, at most {limit} are allowed in one request")
 

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 
-from fmalloc_runtime.batching.queue import Queue, Sentence, Task
+from fmalloc_runtime.batching.queue import Queue, QueuedSentence, Task
 from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
-from fmalloc_runtime.text.job import Batch
+from fmalloc_runtime.text.translation import SourceBatch
 
 
 class Batcher:
@@ -44,7 +44,7 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, translator: Translator, batch: Batch) -> Task:
+    def submit(self, translator: Translator, batch: SourceBatch) -> Task:
         """Queue the sources of `batch`. Cancelling the future takes what has not begun out of the queue.
 
         Raises NotReadyError when closing. The future fails with EngineError if the engine cannot translate a source.
@@ -103,7 +103,7 @@ class Batcher:
             self._translate(batch)
         return bool(batch)
 
-    def _take(self) -> list[Sentence]:
+    def _take(self) -> list[QueuedSentence]:
         """The next batch, waited for; empty when there will be none."""
         with self._changed:
             self._free += 1
@@ -126,7 +126,7 @@ class Batcher:
                 self._metrics.stage("queue", task.queued)
         return batch
 
-    def _translate(self, batch: list[Sentence]) -> None:
+    def _translate(self, batch: list[QueuedSentence]) -> None:
         try:
             translated = self._run(batch)
         except Exception as error:
@@ -151,7 +151,7 @@ class Batcher:
         for task in done:
             _finish(task)
 
-    def _run(self, batch: Sequence[Sentence]) -> list[tuple[Sentence, tuple[Hypothesis, ...]]]:
+    def _run(self, batch: Sequence[QueuedSentence]) -> list[tuple[QueuedSentence, tuple[Hypothesis, ...]]]:
         task = batch[0].task
         translator, options = task.translator, task.batch.options
         began = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch
+from fmalloc_runtime.text.translation import SourceBatch
 
 
 class Task(Future[list[tuple[Hypothesis, ...]]]):
@@ -17,7 +17,7 @@ class Task(Future[list[tuple[Hypothesis, ...]]]):
     `arrival`: seconds of time.perf_counter. `queued`: seconds until its first sentence was begun, None before that.
     """
 
-    def __init__(self, translator: Translator, batch: Batch, arrival: float) -> None:
+    def __init__(self, translator: Translator, batch: SourceBatch, arrival: float) -> None:
         super().__init__()
         self.translator = translator
         self.batch = batch
@@ -25,11 +25,11 @@ class Task(Future[list[tuple[Hypothesis, ...]]]):
         self.queued: float | None = None
         self.found: list[tuple[Hypothesis, ...]] = [()] * len(batch.sources)
         self.left = len(batch.sources)  # not yet translated
-        self.waiting: dict[int, Sentence] = {}  # those in the queue, by position
+        self.waiting: dict[int, QueuedSentence] = {}  # those in the queue, by position
         self.tokens = 0  # of those
 
 
-class Sentence(NamedTuple):
+class QueuedSentence(NamedTuple):
     """A source of a task; sentences are ordered by `tag`, then by age."""
 
     tag: float
@@ -81,7 +81,7 @@ class Queue:
         tag = self._time
         for position, source in enumerate(task.batch.sources):
             self._serial += 1
-            sentences.append(Sentence(tag, self._serial, len(source), position, task))
+            sentences.append(QueuedSentence(tag, self._serial, len(source), position, task))
             tag += len(source)
         group.put(task, sentences)
 
@@ -93,7 +93,7 @@ class Queue:
             group.remove(task)
             self._tidy(key)
 
-    def take(self, now: float, free: int, hurry: bool = False) -> list[Sentence]:
+    def take(self, now: float, free: int, hurry: bool = False) -> list[QueuedSentence]:
         """The batch to run next, or nothing if all there is should wait for more; `free`: workers without a batch.
 
         Nothing waits where a batch is full or a sentence has waited long enough, or where there is a `hurry`. Fewer
@@ -140,7 +140,7 @@ class _Group:
         self.tasks: dict[Task, None] = {}  # with sentences waiting, oldest first
         self.waiting = 0
         self.tokens = 0
-        self._heaps: dict[int, list[Sentence]] = {}
+        self._heaps: dict[int, list[QueuedSentence]] = {}
         self._stale = 0  # sentences in the heaps that do not wait any more
 
     @property
@@ -148,15 +148,15 @@ class _Group:
         """When the task came that waits longest."""
         return next(iter(self.tasks)).arrival
 
-    def oldest(self) -> Sentence:
+    def oldest(self) -> QueuedSentence:
         """The first sentence of the task that waits longest."""
         return next(iter(next(iter(self.tasks)).waiting.values()))
 
-    def lowest(self) -> Sentence:
+    def lowest(self) -> QueuedSentence:
         """The sentence with the lowest tag."""
         return min(self._heaps[length][0] for length in list(self._heaps) if self._any(length))
 
-    def put(self, task: Task, sentences: Iterable[Sentence]) -> None:
+    def put(self, task: Task, sentences: Iterable[QueuedSentence]) -> None:
         self.tasks[task] = None
         for sentence in sentences:
             task.waiting[sentence.position] = sentence
@@ -174,7 +174,7 @@ class _Group:
         task.tokens = 0
         self._tidy()
 
-    def take(self, first: Sentence, padded: int, tokens: int) -> list[Sentence]:
+    def take(self, first: QueuedSentence, padded: int, tokens: int) -> list[QueuedSentence]:
         """`first` and those nearest to its length, up to `padded` tokens with padding, and up to `tokens` without."""
         self._begin(first)
         self._stale += 1  # it may lie anywhere in its heap
@@ -196,7 +196,7 @@ class _Group:
             return [length]
         return sorted(self._heaps, key=lambda other: (abs(other - length), -other))
 
-    def _begin(self, sentence: Sentence) -> None:
+    def _begin(self, sentence: QueuedSentence) -> None:
         task = sentence.task
         del task.waiting[sentence.position]
         task.tokens -= sentence.length

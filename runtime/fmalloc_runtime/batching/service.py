@@ -22,8 +22,8 @@ from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.router import AUTO, Route
-from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation, Work
 
 # Texts up to here are prepared on the event loop: a thread would take longer than the work.
 _INLINE_CHARACTERS = 4_000
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Job:
+class TranslationRequest:
     """What a client wants translated; `context` helps to route and is not translated."""
 
     texts: tuple[str, ...]
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def weight(self) -> int:
-        """Characters that the job counts for where work in flight is bounded: its context and every text add some."""
+        """Characters that the request counts for where work in flight is bounded: context and texts add some."""
         return self.characters + len(self.context) + _TEXT_WEIGHT * len(self.texts)
 
 
@@ -79,35 +79,35 @@ class Service:
         self.decisions = decisions
         metrics.decisions_lost.set_function(lambda: decisions.lost)
 
-    def route(self, job: Job, snapshot: Snapshot | None = None) -> Route:
-        """Which domain's model takes the job, and why; nothing is translated."""
-        return (snapshot or self.registry.snapshot()).router.route(_routed_lines(job), job.domain)
+    def route(self, request: TranslationRequest, snapshot: Snapshot | None = None) -> Route:
+        """Which domain's model takes the request, and why; nothing is translated."""
+        return (snapshot or self.registry.snapshot()).router.route(_routed_lines(request), request.domain)
 
-    async def translate(self, job: Job) -> Answer:
-        """Translate a job. Raises a RequestError, OverloadedError among them, before anything is translated.
+    async def translate(self, request: TranslationRequest) -> Answer:
+        """Translate a request. Raises a RequestError, OverloadedError among them, before anything is translated.
 
         NotReadyError means that no bundles are served yet, or that the domain's model cannot be loaded. A caller
         that is cancelled takes its sentences out of the queue.
         """
-        with self.admission.admit(job.weight):
+        with self.admission.admit(request.weight):
             seconds: dict[str, float] = {}
-            snapshot, route, lease = await self._lease(job, seconds)
+            snapshot, route, lease = await self._lease(request, seconds)
             try:
-                self.metrics.routes.labels(route.domain, "no" if job.domain == AUTO else "yes").inc()
+                self.metrics.routes.labels(route.domain, "no" if request.domain == AUTO else "yes").inc()
                 if self.decisions.on:
-                    self.decisions.record(job.domain, _routed_texts(job), route)
-                translations = await self._translate(job, lease.ready.result(), seconds)
+                    self.decisions.record(request.domain, _routed_texts(request), route)
+                translations = await self._translate(request, lease.ready.result(), seconds)
             finally:
                 lease.release()
-            self.metrics.characters.labels(route.domain).inc(job.characters)
+            self.metrics.characters.labels(route.domain).inc(request.characters)
             return Answer(translations, route, snapshot.languages, seconds)
 
-    async def _lease(self, job: Job, seconds: dict[str, float]) -> tuple[Snapshot, Route, Lease]:
-        """Route the job and claim the model that it takes, of the same snapshot; the caller releases it."""
+    async def _lease(self, request: TranslationRequest, seconds: dict[str, float]) -> tuple[Snapshot, Route, Lease]:
+        """Route the request and claim the model that it takes, of the same snapshot; the caller releases it."""
         while True:
             began = time.perf_counter()
             snapshot = self.registry.snapshot()
-            route = await self._step(job, partial(self.route, job, snapshot))
+            route = await self._step(request, partial(self.route, request, snapshot))
             routed = time.perf_counter()
             lease = snapshot.lease(route.domain)
             try:
@@ -121,16 +121,18 @@ class Service:
             seconds |= {"route": routed - began, "load": time.perf_counter() - routed}
             return snapshot, route, lease
 
-    async def _translate(self, job: Job, translator: Translator, seconds: dict[str, float]) -> list[TextTranslation]:
-        work = translate_texts(job.texts, job.options, translator)
+    async def _translate(
+        self, request: TranslationRequest, translator: Translator, seconds: dict[str, float]
+    ) -> list[TextTranslation]:
+        work = translate_texts(request.texts, request.options, translator)
         seconds |= {"tokenise": 0.0, "queue": 0.0, "inference": 0.0}
         found: list[tuple[Hypothesis, ...]] | None = None
         while True:
             began = time.perf_counter()
-            step = await self._step(job, partial(_advance, work, found))
+            step = await self._step(request, partial(_advance, work, found))
             submitted = time.perf_counter()
             seconds["tokenise"] += submitted - began
-            if not isinstance(step, Batch):
+            if not isinstance(step, SourceBatch):
                 self.metrics.stage("tokenise", seconds["tokenise"])
                 return step
             task = self.batcher.submit(translator, step)
@@ -139,27 +141,27 @@ class Service:
             seconds["queue"] += queued
             seconds["inference"] += time.perf_counter() - submitted - queued
 
-    async def _step(self, job: Job, work: Callable[[], _T]) -> _T:
-        return work() if job.weight <= _INLINE_CHARACTERS else await run_sync(work)
+    async def _step(self, request: TranslationRequest, work: Callable[[], _T]) -> _T:
+        return work() if request.weight <= _INLINE_CHARACTERS else await run_sync(work)
 
 
-def _routed_lines(job: Job) -> list[str]:
+def _routed_lines(request: TranslationRequest) -> list[str]:
     """What the router reads: without markup, with the context."""
-    lines = plain_lines(job.texts, job.options)
-    return [*lines, *plain_lines((job.context,), TextOptions())] if job.context else lines
+    lines = plain_lines(request.texts, request.options)
+    return [*lines, *plain_lines((request.context,), TextOptions())] if request.context else lines
 
 
-def _routed_texts(job: Job) -> list[str]:
+def _routed_texts(request: TranslationRequest) -> list[str]:
     """The same, text by text, as it is logged."""
-    texts = ["\n".join(plain_lines((text,), job.options)) for text in job.texts]
-    return [*texts, job.context] if job.context else texts
+    texts = ["\n".join(plain_lines((text,), request.options)) for text in request.texts]
+    return [*texts, request.context] if request.context else texts
 
 
 async def _done(future: Future[_T]) -> _T:
     return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
-def _advance(work: Work, found: list[tuple[Hypothesis, ...]] | None) -> Batch | list[TextTranslation]:
+def _advance(work: Work, found: list[tuple[Hypothesis, ...]] | None) -> SourceBatch | list[TextTranslation]:
     try:
         return next(work) if found is None else work.send(found)
     except StopIteration as done:

@@ -40,7 +40,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Output:
+class BeamOutput:
     """Tokens without prompt and end token; `score` is the log-probability over length to the length penalty's power.
 
     `attention`: (tokens, source tokens), see Decoder.attention.
@@ -67,14 +67,14 @@ class BeamSearch:
     shortest: int = 0
     hypotheses: int = 1
 
-    def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[list[Output]]:
+    def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[list[BeamOutput]]:
         """The best `hypotheses` outputs of each sentence, best first, after `prompt`: start token and target prefix.
 
         There are fewer where the vocabulary and `longest` allow no more.
         """
         if self.longest < 1:
-            return [[Output((), 0.0)] for _ in range(sentences)]
-        found: list[list[Output]] = [[] for _ in range(sentences)]
+            return [[BeamOutput((), 0.0)] for _ in range(sentences)]
+        found: list[list[BeamOutput]] = [[] for _ in range(sentences)]
         best_ended = np.zeros(sentences, dtype=np.bool_)
         alive = np.arange(sentences)
         scores: Floats = np.zeros((sentences, 1), dtype=np.float32)
@@ -101,7 +101,7 @@ class BeamSearch:
                 attention = decoder.attention(row * width + beam)
                 if attention is not None:
                     attention = attention[len(prompt) - 1 :][: len(output)]
-                found[alive[row]].append(Output(output, score, attention))
+                found[alive[row]].append(BeamOutput(output, score, attention))
             going = np.tile(np.arange(self.beam_size), (len(alive), 1))
             for row in np.flatnonzero(ends[:, : self.beam_size].any(axis=1)):
                 going[row] = self._going(ends[row])
@@ -121,7 +121,7 @@ class BeamSearch:
         spare = iter(np.flatnonzero(~ends[size:]) + size)
         return np.array([next(spare, place) if ends[place] else place for place in range(size)])
 
-    def _done(self, found: list[Output], best_ended: bool) -> bool:
+    def _done(self, found: list[BeamOutput], best_ended: bool) -> bool:
         if self.length_penalty == 0:
             # Without a penalty on length nothing can get better than a best candidate that is finished.
             return best_ended and len(found) >= self.hypotheses

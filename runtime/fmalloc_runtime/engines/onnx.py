@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis, Mixing, TranslationOptions
-from fmalloc_runtime.engines.beam import BeamSearch, Output
+from fmalloc_runtime.engines.beam import BeamOutput, BeamSearch
 from fmalloc_runtime.engines.onnx_model import VOCABULARY_FILE, OnnxModel, import_onnxruntime
 from fmalloc_runtime.errors import EngineError
 from fmalloc_shared.errors import FmallocError
@@ -87,9 +87,9 @@ def search_batches(
     search: BeamSearch,
     *,
     attention: bool = False,
-) -> list[list[Output]]:
+) -> list[list[BeamOutput]]:
     """The outputs found of each source, best first, all as ids; sources of like length go together."""
-    outputs: list[list[Output]] = [[] for _ in sources]
+    outputs: list[list[BeamOutput]] = [[] for _ in sources]
     rows = _BATCH_LOGITS // (search.beam_size * len(model.vocabulary.target_tokens))
     for batch in _batches([len(source) for source in sources], max(rows, 1)):
         decoder = model.encode([sources[index] for index in batch], attention=attention)

@@ -77,7 +77,7 @@ class _Model:
         self.leases: set[Lease] = set()
 
 
-class Models:
+class ModelCache:
     """Loaded models by bundle; safe to use from several threads at once.
 
     `memory`: bytes that models may take, estimated from their files (None: no bound). What is leased counts until it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.errors import NotReadyError
-from fmalloc_runtime.live.loading import Models
+from fmalloc_runtime.live.loading import ModelCache
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.metrics import Metrics
@@ -43,7 +43,7 @@ class Registry:
     ) -> None:
         self._bundles = bundles
         self._metrics = metrics or Metrics()
-        self._models = Models(settings, memory, self._metrics)
+        self._models = ModelCache(settings, memory, self._metrics)
         self._preload = preload
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from fmalloc_runtime.bundle.bundle import Bundle, Languages
 from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
-from fmalloc_runtime.live.loading import Lease, Models
+from fmalloc_runtime.live.loading import Lease, ModelCache
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.routing.router import AUTO, Route, Router
-from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation
 from fmalloc_shared.ngrams import NgramCounts
 
 
@@ -24,7 +24,7 @@ class Snapshot:
     counts: Mapping[str, NgramCounts]
     router: Router
     languages: Languages
-    models: Models
+    models: ModelCache
 
     @property
     def names(self) -> frozenset[str]:
@@ -72,5 +72,5 @@ def translate(texts: Sequence[str], options: TextOptions, translator: Translator
         return translations
 
 
-def _run(translator: Translator, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+def _run(translator: Translator, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
     return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO, Route
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
 
 _CHUNK_LINES = 256

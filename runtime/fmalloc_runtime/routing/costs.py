@@ -15,7 +15,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Points = Annotated[float, Field(ge=0, le=100)]
 
 
-class Cell(StrictModel):
+class Score(StrictModel):
     """Quality of one model's translations of one domain's text, 0 to 100."""
 
     bleu: _Points
@@ -60,7 +60,7 @@ class RoutingCosts(StrictModel):
     metric: Metric
     bundles: Annotated[dict[DomainName, str], Field(min_length=1)]
     texts: dict[DomainName, ScoredText]
-    matrix: dict[DomainName, dict[DomainName, Cell]]
+    matrix: dict[DomainName, dict[DomainName, Score]]
     beam_size: Annotated[int, Field(ge=1)]
     signatures: dict[Metric, str]
     simulation: Simulation

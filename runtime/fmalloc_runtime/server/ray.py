@@ -28,7 +28,7 @@ _ELSEWHERE = {
 }
 
 
-class Translator:
+class Replica:
     """A replica: it serves what live.json names, watches it, and answers in all dialects."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ def application(given: dict[str, Any]) -> Any:
     from ray import serve
 
     replica_settings(given, {})
-    replica = serve.ingress()(Translator)
+    replica = serve.ingress()(Replica)
     options = {"num_cpus": 1}
     return serve.deployment(replica, max_ongoing_requests=_ONGOING_REQUESTS, ray_actor_options=options).bind(given)
 

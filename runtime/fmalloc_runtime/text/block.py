@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fmalloc_runtime.text.items import Item, find_items
-from fmalloc_runtime.text.job import Format
+from fmalloc_runtime.text.translation import Format
 
 TagKind = Literal["open", "close", "point"]
 # Stands in the text for an element that is kept and has no short text of its own.

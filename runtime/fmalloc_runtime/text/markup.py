@@ -9,8 +9,8 @@ from typing import Literal
 
 from fmalloc_runtime.text.block import OBJECT, Block, Tag
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.job import TextOptions
 from fmalloc_runtime.text.scanner import Token, scan
+from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_runtime.text.words import has_letters
 
 

@@ -5,11 +5,18 @@ from dataclasses import dataclass, replace
 
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.text.block import Block, plain_block
-from fmalloc_runtime.text.job import Batch, Model, SentenceTranslation, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.markup import blocks_of
 from fmalloc_runtime.text.segment import Segment, segments_of
 from fmalloc_runtime.text.sentence import Document, Reading, Rendered, Renderer
 from fmalloc_runtime.text.sentences import LINE_END
+from fmalloc_runtime.text.translation import (
+    SentenceTranslation,
+    SourceBatch,
+    TextModel,
+    TextOptions,
+    TextTranslation,
+    Work,
+)
 
 # Tokens of a source that are never too many where the model has positions for them.
 _SHORTEST_BOUND = 64
@@ -20,25 +27,25 @@ def plain_lines(texts: Sequence[str], options: TextOptions) -> list[str]:
     return [line for text in texts for block in _blocks(text, options) for line in LINE_END.split(block.text)]
 
 
-def translate_texts(texts: Sequence[str], options: TextOptions, model: Model) -> Work:
+def translate_texts(texts: Sequence[str], options: TextOptions, model: TextModel) -> Work:
     """The work of translating each text; see Work.
 
     It asks for two batches at most: all sentences as they are, then those whose translations have lost or changed an
     item, without their items. Raises nothing, whatever the texts and the hypotheses are.
     """
-    job = _Job(options, model)
-    documents = [job.read(text) for text in texts]
+    encoder = _Encoder(options, model)
+    documents = [encoder.read(text) for text in texts]
     sentences = [sentence for document in documents for sentence in document.sentences]
     if sentences:
-        found = yield job.batch([sentence.reading for sentence in sentences], options.search.attention)
-        for sentence, hypotheses in zip(sentences, job.spread(found), strict=True):
-            sentence.take(hypotheses, job)
+        found = yield encoder.batch([sentence.reading for sentence in sentences], options.search.attention)
+        for sentence, hypotheses in zip(sentences, encoder.spread(found), strict=True):
+            sentence.take(hypotheses, encoder)
     if again := [sentence for sentence in sentences if sentence.has_lost_items]:
         for sentence in again:
             sentence.reading = Reading(sentence.segment, bare=True)
-        found = yield job.batch([sentence.reading for sentence in again], attention=True)
-        for sentence, hypotheses in zip(again, job.spread(found), strict=True):
-            sentence.take(hypotheses, job)
+        found = yield encoder.batch([sentence.reading for sentence in again], attention=True)
+        for sentence, hypotheses in zip(again, encoder.spread(found), strict=True):
+            sentence.take(hypotheses, encoder)
     return [document.translation(options.search.hypotheses) for document in documents]
 
 
@@ -61,9 +68,9 @@ class _Sentence:
         """Whether another translation, without the items, would help."""
         return any(self._failed) and bool(self.segment.items) and not self.reading.bare
 
-    def take(self, hypotheses: Sequence[Hypothesis], job: "_Job") -> None:
+    def take(self, hypotheses: Sequence[Hypothesis], encoder: "_Encoder") -> None:
         """Keep of the hypotheses those that kept what they should have."""
-        tokens = job.encode(self.reading.text)
+        tokens = encoder.encode(self.reading.text)
         found = [self._renderer.render(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
         if self._failed[:1] == [True]:
             self.rendered, found = [], [*found[:1], *self.rendered, *found[1:]]
@@ -103,8 +110,8 @@ class _Document:
         return "".join(pieces) + self.document.text[at:]
 
 
-class _Job:
-    def __init__(self, options: TextOptions, model: Model) -> None:
+class _Encoder:
+    def __init__(self, options: TextOptions, model: TextModel) -> None:
         self._options = options
         self._model = model
         # Half of the model's positions, so that no translation is cut for being longer than its source.
@@ -132,13 +139,13 @@ class _Job:
         ]
         return _Document(document, [_Sentence(self._reading(segment), renderer) for segment in segments])
 
-    def batch(self, readings: Sequence[Reading], attention: bool) -> Batch:
+    def batch(self, readings: Sequence[Reading], attention: bool) -> SourceBatch:
         """What to ask of the model for these; equal sentences are asked once."""
         sources = [self.encode(reading.text) for reading in readings]
         attention = attention or any(reading.needs_attention for reading in readings)
         options: TranslationOptions = replace(self._options.search, attention=attention)
         self._order = sources
-        return Batch(tuple(dict.fromkeys(sources)), options)
+        return SourceBatch(tuple(dict.fromkeys(sources)), options)
 
     def spread(self, found: Sequence[tuple[Hypothesis, ...]]) -> list[tuple[Hypothesis, ...]]:
         """The hypotheses for all of those that `batch` was given."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_runtime.text.alignment import Weights
-from fmalloc_runtime.text.tree import Node, Pair, Part, Point
+from fmalloc_runtime.text.tree import Node, Part, Point, TagPair
 from fmalloc_runtime.tokenizer.offsets import Span
 
 # How much less each further word says about where something stood between words.
@@ -90,12 +90,12 @@ class _Placer:
             return 0, 0.0
         return 1, -_best_run(self._gains(node), low, high)[0]
 
-    def _gains(self, pair: Pair) -> Weights:
+    def _gains(self, pair: TagPair) -> Weights:
         """How much more each target word comes from inside than from outside."""
         gains: Weights = 2 * (self._sums[:, pair.end] - self._sums[:, pair.begin]) - self._sums[:, -1]
         return gains
 
-    def _run(self, pair: Pair, free: Sequence[Span]) -> Span | None:
+    def _run(self, pair: TagPair, free: Sequence[Span]) -> Span | None:
         """The words that come from inside most; None if none is free."""
         gains = self._gains(pair)
         runs = [_best_run(gains, *span) for span in free if span[0] < span[1]]
@@ -109,7 +109,7 @@ class _Placer:
             begin += 1
         return begin, end
 
-    def _edge(self, pair: Pair, low: int, high: int) -> int:
+    def _edge(self, pair: TagPair, low: int, high: int) -> int:
         """Where a pair begins that reaches to the end, or ends that reaches back to the beginning."""
         gains = self._gains(pair)[low:high]
         sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])

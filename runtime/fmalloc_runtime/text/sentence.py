@@ -9,11 +9,11 @@ from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.alignment import Weights, links, proportional_weights, word_weights
 from fmalloc_runtime.text.block import OBJECT, escape
 from fmalloc_runtime.text.items import Item, find_again, invents
-from fmalloc_runtime.text.job import Format, Model
 from fmalloc_runtime.text.output import Output, Written, write
 from fmalloc_runtime.text.placement import place
 from fmalloc_runtime.text.segment import Segment
 from fmalloc_runtime.text.sentences import readable
+from fmalloc_runtime.text.translation import Format, TextModel
 from fmalloc_runtime.text.tree import source_words, tree_of
 from fmalloc_runtime.text.words import is_closing, is_word, words
 from fmalloc_runtime.tokenizer.offsets import Span
@@ -117,7 +117,7 @@ class Rendered:
 class Renderer:
     """Puts translations of one document's sentences into it."""
 
-    def __init__(self, document: Document, model: Model, *, align: bool, protect: bool) -> None:
+    def __init__(self, document: Document, model: TextModel, *, align: bool, protect: bool) -> None:
         self._document = document
         self._model = model
         self._align = align

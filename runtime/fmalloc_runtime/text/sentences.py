@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import sentencex
 
-from fmalloc_runtime.text.job import Splitting
+from fmalloc_runtime.text.translation import Splitting
 from fmalloc_runtime.text.words import starts_sign
 from fmalloc_runtime.tokenizer.offsets import Span
 

@@ -34,7 +34,7 @@ class Point:
 
 
 @dataclass
-class Pair:
+class TagPair:
     """Tags around words `begin` to before `end`; `reach`: if it opens and closes here, or goes on after or before."""
 
     begin: int
@@ -42,10 +42,10 @@ class Pair:
     opens: deque[Part]
     closes: deque[Part]
     reach: Reach
-    children: "list[Pair | Point]" = field(default_factory=list)
+    children: "list[TagPair | Point]" = field(default_factory=list)
 
 
-Node = Pair | Point
+Node = TagPair | Point
 
 
 def source_words(segment: Segment, taken: Collection[Item]) -> list[Span]:
@@ -109,13 +109,13 @@ class _Builder:
 
     def _pair(self, begin: int, end: int, opening: Part, closing: Part, reach: Reach) -> None:
         children = self._levels.pop()
-        pair = Pair(self._gap(begin), self._gap(end), deque([opening]), deque([closing]), reach, children)
+        pair = TagPair(self._gap(begin), self._gap(end), deque([opening]), deque([closing]), reach, children)
         if reach == "both" and pair.begin == pair.end:
             self._append(self._without_words(pair, begin, end))
         else:
             self._append(_simplified(pair))
 
-    def _without_words(self, pair: Pair, begin: int, end: int) -> Point:
+    def _without_words(self, pair: TagPair, begin: int, end: int) -> Point:
         point = Point(pair.begin, begin, end, deque(), self._spaced(begin, end))
         if pair.children and isinstance(inner := pair.children[0], Point):  # one at most: they stand at one place
             point.parts, point.shows = inner.parts, inner.shows
@@ -144,7 +144,7 @@ class _Builder:
         return not before or before.isspace(), not after or after.isspace()
 
 
-def _simplified(pair: Pair) -> Pair:
+def _simplified(pair: TagPair) -> TagPair:
     """Tags at the edges become part of the pair's own, and so does a pair around the same words."""
     children = pair.children
     if children and isinstance(first := children[0], Point) and first.at == pair.begin and not first.shows:
@@ -153,7 +153,7 @@ def _simplified(pair: Pair) -> Pair:
     if children and isinstance(last := children[-1], Point) and last.at == pair.end and not last.shows:
         pair.closes.extendleft(reversed(last.parts))
         del children[-1]
-    if len(children) != 1 or not isinstance(inner := children[0], Pair):
+    if len(children) != 1 or not isinstance(inner := children[0], TagPair):
         return pair
     if (inner.begin, inner.end, inner.reach) != (pair.begin, pair.end, pair.reach):
         return pair

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch, TextOptions, TextTranslation, Work
 from fmalloc_runtime.text.pipeline import translate_texts
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation, Work
 from fmalloc_shared.errors import FmallocError
 
 Found = list[tuple[Hypothesis, ...]]
@@ -25,7 +25,7 @@ class _Course:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self.wanted: Batch | None = None
+        self.wanted: SourceBatch | None = None
         self.answer: list[TextTranslation] | FmallocError = []
         self.advance(None)
 
@@ -57,7 +57,7 @@ def translate_together(
 def _translate(translator: Translator, group: Sequence[_Course]) -> None:
     """Take a step with each of a group that wants the same options."""
     batches = [course.wanted for course in group if course.wanted is not None]
-    merged = Batch(tuple(source for batch in batches for source in batch.sources), batches[0].options)
+    merged = SourceBatch(tuple(source for batch in batches for source in batch.sources), batches[0].options)
     try:
         found = _search(translator, merged)
     except FmallocError as error:
@@ -74,5 +74,5 @@ def _translate(translator: Translator, group: Sequence[_Course]) -> None:
         begin = end
 
 
-def _search(translator: Translator, batch: Batch) -> Found:
+def _search(translator: Translator, batch: SourceBatch) -> Found:
     return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)

@@ -9,7 +9,7 @@ from typing import Any
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import RequestError
 from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_runtime.text.job import TextTranslation
+from fmalloc_runtime.text.translation import TextTranslation
 from fmalloc_runtime.triton.documents import Request, translate_together
 from fmalloc_runtime.triton.tensors import BUNDLE, TRANSLATION, backend, parameters_of, refusal, strings, texts_of
 from fmalloc_shared.errors import FmallocError
@@ -18,7 +18,7 @@ _DEVICES = {"CPU": "cpu", "GPU": "cuda"}
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-class DomainModel:
+class TritonDomain:
     """Translates with the bundle that lies beside the model's file; what Triton calls a TritonPythonModel."""
 
     def initialize(self, args: Mapping[str, str]) -> None:

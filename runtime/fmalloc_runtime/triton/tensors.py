@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.job import Format, Splitting, TextOptions
+from fmalloc_runtime.text.translation import Format, Splitting, TextOptions
 from fmalloc_shared.strict import StrictModel
 
 TEXT = "TEXT"

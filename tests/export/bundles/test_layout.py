@@ -10,7 +10,7 @@ from ctranslate2.specs import TransformerSpec, model_spec
 from onnx import TensorProto, helper, numpy_helper
 
 from fmalloc_export.bundles.diff import ModelFile, delta_bytes
-from fmalloc_export.bundles.layout import Tensor, layout_of
+from fmalloc_export.bundles.layout import StoredTensor, layout_of
 from fmalloc_runtime.bundle.packed import PackedFile
 from fmalloc_shared.files import sha256
 from tests.support.bundles import write_model, write_tokenizer
@@ -110,7 +110,7 @@ def literals_of(tmp_path: Path, target: list[np.ndarray], reference: list[np.nda
     files = []
     for matrices in (target, reference):
         offsets = np.cumsum([0, *(matrix.size for matrix in matrices)])
-        tensors = [Tensor((f"{i}",), int(offsets[i]), *matrix.shape, 1) for i, matrix in enumerate(matrices)]
+        tensors = [StoredTensor((f"{i}",), int(offsets[i]), *matrix.shape, 1) for i, matrix in enumerate(matrices)]
         data = b"".join(np.ascontiguousarray(matrix).tobytes() for matrix in matrices)
         (tmp_path / "file").write_bytes(data)
         files.append(ModelFile(np.frombuffer(data, np.uint8), tuple(tensors)))

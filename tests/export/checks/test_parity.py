@@ -42,7 +42,7 @@ def test_masked_sliced_and_emitted_models_agree(kind: str, name: str, tmp_path: 
     """76 sentences of every family and kind of tokenizer."""
     store = write_store(tmp_path / "store", kind)
     compiled, tokenizer, sentences = prepare(store, name, tmp_path)
-    models = parity.Models(load_masked(store, name)[0], load_sliced(store, name)[0], None, tmp_path / "model")
+    models = parity.ComparedModels(load_masked(store, name)[0], load_sliced(store, name)[0], None, tmp_path / "model")
     report = parity.check(
         models,
         compiled.emitter,
@@ -71,11 +71,11 @@ def test_a_model_with_one_wrong_cell_is_refused(tmp_path: Path) -> None:
     vocabulary, kept = compiled.domain.vocabulary, compiled.after.target_tokens
     rest = (compiled.emitter, vocabulary, kept, sentences, tokenizer.target_prefix, compiled.domain.maximum_length)
     with pytest.raises(FmallocError, match="emitted model: log-probabilities differ from masked PyTorch"):
-        parity.check(parity.Models(masked, sliced, None, tmp_path / "wrong"), *rest)
+        parity.check(parity.ComparedModels(masked, sliced, None, tmp_path / "wrong"), *rest)
     # The mask of another task: the sliced model is to blame.
     other = load_sliced(store, "late")[0]
     with pytest.raises(FmallocError, match="sliced PyTorch model: log-probabilities differ"):
-        parity.check(parity.Models(masked, other, None, tmp_path / "model"), *rest)
+        parity.check(parity.ComparedModels(masked, other, None, tmp_path / "model"), *rest)
 
 
 def outputs(name: str, tokens: list[tuple[int, ...]], score: float = -1.0) -> Outputs:

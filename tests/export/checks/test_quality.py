@@ -4,7 +4,7 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 
 from fmalloc.corpus import Pair
-from fmalloc_export.checks.quality import HeldOut, drop, smallest
+from fmalloc_export.checks.quality import QualityCheck, drop, smallest
 
 REFERENCES = [f"the small dog number {index} sees the old castle in the evening" for index in range(40)]
 
@@ -45,7 +45,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap() -> None:
 
 def test_scores_of_held_out_pairs_are_compared() -> None:
     pairs = tuple(Pair(f"Satz {index}", reference) for index, reference in enumerate(REFERENCES))
-    quality = HeldOut(pairs, tuple(worse(0.1))).compare(worse(0.4))
+    quality = QualityCheck(pairs, tuple(worse(0.1))).compare(worse(0.4))
     assert quality.pairs == 40
     assert quality.bleu_before == round(sacrebleu.corpus_bleu(worse(0.1), [REFERENCES]).score, 2)
     assert quality.bleu_after == round(sacrebleu.corpus_bleu(worse(0.4), [REFERENCES]).score, 2)

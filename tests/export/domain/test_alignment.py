@@ -14,7 +14,7 @@ from fmalloc.model.assembly import load_masked
 from fmalloc.model.batches import Example, encode
 from fmalloc.store.store import Store
 from fmalloc_export.compiler import Compiled, compile_domain
-from fmalloc_export.domain.alignment import Alignment, choose, copied_tokens, last_layer
+from fmalloc_export.domain.alignment import Alignment, choose_alignment, copied_tokens, last_layer
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.vocabulary import Vocabulary
 from fmalloc_export.emit import ctranslate2 as ctranslate2_emitter
@@ -87,12 +87,14 @@ def test_the_layer_that_looks_at_the_source_of_copies_is_found(
     compiled = compile_domain(store, "general")
     model, examples = aligned(compiled, right), copying(compiled)
     before = model.config._attn_implementation
-    found = choose(model, compiled.domain.vocabulary, examples)
+    found = choose_alignment(model, compiled.domain.vocabulary, examples)
     assert found == Alignment(layer=right, heads=2)
     assert model.config._attn_implementation == before
     assert compile_domain(store, "general").domain.base.config._attn_implementation == before
     without = [Example(example.source, [0]) for example in examples]
-    assert choose(model, compiled.domain.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
+    assert (
+        choose_alignment(model, compiled.domain.vocabulary, without) == last_layer(model) == Alignment(layer=1, heads=2)
+    )
     monkeypatch.setattr(Domain, "alignment", found)
     ctranslate2_emitter.emit(replace(compiled.domain, base=model), zeroed(compiled), tmp_path, "float32")
     translator = ctranslate2.Translator(str(tmp_path), device="cpu", intra_threads=1)
@@ -122,8 +124,8 @@ def test_the_engines_alignments_are_the_chosen_layers_attention(
     model, vocabulary = load_masked(store, "general")[0], compiled.domain.vocabulary
     pairs = [Pair(f"{pair.source} .", f"{pair.target} .") for pair in store.samples("general")]
     examples = encode(compiled.domain.tokenizer, pairs, compiled.domain.languages, maximum_length=100).examples
-    chosen = choose(model, vocabulary, examples)
-    assert chosen == choose(model, vocabulary, examples)
+    chosen = choose_alignment(model, vocabulary, examples)
+    assert chosen == choose_alignment(model, vocabulary, examples)
     assert chosen.heads == 2
     model.set_attn_implementation("eager")
     monkeypatch.setattr(Domain, "alignment", chosen)

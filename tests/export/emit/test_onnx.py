@@ -72,9 +72,9 @@ def test_parity_takes_the_emitter_and_notices_other_cells(marian: Domain, tmp_pa
     layer = found.model.feed_forward[3]
     layers = (*found.model.feed_forward[:3], replace(layer, fc2_weight=layer.fc2_weight * np.float32(1.01)))
 
-    def check(model: DomainModel) -> parity.Report:
+    def check(model: DomainModel) -> parity.ParityReport:
         return parity.check(
-            parity.Models(marian.masked, marian.sliced, with_cells(marian.base, model), found.directory),
+            parity.ComparedModels(marian.masked, marian.sliced, with_cells(marian.base, model), found.directory),
             emitter,
             marian.vocabulary,
             model.target_tokens,

@@ -12,7 +12,7 @@ from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.routing.command import route_costs
 from fmalloc_export.routing.costs import Measurement
-from fmalloc_export.routing.threshold import Documents, choose
+from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
@@ -190,14 +190,14 @@ def documents(*groups: tuple[int, int, int, float]) -> Documents:
 
 
 def test_where_nothing_is_lost_the_threshold_stays_the_default() -> None:
-    threshold, found = choose(Documents.of(ROUTER, SENTENCES), np.zeros((3, 3)), general=0)
+    threshold, found = choose_threshold(Documents.of(ROUTER, SENTENCES), np.zeros((3, 3)), general=0)
     assert threshold == THRESHOLD == found.default
     assert found.expected.model_dump() == dict.fromkeys(("zero", "default", "chosen", "always_general", "oracle"), 0.0)
 
 
 def test_general_text_that_looks_like_a_domain_raises_the_threshold() -> None:
     found = documents((300, 0, 1, 0.75), (300, 1, 1, 0.9), (300, 2, 2, 0.95))
-    threshold, simulation = choose(found, WIDE, general=0)
+    threshold, simulation = choose_threshold(found, WIDE, general=0)
     assert threshold == 0.76  # the nearest to the default above the posterior of the wrong ones
     assert simulation.expected.model_dump() == {
         "zero": pytest.approx(10 / 3, abs=1e-4),
@@ -210,7 +210,7 @@ def test_general_text_that_looks_like_a_domain_raises_the_threshold() -> None:
 
 def test_unsure_text_of_a_domain_lowers_the_threshold() -> None:
     found = documents((300, 0, 0, 0.9), (300, 1, 1, 0.4), (300, 2, 2, 0.95))
-    threshold, simulation = choose(found, WIDE, general=0)
+    threshold, simulation = choose_threshold(found, WIDE, general=0)
     assert threshold == 0.4
     assert (simulation.expected.zero, simulation.expected.chosen) == (0.0, 0.0)
     assert simulation.expected.default == pytest.approx(10 / 3, abs=1e-4)
@@ -220,13 +220,13 @@ def test_what_costs_more_weighs_more() -> None:
     """As many documents of a domain are unsure as general ones look like it; the dearer mistake decides."""
     found = documents((300, 0, 1, 0.5), (300, 1, 1, 0.5))
     dear_domain = np.array([[0.0, 2.0], [9.0, 0.0]])
-    assert choose(found, dear_domain, general=0)[0] == 0.5
-    assert choose(found, dear_domain.T, general=0)[0] == THRESHOLD
+    assert choose_threshold(found, dear_domain, general=0)[0] == 0.5
+    assert choose_threshold(found, dear_domain.T, general=0)[0] == THRESHOLD
 
 
 def test_a_difference_that_may_be_chance_moves_nothing() -> None:
     found = documents((1000, 0, 0, 0.9), (1000, 1, 1, 0.9), (1, 0, 1, 0.8))
-    threshold, simulation = choose(found, WIDE[:2, :2], general=0)
+    threshold, simulation = choose_threshold(found, WIDE[:2, :2], general=0)
     assert threshold == THRESHOLD
     assert simulation.expected.chosen == simulation.expected.default > 0
 
@@ -234,11 +234,13 @@ def test_a_difference_that_may_be_chance_moves_nothing() -> None:
 def test_the_oracle_may_gain() -> None:
     costs = WIDE.copy()
     costs[1, 2] = -3.0
-    assert choose(Documents.of(ROUTER, SENTENCES), costs, general=0)[1].expected.oracle == -1.0
+    assert choose_threshold(Documents.of(ROUTER, SENTENCES), costs, general=0)[1].expected.oracle == -1.0
 
 
 def test_without_general_there_is_nothing_to_fall_back_on() -> None:
     two = {domain: NgramCounts.of(SENTENCES[domain]) for domain in ("it", "kitchen")}
-    threshold, found = choose(Documents.of(Router(two, dict.fromkeys(two, "x")), SENTENCES), WIDE[:2, :2], general=None)
+    threshold, found = choose_threshold(
+        Documents.of(Router(two, dict.fromkeys(two, "x")), SENTENCES), WIDE[:2, :2], general=None
+    )
     assert threshold == THRESHOLD
     assert found.expected.always_general is None and found.expected.zero == found.expected.default

@@ -17,7 +17,7 @@ from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import TextOptions, TextTranslation
+from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_runtime.triton.documents import Request, translate_together
 from fmalloc_runtime.triton.routing import read_router
 from fmalloc_shared.errors import FmallocError

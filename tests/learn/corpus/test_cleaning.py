@@ -4,9 +4,9 @@ import pytest
 
 from fmalloc.corpus import CorpusSettings, Languages, Pair, read_corpus
 from fmalloc.corpus.cleaning import EVERYTHING, clean
-from fmalloc.corpus.overlap import HeldOut
-from fmalloc.corpus.report import Report, Tally
-from fmalloc.learning.run import Job
+from fmalloc.corpus.overlap import HeldOutPairs
+from fmalloc.corpus.report import CorpusReport, Tally
+from fmalloc.learning.run import Run
 from fmalloc.recipe import validate_recipe
 from fmalloc_shared.errors import FmallocError
 
@@ -73,12 +73,12 @@ def test_the_first_of_identical_pairs_stays() -> None:
     ],
 )
 def test_held_out_pairs_are_found_whatever_their_case_and_punctuation(pair: tuple[str, str], match: str | None) -> None:
-    held_out = HeldOut(
+    held_out = HeldOutPairs(
         [Pair("Öffnen Sie die Datei.", "Open the file.")],
         [Pair("5 €", "5 Euros"), Pair("…", "..."), Pair("कि", "that")],
     )
     assert held_out.match(Pair(*pair)) == match
-    assert HeldOut().match(Pair(*pair)) is None
+    assert HeldOutPairs().match(Pair(*pair)) is None
 
 
 def write_parts(folder: Path) -> Path:
@@ -115,14 +115,14 @@ def test_variants_of_drawn_pairs_are_not_learned_from(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("".join(f"Satz {i}\ts {i}\nSATZ {i}.\tS {i}.\n" for i in range(500)))
     corpus = read_corpus(path, DE_EN)
-    held_out = HeldOut(corpus.dev, corpus.test)
+    held_out = HeldOutPairs(corpus.dev, corpus.test)
     assert not any(held_out.match(pair) for pair in corpus.train)
     assert corpus.report.dropped["in dev or test"].pairs > 50
 
 
 def test_tiny_parts_are_told() -> None:
-    assert Report.of(Tally(), train=1000, dev=100, test=100).warnings == ()
-    (warning,) = Report.of(Tally(), train=999, dev=7, test=100).warnings
+    assert CorpusReport.of(Tally(), train=1000, dev=100, test=100).warnings == ()
+    (warning,) = CorpusReport.of(Tally(), train=999, dev=7, test=100).warnings
     assert warning.startswith("tiny: 999 train pairs (below 1,000: ")
     assert "7 dev pairs (below 100: " in warning
     assert "test" not in warning
@@ -131,14 +131,14 @@ def test_tiny_parts_are_told() -> None:
 def test_the_recipe_says_what_is_dropped(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     it = str(write_parts(tmp_path / "it"))
     content = {"base": str(base), "general": it, "device": "cpu", "tasks": [{"name": "it", "data": it}]}
-    assert len(Job.of(validate_recipe(content, "r.yaml")).corpora["it"].train) == 998
+    assert len(Run.of(validate_recipe(content, "r.yaml")).corpora["it"].train) == 998
     assert "it: 998 train, 100 dev, 102 test pairs; dropped 2 of 1,202: 2 in dev or test" in capsys.readouterr().err
     nie = write_parts(tmp_path / "nie") / "test.tsv"
     nie.write_text("0\t0.\n" + nie.read_text())
     tasks = [*content["tasks"], {"name": "nie", "data": str(nie.parent)}]
-    Job.of(validate_recipe(content | {"tasks": tasks}, "r.yaml"))
+    Run.of(validate_recipe(content | {"tasks": tasks}, "r.yaml"))
     assert "it: warning: training pairs that are in the test of another domain: 1\n" in capsys.readouterr().err
-    kept = Job.of(validate_recipe(content | {"corpus": {"drop_overlap": False}}, "r.yaml"))
+    kept = Run.of(validate_recipe(content | {"corpus": {"drop_overlap": False}}, "r.yaml"))
     assert len(kept.corpora["it"].train) == 1000
     with pytest.raises(FmallocError, match=r"r.yaml: corpus.maximum_ratio: Input should be greater than 1, found 0.5"):
         validate_recipe(content | {"corpus": {"maximum_ratio": 0.5}}, "r.yaml")

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate_test
-from fmalloc.learning import learner as learn
-from fmalloc.learning import run as job
+from fmalloc.learning import learner
+from fmalloc.learning import run as run_module
 from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.learning.work import claim_work
 from fmalloc.model.architectures import feed_forward_layers, load_base
@@ -21,7 +21,7 @@ from fmalloc.model.batches import TrainingBatches, encode
 from fmalloc.model.objective import logits
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.store import Store
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc_export.__main__ import main as export
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
@@ -44,7 +44,7 @@ def test_earlier_tasks_and_their_bundles_stay_byte_identical(
     weights: dict[str, dict[str, torch.Tensor]] = {}
     bundles: dict[str, dict[str, str]] = {}
     for count in range(1, len(tasks) + 1):
-        store = run(small_recipe(base, folder, path, *tasks[:count], **options))
+        store = learn_tasks(small_recipe(base, folder, path, *tasks[:count], **options))
         for task, files in seen.items():
             assert sha256_files(path / "tasks" / task) == files, f"{task} changed when {tasks[count - 1]} was learned"
             sliced = load_sliced(store, task)[0].state_dict()
@@ -123,7 +123,7 @@ def test_gates_start_open_on_general_cells_only() -> None:
 def test_a_task_whose_gates_start_open_claims_more(base: Path, corpora: Path, tmp_path: Path) -> None:
     claimed, slow = {}, {"updates": 20, "gate_learning_rate": 1e-3, "validation_sentences": 0, "select_by": "nll"}
     for gates in ("closed", "open"):
-        store = run(small_recipe(base, corpora, tmp_path / gates, "office", gates=gates, share=0.5, **slow))
+        store = learn_tasks(small_recipe(base, corpora, tmp_path / gates, "office", gates=gates, share=0.5, **slow))
         claimed[gates] = {layer: len(memory.cells) for layer, memory in store.memory("office").items()}
         offered = {layer: round(0.5 * sum(~mask)) for layer, mask in store.mask("general").items()}
         assert all(count <= offered[layer] for layer, count in claimed[gates].items())
@@ -141,38 +141,38 @@ def test_a_nan_loss_stops_the_task_and_damages_nothing(
         (folder / name).exists() or shutil.copytree(corpora / name, folder / name)
     recipe = small_recipe(base, folder, store.path, "late", learning_rate=1e30, gate_learning_rate=1e30)
     with pytest.raises(FmallocError, match="task late: the loss is nan at update .*lower learning_rate"):
-        run(recipe)
+        learn_tasks(recipe)
     after = {name: digest for name, digest in sha256_files(store.path).items() if not name.startswith(".")}
     assert after == {name: digest for name, digest in before.items() if not name.startswith(".")}
     store.verify()
-    mended = run(small_recipe(base, folder, store.path, "late", updates=20))
+    mended = learn_tasks(small_recipe(base, folder, store.path, "late", updates=20))
     assert [task.name for task in mended.tasks()] == ["office", "games", "late"]
 
 
 def test_a_task_that_exists_is_left_alone_or_refused(store: Store, base: Path, corpora: Path) -> None:
     before = sha256_files(store.path / "tasks")
-    run(small_recipe(base, corpora, store.path, "office", "games"))
+    learn_tasks(small_recipe(base, corpora, store.path, "office", "games"))
     assert sha256_files(store.path / "tasks") == before
     with pytest.raises(FmallocError, match="task 'office' exists already, learned with seed 1, not 9"):
-        run(small_recipe(base, corpora, store.path, "office", seed=9))
+        learn_tasks(small_recipe(base, corpora, store.path, "office", seed=9))
     assert sha256_files(store.path / "tasks") == before
 
 
 def test_another_base_or_sparsity_is_refused(store: Store, base: Path, corpora: Path, tmp_path: Path) -> None:
     recipe = small_recipe(base, corpora, store.path, "office")
     with pytest.raises(FmallocError, match=r"sparsity 0.4, not 0.2"):
-        run(recipe.model_copy(update={"sparsity": 0.2}))
+        learn_tasks(recipe.model_copy(update={"sparsity": 0.2}))
     other: Any = shutil.copytree(base, tmp_path / "base")
     (other / "config.json").write_text((other / "config.json").read_text() + " ")
     with pytest.raises(FmallocError, match="another base than"):
-        run(recipe.model_copy(update={"base": other}))
+        learn_tasks(recipe.model_copy(update={"base": other}))
 
 
 def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
     base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was scored before a kill is kept for the same settings only."""
-    run(small_recipe(base, corpora, tmp_path / "store", "office", updates=20))
+    learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", updates=20))
     scored: list[int] = []
 
     def killed_at_the_second(*arguments: Any, **options: Any) -> Any:
@@ -182,10 +182,10 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
         return evaluate_test(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "evaluate_test", killed_at_the_second)
+        patch.setattr(run_module, "evaluate_test", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
-    store = run(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
+            learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
+    store = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
     assert set(store.task("games").scores.domains) == {"general", "office", "games"}
     work = tmp_path / "work"
     claim_work(work, {"seed": 1})
@@ -200,7 +200,7 @@ def test_a_task_that_claims_almost_nothing_is_told_so(
     base: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     still = {"gate_learning_rate": 1e-9, "learning_rate": 1e-9}
-    store = run(small_recipe(base, corpora, tmp_path / "store", "office", updates=20, **still))
+    store = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", updates=20, **still))
     assert sum(len(memory.cells) for memory in store.memory("office").values()) == 0
     printed = capsys.readouterr().err
     assert "office claimed almost nothing" in printed
@@ -210,5 +210,5 @@ def test_a_task_that_claims_almost_nothing_is_told_so(
 def test_the_advice_tells_a_falling_nll_from_one_that_stays() -> None:
     point = CurvePoint(update=0, bleu=6.0, chrf=20.0, nll=2.9, nll_shuffled=3.3, claimed=0)
     better = point.model_copy(update={"update": 300, "bleu": 2.0, "nll": 2.1})
-    assert "fell from 2.90 to 2.10, but no state had a better dev BLEU" in learn._advice(point, better)
-    assert "raise gate_learning_rate" in learn._advice(point, point)
+    assert "fell from 2.90 to 2.10, but no state had a better dev BLEU" in learner._advice(point, better)
+    assert "raise gate_learning_rate" in learner._advice(point, point)

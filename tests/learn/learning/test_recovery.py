@@ -16,7 +16,7 @@ from fmalloc.model.devices import select
 from fmalloc.model.objective import nll
 from fmalloc.recipe import Recipe
 from fmalloc.store.store import Store
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc.training.validation import Validator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
@@ -33,7 +33,7 @@ def recovering(base: Path, corpora: Path, path: Path, updates: int = 20, **learn
 
 @pytest.fixture(scope="module")
 def recovered(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return run(recovering(base, corpora, tmp_path_factory.mktemp("recovered") / "store"))
+    return learn_tasks(recovering(base, corpora, tmp_path_factory.mktemp("recovered") / "store"))
 
 
 def test_the_pruned_model_recovers_and_pruned_cells_stay(recovered: Store, base: Path) -> None:
@@ -54,16 +54,16 @@ def test_the_pruned_model_recovers_and_pruned_cells_stay(recovered: Store, base:
 def test_later_tasks_leave_the_recovered_base_alone(recovered: Store, base: Path, corpora: Path) -> None:
     before = sha256_files(recovered.base)
     recipe = recovering(base, corpora, recovered.path)
-    assert run(recipe).tasks() == recovered.tasks()
+    assert learn_tasks(recipe).tasks() == recovered.tasks()
     assert sha256_files(recovered.base) == before
     with pytest.raises(FmallocError, match=r"recovery \{.*'updates': 20\}, not None"):
-        run(recipe.model_copy(update={"recovery": recipe.recovery.model_copy(update={"updates": 0})}))
+        learn_tasks(recipe.model_copy(update={"recovery": recipe.recovery.model_copy(update={"updates": 0})}))
     changed = recovered.path.parent / "changed"
     changed.mkdir()
     for file in base.iterdir():
         (changed / file.name).write_bytes(file.read_bytes() + (b" " if file.name == "config.json" else b""))
     with pytest.raises(FmallocError, match=r"another base than .* \(config.json differ\)"):
-        run(recipe.model_copy(update={"base": changed}))
+        learn_tasks(recipe.model_copy(update={"base": changed}))
 
 
 def test_a_recovery_that_was_stopped_ends_in_the_same_bytes(
@@ -79,8 +79,8 @@ def test_a_recovery_that_was_stopped_ends_in_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(recovery, "_put", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(recipe)
-    store = run(recipe)
+            learn_tasks(recipe)
+    store = learn_tasks(recipe)
     assert sha256_files(store.base) == sha256_files(recovered.base)
     assert store.description.recovery == recovered.description.recovery
 

@@ -22,7 +22,7 @@ def test_strength_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) 
 def test_important_parameters_move_less(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "ewc", {"strength": 1e4, "pairs": 50})
     learn(method, "office")
-    start = method.start(method.job.recipe.tasks[0], [])
+    start = method.start(method.run.recipe.tasks[0], [])
     fisher = torch.cat([tensor.flatten() for tensor in start.left.values()])
     held, free = (moved(each, "office", BASE) for each in (method, sequential(base, corpora)))
     ratio = torch.cat([(held[name] / free[name]).flatten() for name in trainable_parameters(start.model)])
@@ -33,7 +33,7 @@ def test_important_parameters_move_less(base: Path, corpora: Path, tmp_path: Pat
 
 def test_fisher_information_squares_the_gradients_of_single_pairs(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "ewc")
-    start = method.start(method.job.recipe.tasks[0], [])
+    start = method.start(method.run.recipe.tasks[0], [])
     examples, pad = start.data.train[:2], start.tokenizer.pad_token_id
     model = start.model
     bias = model.get_parameter("model.decoder.layers.0.fc2.bias").requires_grad_(True)
@@ -52,7 +52,7 @@ def test_fisher_information_of_all_domains_is_left(base: Path, corpora: Path, tm
     learn(method)
     name = "fisher.model.shared.weight"
     before, after = (load_state(method.folder, task)[name] for task in ("office", "games"))
-    start = method.start(method.job.recipe.tasks[1], ["office"])
+    start = method.start(method.run.recipe.tasks[1], ["office"])
     assert torch.equal(start.left[name], before)
     assert set(start.left) == {f"fisher.{name}" for name in trainable_parameters(start.model)}
     assert bool((after >= 0.5 * before).all())

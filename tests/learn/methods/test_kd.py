@@ -19,7 +19,7 @@ def test_weight_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) ->
 def test_the_teacher_is_the_model_before_the_task_and_stays_as_it_is(base: Path, corpora: Path) -> None:
     method = sequential(base, corpora)
     kd = make(base, corpora, method.folder, "kd", {"weight": 1})
-    start = kd.start(kd.job.recipe.tasks[1], ["office"])
+    start = kd.start(kd.run.recipe.tasks[1], ["office"])
     distilled = kd.trainable(start)
     batch = kd.batches(start).batch(0)
     start.model.eval()
@@ -43,6 +43,6 @@ def test_the_dynamic_weight_grows_with_the_stages(base: Path, corpora: Path, tmp
     assert weights == pytest.approx([decay * (1 - decay ** (k - 1)) / (1 - decay**k) for k in (1, 2, 3, 4)])
     assert teacher_weight(3, 1.0) == pytest.approx(2 / 3)
     method = make(base, corpora, sequential(base, corpora).folder, "dynamic-kd")
-    first, second = method.job.recipe.tasks
+    first, second = method.run.recipe.tasks
     assert method.trainable(method.start(first, [])).weight == teacher_weight(2, 0.999)
     assert method.trainable(method.start(second, ["office"])).weight == teacher_weight(3, 0.999)

@@ -27,7 +27,7 @@ def test_without_replay_it_is_sequential(base: Path, corpora: Path, tmp_path: Pa
 
 def test_replay_changes_the_prone_modules_alone(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "k-fpf", {"k": 1, "share": 0.5, "modules": 0.3})
-    start = method.start(method.job.recipe.tasks[0], [])
+    start = method.start(method.run.recipe.tasks[0], [])
     trainable, batches, optimizer = method.trainable(start), method.batches(start), None
     left_alone = {id(parameter) for parameter in trainable.left_alone}
     optimizer = trainable.optimizer()
@@ -45,11 +45,11 @@ def test_replay_changes_the_prone_modules_alone(base: Path, corpora: Path, tmp_p
 
 def test_kept_pairs_of_every_domain_are_replayed(base: Path, corpora: Path) -> None:
     method = make(base, corpora, sequential(base, corpora).folder, "k-fpf", {"k": 1, "share": 0.5, "pairs": 5})
-    start = method.start(method.job.recipe.tasks[1], ["office"])
+    start = method.start(method.run.recipe.tasks[1], ["office"])
     kept = {
         tuple(example.target)
         for domain in ("general", "office", "games")
-        for example in kept_examples(method.job, domain, start.tokenizer, start.settings, 5)
+        for example in kept_examples(method.run, domain, start.tokenizer, start.settings, 5)
     }
     batches, own = method.batches(start), {tuple(example.target) for example in start.data.train}
     assert rows(batches.batch(5)) == kept
@@ -63,7 +63,7 @@ def rows(batch: object) -> set[tuple[int, ...]]:
 
 def test_the_most_sensitive_modules_have_the_largest_gradients(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "k-fpf")
-    start = method.start(method.job.recipe.tasks[0], [])
+    start = method.start(method.run.recipe.tasks[0], [])
     batch = start.data.batches(start.tokenizer, start.settings).batch(0)
     few, many = (most_sensitive(start.model, [batch], share) for share in (0.1, 0.4))
     assert few < many

@@ -23,7 +23,7 @@ def test_the_penalty_holds_parameters_back(base: Path, corpora: Path, tmp_path: 
 
 def test_the_penaltys_gradient_leads_back(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "l2", {"strength": 5})
-    start = method.start(method.job.recipe.tasks[0], [])
+    start = method.start(method.run.recipe.tasks[0], [])
     trainable = method.trainable(start)
     for parameter in trainable.parameters.values():
         parameter.grad = torch.zeros_like(parameter)

@@ -59,8 +59,8 @@ def test_recovery_brings_back_what_pruning_cost(base: Path, corpora: Path, tmp_p
         learn(method, "office")
         model, tokenizer = method.load(GENERAL)
         assert all((matrix == 0).float().mean() > 0.69 for matrix in matrices(model).values())
-        data = TaskData.of(method.job, GENERAL, tokenizer, method.job.recipe.learning)
-        lost.append(nll(model, data.dev, method.job.device, batch_tokens=600, pad=tokenizer.pad_token_id))
+        data = TaskData.of(method.run, GENERAL, tokenizer, method.run.recipe.learning)
+        lost.append(nll(model, data.dev, method.run.device, batch_tokens=600, pad=tokenizer.pad_token_id))
     assert lost[1] < lost[0] - 0.1
 
 

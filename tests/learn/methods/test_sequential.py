@@ -17,10 +17,10 @@ from tests.support.methods import learn, make, parameters, same, sequential
 
 def dev_nll(method: Sequential, state: str, domain: str) -> float:
     """Nats a token on a domain's dev set."""
-    task = next(task for task in method.job.recipe.tasks if task.name == domain)
+    task = next(task for task in method.run.recipe.tasks if task.name == domain)
     model, tokenizer = method.load(state)
     examples = method.data(task, tokenizer, method.learning_of(task)).dev
-    return nll(model, examples, method.job.device, batch_tokens=600, pad=tokenizer.pad_token_id)
+    return nll(model, examples, method.run.device, batch_tokens=600, pad=tokenizer.pad_token_id)
 
 
 def test_sequential_learns_and_forgets_where_single_keeps(base: Path, corpora: Path, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_sequential_learns_and_forgets_where_single_keeps(base: Path, corpora: P
 
 def test_each_task_begins_where_the_last_one_ended(base: Path, corpora: Path) -> None:
     method = sequential(base, corpora)
-    start = method.start(method.job.recipe.tasks[1], ["office"])
+    start = method.start(method.run.recipe.tasks[1], ["office"])
     assert same(dict(trainable_parameters(start.model)), parameters(method, "office"))
     assert method.state_of("general", ["office", "games"]) == "games"
     assert method.state_of("general", []) == BASE
@@ -52,14 +52,14 @@ def test_single_tasks_are_independent(base: Path, corpora: Path, tmp_path: Path)
 
 def test_mixed_sees_all_pairs_with_the_updates_of_all_tasks(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "mixed")
-    first, second = method.job.recipe.tasks
+    first, second = method.run.recipe.tasks
     start = method.start(first, [])
     own = [Sequential.data(method, task, start.tokenizer, start.settings).train for task in (first, second)]
     assert start.data.train == [*own[0], *own[1]]
     assert rows_of_an_epoch(method.batches(start), len(start.data.train)) == {tuple(e.target) for e in start.data.train}
     learned = learn(method, first.name)[first.name]
     assert learned.curve[-1].update == start.settings.updates == 12
-    assert {method.state_of(domain, [first.name]) for domain in method.job.corpora} == {first.name}
+    assert {method.state_of(domain, [first.name]) for domain in method.run.corpora} == {first.name}
 
 
 def rows_of_an_epoch(batches: TrainingBatches, examples: int) -> set[tuple[int, ...]]:

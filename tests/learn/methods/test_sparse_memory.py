@@ -17,7 +17,7 @@ def test_only_the_cells_of_highest_tfidf_change(optimizer: str, base: Path, corp
     learned = learn(method)
     before = weights(method, BASE)
     for number, task in enumerate(("office", "games")):
-        cells = method.trainable(method.start(method.job.recipe.tasks[number], ["office"][:number])).cells
+        cells = method.trainable(method.start(method.run.recipe.tasks[number], ["office"][:number])).cells
         after = weights(method, task)
         for name, tensor in after.items():
             layer, _, part = name.removeprefix("model.").replace(".layers", "").rpartition(".fc")
@@ -40,9 +40,9 @@ def test_only_the_cells_of_highest_tfidf_change(optimizer: str, base: Path, corp
 def test_what_serves_is_what_was_validated(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "sparse-memory", {"learning_rate": 0.5})
     learned = learn(method)["games"]
-    start = method.start(method.job.recipe.tasks[1], ["office"])
+    start = method.start(method.run.recipe.tasks[1], ["office"])
     model, tokenizer = method.load("games")
-    served = nll(model, start.data.dev, method.job.device, batch_tokens=600, pad=tokenizer.pad_token_id)
+    served = nll(model, start.data.dev, method.run.device, batch_tokens=600, pad=tokenizer.pad_token_id)
     assert served == pytest.approx(learned.curve[-1].nll, abs=1e-5)
     assert learned.curve[0].nll == pytest.approx(start.validator.point(start.model, 0).nll, abs=1e-5)
     assert method.state_of("general", ["office", "games"]) == "games"

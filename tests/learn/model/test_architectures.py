@@ -16,7 +16,7 @@ from fmalloc.model.batches import Batch, collate, encode
 from fmalloc.model.feedforward import MaskedFeedForward, replace
 from fmalloc.model.objective import logits
 from fmalloc.recipe import EvaluationSettings, ImportanceSettings, LanguageSettings
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc_shared.errors import FmallocError
 from tests.support.corpora import small_recipe
 from tests.support.stores import BASES, PAIRS
@@ -136,7 +136,7 @@ def test_every_family_learns_and_leaves_protected_weights_alone(kind: str, corpo
         "importance": ImportanceSettings(batches=2, batch_tokens=300),
         "evaluation": EvaluationSettings(sentences=1, beam_size=1),
     }
-    store = run(recipe.model_copy(update=changes))
+    store = learn_tasks(recipe.model_copy(update=changes))
     store.verify()
     task = store.tasks()[0]
     assert store.description.family == family
@@ -205,8 +205,8 @@ def test_weights_as_older_checkpoints_have_them_are_converted(base: Path, corpor
     torch.save(load_file(older / "model.safetensors"), older / "pytorch_model.bin")
     (older / "model.safetensors").unlink()
     recipe = small_recipe(older, corpora, tmp_path / "store", "office", updates=20)
-    store = run(recipe)
+    store = learn_tasks(recipe)
     assert {path.suffix for path in store.base.iterdir()} == {".json", ".safetensors", ".spm"}
     for name, tensor in load_base(base)[0].state_dict().items():
         assert torch.equal(load_base(store.base)[0].state_dict()[name], tensor)
-    assert [task.name for task in run(recipe).tasks()] == ["office"]
+    assert [task.name for task in learn_tasks(recipe).tasks()] == ["office"]

@@ -16,7 +16,7 @@ from fmalloc.model.objective import logits
 from fmalloc.model.private import fold, install
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.store import PRIVATE_FILE, Store
-from fmalloc.train import run
+from fmalloc.train import learn_tasks
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.sentences import sentences_of
 from fmalloc_export.compiler import compile_domain
@@ -82,7 +82,7 @@ def test_masked_sliced_and_emitted_models_agree(kind: str, tmp_path: Path) -> No
         directory.mkdir()
         emitter.emit(compiled.domain, compiled.after, directory, "float32")
         report = parity.check(
-            parity.Models(masked, sliced, None, directory),
+            parity.ComparedModels(masked, sliced, None, directory),
             emitter,
             compiled.domain.vocabulary,
             compiled.after.target_tokens,
@@ -111,9 +111,9 @@ def private_store(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFa
     """A store of two tasks with private parameters, and the first one's files before the second was learned."""
     path = tmp_path_factory.mktemp("private") / "store"
     options = {"private": ALL, "private_rank": 2, "updates": 20, "validation_sentences": 0, "select_by": "nll"}
-    first = run(small_recipe(base, corpora, path, "office", **options))
+    first = learn_tasks(small_recipe(base, corpora, path, "office", **options))
     files, weights = sha256_files(path / "tasks"), load_sliced(first, "office")[0].state_dict()
-    store = run(small_recipe(base, corpora, path, "office", "games", **options))
+    store = learn_tasks(small_recipe(base, corpora, path, "office", "games", **options))
     return store, {"files": files, "weights": weights}
 
 
@@ -146,7 +146,7 @@ def test_a_run_with_private_parameters_ends_in_the_same_bytes(
     private_store: tuple[Store, dict[str, Any]], base: Path, corpora: Path, tmp_path: Path
 ) -> None:
     options = {"private": ALL, "private_rank": 2, "updates": 20, "validation_sentences": 0, "select_by": "nll"}
-    again = run(small_recipe(base, corpora, tmp_path / "store", "office", **options))
+    again = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", **options))
     assert sha256_files(again.path / "tasks") == private_store[1]["files"]
 
 
@@ -186,11 +186,11 @@ def test_a_task_can_be_learned_without_a_free_cell(store: Store, base: Path, cor
         {"name": "late", "data": str(corpora / "office"), "learning": {"private": ["output"], "updates": 20}},
     ]
     content = recipe.model_dump(mode="json")
-    run(type(recipe).model_validate(content | {"tasks": content["tasks"] + added[:1]}))
+    learn_tasks(type(recipe).model_validate(content | {"tasks": content["tasks"] + added[:1]}))
     assert not any(store.cells().free_count().values())
     without = {**added[1], "learning": {"updates": 20}}
     with pytest.raises(FmallocError, match="no free cell is left for task 'late'; set learning.private"):
-        run(type(recipe).model_validate(content | {"tasks": [*content["tasks"], added[0], without]}))
-    learned = run(type(recipe).model_validate(content | {"tasks": content["tasks"] + added})).task("late")
+        learn_tasks(type(recipe).model_validate(content | {"tasks": [*content["tasks"], added[0], without]}))
+    learned = learn_tasks(type(recipe).model_validate(content | {"tasks": content["tasks"] + added})).task("late")
     assert learned.curve[-1].nll < learned.curve[0].nll
     assert all(len(memory.cells) == 0 for memory in store.memory("late").values())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmalloc.report.forecast import Fit, Forecast
+from fmalloc.report.forecast import Forecast, RoomForecast
 from fmalloc.store.cells import CellTable
 
 
@@ -23,7 +23,7 @@ def forecast(free: int, **claims: tuple[int, int]) -> Forecast:
 
 def test_the_tightest_layer_decides() -> None:
     (fit,) = forecast(10, it=(2, 10)).fits
-    assert fit == Fit("it", 12, 2, "decoder.0", 30 / 12)
+    assert fit == RoomForecast("it", 12, 2, "decoder.0", 30 / 12)
     (fit,) = forecast(10, it=(7, 10)).fits
     assert (fit.domains, fit.layer) == (1, "encoder.0")
 

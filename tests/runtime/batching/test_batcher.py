@@ -11,7 +11,7 @@ from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import EngineError, NotReadyError
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
-from fmalloc_runtime.text.job import Batch
+from fmalloc_runtime.text.translation import SourceBatch
 from tests.support.batching import (
     GREEDY,
     LINES,
@@ -38,14 +38,14 @@ def test_each_gets_what_the_engine_gives_for_it_alone(it: Translator, general: T
     drawn = random.Random(5)
     batcher = Batcher(workers=3, batch_tokens=200, wait_seconds=0.001)
     options = [GREEDY, TranslationOptions(beam_size=2), TranslationOptions(beam_size=2, hypotheses=2)]
-    jobs = []
+    submitted = []
     for _ in range(60):
         translator = drawn.choice((it, general))
         texts = [" ".join(drawn.choices(LINES[0].split(), k=drawn.randint(1, 8))) for _ in range(drawn.randint(1, 5))]
-        jobs.append((translator, batch_of(translator, *texts, options=drawn.choice(options))))
+        submitted.append((translator, batch_of(translator, *texts, options=drawn.choice(options))))
     with ThreadPoolExecutor(8) as clients:
-        futures = list(clients.map(lambda job: batcher.submit(*job), jobs))
-    for (translator, batch), future in zip(jobs, futures, strict=True):
+        futures = list(clients.map(lambda each: batcher.submit(*each), submitted))
+    for (translator, batch), future in zip(submitted, futures, strict=True):
         found = future.result(WAIT)
         expected = alone(translator, batch)
         assert [[each.tokens for each in one] for one in found] == [[each.tokens for each in one] for one in expected]
@@ -73,7 +73,7 @@ def test_exact_batches_give_the_same_to_the_last_bit(integers: Translator) -> No
 
 
 def test_nothing_to_translate(it: Translator, batcher: Batcher) -> None:
-    assert batcher.submit(it, Batch((), GREEDY)).result(0) == []
+    assert batcher.submit(it, SourceBatch((), GREEDY)).result(0) == []
     batcher.close(WAIT)
     assert not watched(it).calls
 
@@ -116,7 +116,7 @@ def test_one_bad_sentence_fails_its_own_job_only(it: Translator, batcher: Batche
     good = [batch_of(it, line) for line in LINES[1:3]]
     futures = [batcher.submit(it, batch) for batch in good]
     engine.poison = "poison"
-    bad = batcher.submit(it, Batch((("poison", "</s>"), *good[0].sources), GREEDY))
+    bad = batcher.submit(it, SourceBatch((("poison", "</s>"), *good[0].sources), GREEDY))
     engine.gate.set()
     with pytest.raises(EngineError, match="poison cannot be translated"):
         bad.result(WAIT)
@@ -131,7 +131,7 @@ def test_a_job_that_failed_in_one_batch_is_not_run_on(it: Translator) -> None:
     engine = watched(it)
     engine.poison = "poison"
     batcher = Batcher(workers=1, batch_tokens=30, wait_seconds=0.0)
-    long = Batch((("poison", "</s>"), *batch_of(it, *LINES).sources * 3), GREEDY)
+    long = SourceBatch((("poison", "</s>"), *batch_of(it, *LINES).sources * 3), GREEDY)
     with pytest.raises(EngineError):
         batcher.submit(it, long).result(WAIT)
     batcher.close(WAIT)

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from fmalloc_runtime.batching.queue import Queue, Sentence, Task
+from fmalloc_runtime.batching.queue import Queue, QueuedSentence, Task
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch
+from fmalloc_runtime.text.translation import SourceBatch
 from tests.support.batching import GREEDY, bundles, general, integer_bundle, integers, it, watched
 
 __all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
@@ -16,10 +16,10 @@ TOKENS = 100
 
 
 def task(translator: Translator, *lengths: int, arrival: float = 0.0, options: TranslationOptions = GREEDY) -> Task:
-    return Task(translator, Batch(tuple(("x",) * length for length in lengths), options), arrival)
+    return Task(translator, SourceBatch(tuple(("x",) * length for length in lengths), options), arrival)
 
 
-def lengths(batch: Iterable[Sentence]) -> list[int]:
+def lengths(batch: Iterable[QueuedSentence]) -> list[int]:
     return sorted(sentence.length for sentence in batch)
 
 
@@ -30,7 +30,7 @@ def queue_of(*tasks: Task) -> Queue:
     return queue
 
 
-def drained(queue: Queue) -> list[list[Sentence]]:
+def drained(queue: Queue) -> list[list[QueuedSentence]]:
     batches = []
     while batch := queue.take(1.0, 1):
         batches.append(batch)

@@ -11,7 +11,7 @@ import pytest
 
 from fmalloc_runtime.batching.admission import MINIMUM_CHARACTERS, Admission
 from fmalloc_runtime.batching.batcher import Batcher
-from fmalloc_runtime.batching.service import Answer, Job, Service
+from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import NotReadyError, OverloadedError, UnknownDomainError
@@ -21,7 +21,7 @@ from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.replay import read_decisions
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 from tests.support.batching import WAIT, WatchedEngine, watched
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles, write_bundle
 
@@ -68,8 +68,8 @@ def texts(answer: Answer) -> list[str]:
     return [translation.text for translation in answer.translations]
 
 
-def job(*lines: str, domain: str = "it") -> Job:
-    return Job(lines, domain, options=PLAIN)
+def request(*lines: str, domain: str = "it") -> TranslationRequest:
+    return TranslationRequest(lines, domain, options=PLAIN)
 
 
 async def at(engine: WatchedEngine) -> None:
@@ -86,9 +86,9 @@ def swap(bundles: Path, name: str) -> None:
 def test_an_answer_is_what_a_quiet_snapshot_gives(served: Served) -> None:
     whole = "\n".join(SENTENCES["it"])
     expected, route = served.registry.snapshot().translate([whole, LINE], options=PLAIN)
-    answer = asyncio.run(served.service.translate(Job((whole, LINE), options=PLAIN)))
+    answer = asyncio.run(served.service.translate(TranslationRequest((whole, LINE), options=PLAIN)))
     assert texts(answer) == [translation.text for translation in expected]
-    assert answer.route == route == served.service.route(Job((whole, LINE)))
+    assert answer.route == route == served.service.route(TranslationRequest((whole, LINE)))
     assert answer.languages == served.registry.snapshot().languages
     assert set(answer.seconds) == {"route", "load", "tokenise", "queue", "inference"}
     assert all(seconds >= 0 for seconds in answer.seconds.values())
@@ -102,13 +102,13 @@ def test_a_long_text_is_the_same_off_the_event_loop(served: Served) -> None:
     lines = SENTENCES["it"] * 12
     long = "\n".join(lines)
     assert len(long) > 4_000
-    (whole,) = texts(asyncio.run(served.service.translate(job(long))))
-    assert whole.split("\n") == texts(asyncio.run(served.service.translate(job(*lines))))
+    (whole,) = texts(asyncio.run(served.service.translate(request(long))))
+    assert whole.split("\n") == texts(asyncio.run(served.service.translate(request(*lines))))
 
 
 def test_the_context_routes_and_is_not_translated(served: Served) -> None:
-    plain = Job(("OK",), options=PLAIN)
-    helped = Job(("OK",), context=" ".join(SENTENCES["kitchen"]), options=PLAIN)
+    plain = TranslationRequest(("OK",), options=PLAIN)
+    helped = TranslationRequest(("OK",), context=" ".join(SENTENCES["kitchen"]), options=PLAIN)
     assert served.service.route(plain).domain != "kitchen"
     answer = asyncio.run(served.service.translate(helped))
     assert answer.route.domain == "kitchen"
@@ -119,7 +119,7 @@ def test_the_context_routes_and_is_not_translated(served: Served) -> None:
 def test_what_is_logged_is_what_the_router_read(served: Served, tmp_path: Path) -> None:
     log = tmp_path / "decisions.jsonl"
     served.service.decisions = DecisionLog(log, keep_text=True)
-    marked = Job((f"<p>{LINE}</p>",), context="Im Menü.", options=replace(PLAIN, format="html"))
+    marked = TranslationRequest((f"<p>{LINE}</p>",), context="Im Menü.", options=replace(PLAIN, format="html"))
     asyncio.run(served.service.translate(marked))
     served.service.decisions.close()
     (decision,) = read_decisions(log)
@@ -129,7 +129,7 @@ def test_what_is_logged_is_what_the_router_read(served: Served, tmp_path: Path) 
 
 
 def test_nothing_to_translate_asks_no_engine(served: Served) -> None:
-    answer = asyncio.run(served.service.translate(job("", " \n\t", domain="auto")))
+    answer = asyncio.run(served.service.translate(request("", " \n\t", domain="auto")))
     assert texts(answer) == ["", " \n\t"]
     assert answer.route.reason == "no text"
     assert not served.value("fmalloc_batch_sentences_count", domain="general")
@@ -137,13 +137,15 @@ def test_nothing_to_translate_asks_no_engine(served: Served) -> None:
 
 def test_requests_at_once_share_batches_and_get_their_own_answers(served: Served) -> None:
     drawn = random.Random(2)
-    jobs = [job(*drawn.sample(SENTENCES[domain], drawn.randint(1, 4)), domain=domain) for domain in [*SENTENCES] * 20]
+    requests = [
+        request(*drawn.sample(SENTENCES[domain], drawn.randint(1, 4)), domain=domain) for domain in [*SENTENCES] * 20
+    ]
 
     async def ask() -> list[Answer]:
-        return await asyncio.gather(*(served.service.translate(each) for each in jobs))
+        return await asyncio.gather(*(served.service.translate(each) for each in requests))
 
     snapshot = served.registry.snapshot()
-    for each, answer in zip(jobs, asyncio.run(ask()), strict=True):
+    for each, answer in zip(requests, asyncio.run(ask()), strict=True):
         assert texts(answer) == [item.text for item in snapshot.translate(each.texts, each.domain, PLAIN)[0]]
     calls = [len(sources) for domain in SENTENCES for sources, _ in served.engine(domain).calls]
     assert max(calls) > 4
@@ -151,7 +153,7 @@ def test_requests_at_once_share_batches_and_get_their_own_answers(served: Served
 
 def test_an_unknown_domain_is_refused_before_anything(served: Served) -> None:
     with pytest.raises(UnknownDomainError, match="domain 'garden' is not served: use auto or one of general"):
-        asyncio.run(served.service.translate(job(LINE, domain="garden")))
+        asyncio.run(served.service.translate(request(LINE, domain="garden")))
     assert served.service.admission.in_flight == 0
 
 
@@ -163,14 +165,14 @@ def test_more_than_fits_is_refused_and_what_is_answered_makes_room(own_bundles: 
 
     async def ask() -> None:
         engine.shut()
-        first = [asyncio.create_task(service.translate(job(LINE))) for _ in range(2)]
+        first = [asyncio.create_task(service.translate(request(LINE))) for _ in range(2)]
         await at(engine)
         with pytest.raises(OverloadedError) as refused:
-            await service.translate(job(LINE))
+            await service.translate(request(LINE))
         assert refused.value.retry_after >= 1
         engine.gate.set()
         await asyncio.gather(*first)
-        await service.translate(job(LINE))
+        await service.translate(request(LINE))
 
     asyncio.run(ask())
 
@@ -182,10 +184,13 @@ def test_a_cancelled_request_leaves_the_queue(served: Served) -> None:
     async def ask() -> None:
         engine.shut()
         both = (PLAIN, replace(PLAIN, search=TranslationOptions(beam_size=2)))
-        running = [asyncio.create_task(served.service.translate(Job((LINE,), "it", options=each))) for each in both]
+        running = [
+            asyncio.create_task(served.service.translate(TranslationRequest((LINE,), "it", options=each)))
+            for each in both
+        ]
         await at(engine)
         await at(engine)
-        gone = asyncio.create_task(served.service.translate(job(*SENTENCES["it"][2:6])))
+        gone = asyncio.create_task(served.service.translate(request(*SENTENCES["it"][2:6])))
         while served.value("fmalloc_queued_sentences") < 4:
             await asyncio.sleep(0.001)
         gone.cancel()
@@ -206,12 +211,12 @@ def test_a_request_finishes_on_the_model_that_it_began_with(served: Served, own_
 
     async def ask() -> tuple[Answer, Answer]:
         engine.shut()
-        old = asyncio.create_task(served.service.translate(job(LINE)))
+        old = asyncio.create_task(served.service.translate(request(LINE)))
         await at(engine)
         swap(own_bundles, write_bundle(own_bundles, "it", seed=9).name)
         served.registry.refresh()
         shutil.rmtree(own_bundles / before.bundle)
-        new = await served.service.translate(job(LINE))
+        new = await served.service.translate(request(LINE))
         engine.gate.set()
         return await old, new
 
@@ -231,7 +236,7 @@ def test_a_bundle_that_was_replaced_before_it_was_leased(
     new = served.registry.snapshot()
     seen = iter([old])
     monkeypatch.setattr(served.registry, "snapshot", lambda: next(seen, new))
-    answer = asyncio.run(served.service.translate(job(LINE)))
+    answer = asyncio.run(served.service.translate(request(LINE)))
     assert answer.route.bundle == new.bundles["it"].name
 
 
@@ -241,8 +246,8 @@ def test_a_domain_is_loaded_when_it_is_asked_for(own_bundles: Path) -> None:
     fresh = Served(own_bundles)
 
     async def ask() -> list[Answer]:
-        jobs = [job(LINE, domain=domain) for domain in [*SENTENCES] * 5]
-        return await asyncio.gather(*(served.service.translate(each) for each in jobs))
+        requests = [request(LINE, domain=domain) for domain in [*SENTENCES] * 5]
+        return await asyncio.gather(*(served.service.translate(each) for each in requests))
 
     for answer in asyncio.run(ask()):
         (expected,), _ = fresh.registry.snapshot().translate([LINE], answer.route.domain, PLAIN)
@@ -250,10 +255,10 @@ def test_a_domain_is_loaded_when_it_is_asked_for(own_bundles: Path) -> None:
         assert answer.seconds["load"] > 0
     assert served.registry.snapshot().models.used <= memory
     shutil.rmtree(bundle_of(own_bundles, "general"))
-    asyncio.run(served.service.translate(job(LINE)))
+    asyncio.run(served.service.translate(request(LINE)))
     with pytest.raises(NotReadyError, match="general@.* cannot be loaded"):
-        asyncio.run(served.service.translate(job(LINE, domain="general")))
-    asyncio.run(served.service.translate(job(LINE, domain="kitchen")))
+        asyncio.run(served.service.translate(request(LINE, domain="general")))
+    asyncio.run(served.service.translate(request(LINE, domain="kitchen")))
     assert served.service.admission.in_flight == 0
     for each in (served, fresh):
         each.batcher.close(WAIT)
@@ -270,7 +275,7 @@ def test_no_wrong_answer_while_bundles_are_swapped(served: Served, own_bundles: 
     async def ask(stop: asyncio.Event) -> set[str]:
         seen = set()
         while not stop.is_set():
-            answer = await served.service.translate(job(*SENTENCES["it"]))
+            answer = await served.service.translate(request(*SENTENCES["it"]))
             assert texts(answer) == expected[answer.route.bundle]
             seen.add(answer.route.bundle)
         return seen
@@ -292,7 +297,7 @@ def test_closing_fails_what_is_not_translated_in_time(served: Served) -> None:
 
     async def ask() -> None:
         engine.shut()
-        waiting = asyncio.create_task(served.service.translate(job(LINE)))
+        waiting = asyncio.create_task(served.service.translate(request(LINE)))
         await at(engine)
         await asyncio.to_thread(served.batcher.close, 0.01)
         with pytest.raises(NotReadyError, match="shut down"):
@@ -301,4 +306,4 @@ def test_closing_fails_what_is_not_translated_in_time(served: Served) -> None:
 
     asyncio.run(ask())
     with pytest.raises(NotReadyError, match="shutting down"):
-        asyncio.run(served.service.translate(job(LINE)))
+        asyncio.run(served.service.translate(request(LINE)))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fmalloc_runtime.engines.beam import BeamSearch, Output, best
+from fmalloc_runtime.engines.beam import BeamOutput, BeamSearch, best
 
 END, VOCABULARY, START = 0, 5, 7
 
@@ -97,7 +97,7 @@ def test_without_length_penalty_the_search_ends_with_its_best_candidate() -> Non
 def test_the_best_outputs_are_as_many_as_wanted_and_begin_with_the_best_one(
     length_penalty: float, prompt: tuple[int, ...]
 ) -> None:
-    def run(hypotheses: int) -> list[list[Output]]:
+    def run(hypotheses: int) -> list[list[BeamOutput]]:
         return BeamSearch(4, END, 20, length_penalty, hypotheses=hypotheses).run(Table(40), prompt, 40)
 
     for outputs, (only,), more in zip(run(3), run(1), run(4), strict=True):

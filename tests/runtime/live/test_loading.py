@@ -13,7 +13,7 @@ import pytest
 
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import NotReadyError
-from fmalloc_runtime.live.loading import Models, model_bytes
+from fmalloc_runtime.live.loading import ModelCache, model_bytes
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles
@@ -48,24 +48,24 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield names
 
 
-def use(models: Models, bundle: Bundle) -> None:
+def use(models: ModelCache, bundle: Bundle) -> None:
     with models.lease(bundle) as translator:
         assert translator.translate([TEXT])[0].text
 
 
-def until_gone(models: Models, bundle: Bundle) -> None:
+def until_gone(models: ModelCache, bundle: Bundle) -> None:
     """Wait until the loader has chosen the model to go."""
     while models.loaded(bundle):
         time.sleep(0.001)
 
 
-def held(models: Models, opened: dict[str, Bundle]) -> list[str]:
+def held(models: ModelCache, opened: dict[str, Bundle]) -> list[str]:
     return [domain for domain, bundle in opened.items() if models.loaded(bundle)]
 
 
 def test_a_model_is_loaded_when_it_is_first_leased_and_stays(opened: dict[str, Bundle], loads: list[str]) -> None:
     metrics = Metrics()
-    models = Models(CPU, metrics=metrics)
+    models = ModelCache(CPU, metrics=metrics)
     assert models.loaded(opened["it"]) is None
     use(models, opened["it"])
     assert models.lease(opened["it"]).ready.result(0) is models.loaded(opened["it"])
@@ -77,7 +77,7 @@ def test_a_model_is_loaded_when_it_is_first_leased_and_stays(opened: dict[str, B
 
 
 def test_many_that_want_the_same_model_load_it_once(opened: dict[str, Bundle], loads: list[str]) -> None:
-    models = Models(CPU)
+    models = ModelCache(CPU)
     start = threading.Barrier(8)
     got = []
 
@@ -97,7 +97,7 @@ def test_many_that_want_the_same_model_load_it_once(opened: dict[str, Bundle], l
 
 
 def test_the_least_recently_used_goes_out_first(opened: dict[str, Bundle], size: int, loads: list[str]) -> None:
-    models = Models(CPU, memory=2 * size)
+    models = ModelCache(CPU, memory=2 * size)
     for domain in ("general", "it", "general", "kitchen", "general", "it"):
         use(models, opened[domain])
         assert models.used <= 2 * size
@@ -107,7 +107,7 @@ def test_the_least_recently_used_goes_out_first(opened: dict[str, Bundle], size:
 
 def test_a_model_that_went_out_is_freed(opened: dict[str, Bundle], size: int) -> None:
     metrics = Metrics()
-    models = Models(CPU, memory=size, metrics=metrics)
+    models = ModelCache(CPU, memory=size, metrics=metrics)
     with models.lease(opened["it"]) as translator:
         there = weakref.ref(translator)
     del translator
@@ -120,7 +120,7 @@ def test_a_model_that_went_out_is_freed(opened: dict[str, Bundle], size: int) ->
 def test_a_model_in_use_is_waited_for_and_not_leased_again(
     opened: dict[str, Bundle], size: int, loads: list[str]
 ) -> None:
-    models = Models(CPU, memory=size)
+    models = ModelCache(CPU, memory=size)
     lease = models.lease(opened["it"])
     translator = lease.ready.result(WAIT)
     other = models.lease(opened["kitchen"])
@@ -141,7 +141,7 @@ def test_a_model_in_use_is_waited_for_and_not_leased_again(
 def test_a_model_larger_than_all_memory_is_loaded_alone(
     opened: dict[str, Bundle], size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    models = Models(CPU, memory=size // 2)
+    models = ModelCache(CPU, memory=size // 2)
     with caplog.at_level(logging.WARNING):
         use(models, opened["it"])
         use(models, opened["kitchen"])
@@ -150,7 +150,7 @@ def test_a_model_larger_than_all_memory_is_loaded_alone(
 
 
 def test_what_nobody_waits_for_any_more_is_not_loaded(opened: dict[str, Bundle], size: int, loads: list[str]) -> None:
-    models = Models(CPU, memory=size)
+    models = ModelCache(CPU, memory=size)
     with models.lease(opened["it"]):
         cancelled = models.lease(opened["general"])
         given_up = models.lease(opened["kitchen"])
@@ -165,7 +165,7 @@ def test_what_nobody_waits_for_any_more_is_not_loaded(opened: dict[str, Bundle],
 
 def test_files_that_are_gone_or_changed_fail_their_model_only(own_bundles: Path) -> None:
     opened = {domain: Bundle.read(bundle_of(own_bundles, domain)) for domain in SENTENCES}
-    models = Models(CPU)
+    models = ModelCache(CPU)
     (opened["it"].path / "model" / "model.bin").write_bytes(b"other")
     shutil.rmtree(opened["kitchen"].path)
     for domain, problem in (("it", r"it@\w+ cannot be loaded: .*sha256"), ("kitchen", "cannot be read: No such file")):
@@ -177,7 +177,7 @@ def test_files_that_are_gone_or_changed_fail_their_model_only(own_bundles: Path)
 
 
 def test_only_allowed_models_are_kept(opened: dict[str, Bundle]) -> None:
-    models = Models(CPU)
+    models = ModelCache(CPU)
     use(models, opened["it"])
     lease = models.lease(opened["kitchen"])
     lease.ready.result(WAIT)
@@ -196,15 +196,15 @@ def test_only_allowed_models_are_kept(opened: dict[str, Bundle]) -> None:
 
 
 def test_whether_it_fits(opened: dict[str, Bundle], size: int) -> None:
-    models = Models(CPU, memory=size)
+    models = ModelCache(CPU, memory=size)
     assert models.fits(opened["it"])
     use(models, opened["it"])
     assert not models.fits(opened["kitchen"])
-    assert Models(CPU).fits(opened["kitchen"])
+    assert ModelCache(CPU).fits(opened["kitchen"])
 
 
 def test_many_threads_and_little_memory(opened: dict[str, Bundle], size: int) -> None:
-    models = Models(CPU, memory=2 * size)
+    models = ModelCache(CPU, memory=2 * size)
     expected = {domain: Translator.load(bundle, CPU).translate([TEXT]) for domain, bundle in opened.items()}
     problems = []
 

@@ -7,8 +7,8 @@ import pytest
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.job import Batch, TextOptions
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions
 from tests.support.bundles import CPU, bundle_of, bundles
 from tests.support.text_answers import translate
 
@@ -64,20 +64,20 @@ def test_what_the_model_says_nothing_about_stays(model: Translator) -> None:
 
 
 def test_equal_sentences_are_asked_once(model: Translator) -> None:
-    batches: list[Batch] = []
+    batches: list[SourceBatch] = []
     assert translate("Ja.\nJa.\nJa.", {"Ja.": "Yes."}, model, batches=batches).text == "Yes.\nYes.\nYes."
     assert [len(batch.sources) for batch in batches] == [1]
 
 
 def test_plain_text_asks_for_no_attention(model: Translator) -> None:
-    batches: list[Batch] = []
+    batches: list[SourceBatch] = []
     translate("Die Datei %s fehlt.", {"Die Datei %s fehlt.": "The file %s is missing."}, model, batches=batches)
     translate("<b>Ja</b>", {"Ja": "Yes"}, model, HTML, batches)
     assert [batch.options.attention for batch in batches] == [False, False]
 
 
 def test_a_lost_placeholder_goes_where_the_words_around_it_went(model: Translator) -> None:
-    batches: list[Batch] = []
+    batches: list[SourceBatch] = []
     answers = {
         "Die Datei %s konnte nicht geladen werden.": "The file could not be loaded.",
         "Die Datei konnte nicht geladen werden.": ("The file could not be loaded.", (0, 1, 2, 3, 5, 4, 6)),
@@ -118,7 +118,7 @@ def test_items_are_put_back(source: str, first: str, bare: str, second: str, exp
     [("Es kostet 1.000,50 Euro", "It costs 1,000.50 euros"), ("10 000 Euro", "10,000 euros"), ("Am 3. Mai", "May 3rd")],
 )
 def test_numbers_may_be_written_as_the_language_does(source: str, answer: str, model: Translator) -> None:
-    batches: list[Batch] = []
+    batches: list[SourceBatch] = []
     assert translate(source, {source: answer}, model, batches=batches).text == answer
     assert len(batches) == 1
 
@@ -131,7 +131,7 @@ def test_an_icu_argument_stays_whole(model: Translator) -> None:
 
 
 def test_unprotected_items_are_the_models(model: Translator) -> None:
-    batches: list[Batch] = []
+    batches: list[SourceBatch] = []
     answers = {"Die Datei %s": "The file"}
     assert translate("Die Datei %s", answers, model, TextOptions(protect=False), batches).text == "The file"
     assert len(batches) == 1

@@ -13,10 +13,10 @@ from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.items import find_items
-from fmalloc_runtime.text.job import Batch, Format, TextOptions, TextTranslation
 from fmalloc_runtime.text.markup import pairs
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
 from fmalloc_runtime.text.scanner import scan
+from fmalloc_runtime.text.translation import Format, SourceBatch, TextOptions, TextTranslation
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles
 
 __all__ = ["bundles"]
@@ -63,12 +63,12 @@ class Adversary:
         self._random = np.random.default_rng(seed)
         self._model = model
 
-    def answer(self, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+    def answer(self, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
         return [
             tuple(self._hypothesis(source, batch) for _ in range(batch.options.hypotheses)) for source in batch.sources
         ]
 
-    def _hypothesis(self, source: tuple[str, ...], batch: Batch) -> Hypothesis:
+    def _hypothesis(self, source: tuple[str, ...], batch: SourceBatch) -> Hypothesis:
         pieces = [*self._model.encode("%s {0} 5 % a@b.de <b> & </b> Die {name} http://a.de/?b=c"), *source]
         tokens = tuple(self._random.choice(pieces, self._random.integers(0, 30)).tolist())
         if self._random.random() < 0.3:
@@ -82,7 +82,7 @@ class Adversary:
 class Silent(Adversary):
     """Says nothing."""
 
-    def answer(self, batch: Batch) -> list[tuple[Hypothesis, ...]]:
+    def answer(self, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
         return [(Hypothesis((), -1.0),) * batch.options.hypotheses for _ in batch.sources]
 
 

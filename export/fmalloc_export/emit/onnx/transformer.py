@@ -14,7 +14,15 @@ from onnx import TensorProto
 
 from fmalloc_export.domain.alignment import Alignment
 from fmalloc_export.emit.onnx.graph import Graph, Weights
-from fmalloc_export.emit.onnx.weights import CrossAttention, Layer, Linear, Norm, SelfAttention, Stack, Transformer
+from fmalloc_export.emit.onnx.weights import (
+    CrossAttention,
+    LayerWeights,
+    Linear,
+    Norm,
+    SelfAttention,
+    Stack,
+    Transformer,
+)
 from fmalloc_runtime.engines.onnx_model import ATTENTION
 from fmalloc_shared.errors import FmallocError
 
@@ -203,7 +211,7 @@ def _final_norm(graph: Graph, hidden: str, name: str, stack: Stack) -> str:
     return hidden if stack.norm is None else graph.norm(hidden, f"{name}.norm", stack.norm)
 
 
-def _feed_forward(graph: Graph, stack: Stack, hidden: str, name: str, layer: Layer, activation: str) -> str:
+def _feed_forward(graph: Graph, stack: Stack, hidden: str, name: str, layer: LayerWeights, activation: str) -> str:
     block = _Block(graph, stack, f"{name}.feed_forward", layer.norm)
     inner = graph.linear(block.enter(hidden), f"{name}.fc1", layer.fc1, of_domain=True)
     inner = graph.linear(_activate(graph, inner, activation), f"{name}.fc2", layer.fc2, of_domain=True)

@@ -56,7 +56,7 @@ class CrossAttention:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerWeights:
     """A layer of either stack, without cross-attention."""
 
     attention: SelfAttention
@@ -76,7 +76,7 @@ class Stack:
     scale: float
     positions: Array
     embedding_norm: Norm | None
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerWeights, ...]
     norm: Norm | None
 
 
@@ -146,9 +146,9 @@ def _stack(base: Any, stack: Any, embedding: Array, cells: Sequence[FeedForward]
     )
 
 
-def _layer(layer: Any, cells: FeedForward) -> Layer:
+def _layer(layer: Any, cells: FeedForward) -> LayerWeights:
     attention = layer.self_attn
-    return Layer(
+    return LayerWeights(
         attention=SelfAttention(
             query_key_value=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
             output=_linear(attention.out_proj),

@@ -12,11 +12,11 @@ from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.fields import SERVED, Fields, Flag, String, Tags, Texts, texts_of, texts_schema
 from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_language, language_name
 from fmalloc_runtime.api.operation import Operation
-from fmalloc_runtime.batching.service import Answer, Job
+from fmalloc_runtime.batching.service import Answer, TranslationRequest
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.job import Splitting, TextOptions
+from fmalloc_runtime.text.translation import Splitting, TextOptions
 
 DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529)
 TEXTS_LIMIT = 50
@@ -88,7 +88,7 @@ class TranslateFields(KeyFields):
     translation_memory_id: _Refused = None
     custom_instructions: _Refused = None
 
-    def job(self, search: TranslationOptions) -> Job:
+    def translation(self, search: TranslationOptions) -> TranslationRequest:
         """What there is to translate; BadRequestError for what no model here can do."""
         for name in _REFUSED:
             if getattr(self, name):
@@ -106,7 +106,7 @@ class TranslateFields(KeyFields):
             non_splitting_tags=frozenset(self.non_splitting_tags or ()),
             search=search,
         )
-        return Job(texts, self.domain or AUTO, self.context or "", options)
+        return TranslationRequest(texts, self.domain or AUTO, self.context or "", options)
 
 
 class TranslatedText(BaseModel):
@@ -233,10 +233,12 @@ class DeepL:
         """Translate up to 50 texts, routed together."""
         wanted = await self._backend.read(request, TranslateFields)
         self._check_languages(wanted.source_lang, wanted.target_lang)
-        job = wanted.job(self._backend.search())
-        found = await self._backend.translate(request, job, wanted.auth_key)
+        translation = wanted.translation(self._backend.search())
+        found = await self._backend.translate(request, translation, wanted.auth_key)
         return answer(
-            TranslateAnswer(translations=_translated(found, job.texts, wanted), domain=RouteAnswer.of(found.route))
+            TranslateAnswer(
+                translations=_translated(found, translation.texts, wanted), domain=RouteAnswer.of(found.route)
+            )
         )
 
     async def languages(self, request: Request) -> Response:

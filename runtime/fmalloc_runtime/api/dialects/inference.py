@@ -13,10 +13,10 @@ from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.bodies import shown
 from fmalloc_runtime.api.fields import LIMIT, TEXTS_LIMIT, Fields, String
 from fmalloc_runtime.api.operation import Operation
-from fmalloc_runtime.batching.service import Job
+from fmalloc_runtime.batching.service import TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import BadRequestError
-from fmalloc_runtime.text.job import TextOptions
+from fmalloc_runtime.text.translation import TextOptions
 
 DIALECT = Dialect("Open Inference Protocol")
 
@@ -192,8 +192,8 @@ class Inference:
         if tensor.shape not in ([len(tensor.data)], [len(tensor.data), 1]):
             expected = f"[{len(tensor.data)}] or [{len(tensor.data)}, 1] for as many strings in data"
             raise BadRequestError(f"inputs[1].shape is {shown(tensor.shape)}: expected {expected}")
-        job = Job(tuple(tensor.data), domain, options=TextOptions(search=self._backend.search()))
-        found = await self._backend.translate(request, job)
+        translation = TranslationRequest(tuple(tensor.data), domain, options=TextOptions(search=self._backend.search()))
+        found = await self._backend.translate(request, translation)
         texts = [translation.text for translation in found.translations]
         output = OutputTensor(name=_OUTPUT, datatype="BYTES", shape=tensor.shape, data=texts)
         content = InferAnswer(model_name=domain, model_version=_version(found.route.bundle), outputs=[output])

@@ -11,9 +11,9 @@ from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Texts, texts_of
 from fmalloc_runtime.api.languages import language_name
 from fmalloc_runtime.api.operation import Operation
-from fmalloc_runtime.batching.service import Job
+from fmalloc_runtime.batching.service import TranslationRequest
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.job import TextOptions, TextTranslation
+from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_shared.languages import short_code
 
 DIALECT = Dialect("LibreTranslate")
@@ -152,8 +152,8 @@ class LibreTranslate:
         search = self._backend.search(alternatives=wanted.alternatives)
         self._backend.check_languages(wanted.source, wanted.target)
         options = TextOptions(format=wanted.format or "text", search=search)
-        job = Job(texts_of(wanted.q), wanted.domain or AUTO, options=options)
-        found = await self._backend.translate(request, job, wanted.api_key)
+        translation = TranslationRequest(texts_of(wanted.q), wanted.domain or AUTO, options=options)
+        found = await self._backend.translate(request, translation, wanted.api_key)
         texts = [translation.text for translation in found.translations]
         alternatives = [_distinct(translation) for translation in found.translations]
         one = isinstance(wanted.q, str)

@@ -11,12 +11,12 @@ from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
 from fmalloc_runtime.api.operation import Operation
-from fmalloc_runtime.batching.service import Job
+from fmalloc_runtime.batching.service import TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle, Languages
 from fmalloc_runtime.bundle.manifest import Quality
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.job import Format, SentenceTranslation, Splitting, TextOptions, TextTranslation
+from fmalloc_runtime.text.translation import Format, SentenceTranslation, Splitting, TextOptions, TextTranslation
 from fmalloc_shared.names import GENERAL
 
 DIALECT = Dialect("fmalloc")
@@ -166,7 +166,9 @@ class Native:
         """Route without translating."""
         wanted = await self._backend.read(request, RouteFields, forms=False)
         options = TextOptions(format=wanted.format or "text")
-        route = await self._backend.route(request, Job(texts_of(wanted.text), wanted.domain or AUTO, options=options))
+        route = await self._backend.route(
+            request, TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
+        )
         return answer(RouteOnly(domain=RouteAnswer.of(route)))
 
     async def translate(self, request: Request) -> Response:
@@ -179,8 +181,8 @@ class Native:
             ignore_tags=frozenset(wanted.ignore_tags or ()),
             search=self._backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
         )
-        job = Job(texts_of(wanted.text), wanted.domain or AUTO, options=options)
-        found = await self._backend.translate(request, job)
+        translation = TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
+        found = await self._backend.translate(request, translation)
         return answer(
             TranslateAnswer(
                 translations=[_translated(translation) for translation in found.translations],

@@ -52,7 +52,7 @@ class TextTranslation:
     sentences: tuple[SentenceTranslation, ...]
 
 
-class Model(Protocol):
+class TextModel(Protocol):
     """What the text pipeline needs of a loaded bundle: Translator has it."""
 
     @property
@@ -80,7 +80,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class SourceBatch:
     """Sources to translate together, as tokens."""
 
     sources: tuple[tuple[str, ...], ...]
@@ -88,4 +88,4 @@ class Batch:
 
 
 # Yields what is to be translated, is sent the hypotheses of each source, returns the texts in their order.
-Work = Generator[Batch, list[tuple[Hypothesis, ...]], list[TextTranslation]]
+Work = Generator[SourceBatch, list[tuple[Hypothesis, ...]], list[TextTranslation]]
