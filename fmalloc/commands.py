@@ -44,17 +44,14 @@ def status(store: Path, verify: bool, as_json: bool) -> None:
     "--comparison", type=click.Path(path_type=Path), help="A comparison.json of fmalloc compare, to show beside it."
 )
 @click.option("--output", type=click.Path(path_type=Path), default="report.html", show_default=True)
-@click.option(
-    "--tensorboard", type=click.Path(path_type=Path), help="A folder to write the curves to as TensorBoard events too."
-)
-def report(store: Path, comparison: Path | None, output: Path, tensorboard: Path | None) -> None:
+def report(store: Path, comparison: Path | None, output: Path) -> None:
     """Write one HTML page on a STORE: its memory, scores, learning curves, free capacity and settings.
 
     The page loads nothing from anywhere, and the same store gives the same bytes.
     """
-    from fmalloc.report.command import write_report
+    from fmalloc.report.page import write_report
 
-    write_report(store, output, comparison, tensorboard)
+    write_report(store, output, comparison)
 
 
 @click.command(cls=Command)
@@ -75,7 +72,7 @@ def compare(recipe: Path, methods: str, orders: tuple[str, ...], output: Path, u
     needs("torch", "transformers", extra="train")
     from rich.console import Console
 
-    from fmalloc.methods.compare import compare_recipe
-    from fmalloc.methods.table import comparison_table
+    from fmalloc.methods.comparison.compare import compare_recipe
+    from fmalloc.methods.comparison.table import comparison_table
 
     Console().print(comparison_table(compare_recipe(recipe, methods, orders, output, updates)))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from fmalloc.methods.comparison import Comparison, MethodRun
-from fmalloc.methods.summary import SINGLE, Summary, summaries
+from fmalloc.methods.comparison.record import Comparison, MethodRun
+from fmalloc.methods.comparison.summary import SINGLE, Summary, summaries
 from fmalloc.report.heat import levels, shade
 from fmalloc.report.markup import Html, Node, element, joined, paragraph, section
 from fmalloc.report.numbers import NOTHING, number, percent, signed

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+import click
 
 from fmalloc import __version__
 from fmalloc.evaluation.matrix import Capacity, Matrix
-from fmalloc.methods.comparison import Comparison
+from fmalloc.methods.comparison.record import Comparison
 from fmalloc.report.capacity import capacity_section
 from fmalloc.report.curves import curves_section
 from fmalloc.report.forecast import Forecast
@@ -20,8 +23,10 @@ from fmalloc.report.palette import Palette
 from fmalloc.report.quality import quality_section
 from fmalloc.report.settings import settings_section
 from fmalloc.store.cells import GENERAL_OWNER, CellTable
-from fmalloc.store.records import StoreRecord, TaskRecord
+from fmalloc.store.records import StoreRecord, TaskRecord, read_record
 from fmalloc.store.store import Store
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -34,6 +39,22 @@ _PARTS = {
     "importance": "Importance",
     "settings": "Settings",
 }
+
+
+def write_report(store: Path, output: Path, comparison: Path | None = None) -> None:
+    """Write the page on a store, and on a comparison.json if one is given; print where it is.
+
+    Raises:
+        FmallocError: something cannot be read, or the output lies inside the store or in no folder.
+    """
+    opened = Store.open(store)
+    compared = read_record(comparison, Comparison) if comparison else None
+    if output.resolve().is_relative_to(store.resolve()):
+        raise FmallocError(f"{output}: inside the store {store}, which holds only its own files; choose another place")
+    if not output.parent.is_dir():
+        raise FmallocError(f"{output}: no folder {output.parent}")
+    write_atomically(output, report_page(opened, compared).encode())
+    click.echo(str(output))
 
 
 def report_page(store: Store, comparison: Comparison | None = None) -> str:
