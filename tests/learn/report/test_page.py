@@ -31,6 +31,7 @@ class Page(HTMLParser):
         self._caption = ""
         self.feed(text)
         self.close()
+        self.text = " ".join(self.text.split())
         assert not self.open
         ids = [value for name, value in self.attributes if name == "id"]
         assert len(ids) == len(set(ids))
