@@ -6,7 +6,7 @@ from fmalloc.store.records import CurvePoint, LanguagePair, Record, Score
 
 
 class Learned(Record):
-    """How one task was learned. seconds: of wall clock, None if the learning was resumed after a stop."""
+    """How one task was learned. seconds: wall-clock time, None if learning was resumed after a stop."""
 
     curve: list[CurvePoint]
     trained_parameters: int
@@ -15,7 +15,7 @@ class Learned(Record):
 
 
 class MethodRow(Record):
-    """Scores by domain after a task was learned: row i of the matrix R."""
+    """Scores by domain after a task was learned: a row of the score matrix."""
 
     after: str
     scores: dict[str, Score]

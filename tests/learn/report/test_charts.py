@@ -59,7 +59,7 @@ def test_levels_follow_scores_and_do_not_exaggerate() -> None:
     assert none is None and best > middle > worst == 0
     near = levels([40.0, 39.9])
     assert near[0] == best and near[1] > 0.9 * best
-    assert levels([1.5, 3.0], less_is_better=True) == [best, 0]
+    assert levels([1.5, 3.0], lower_is_better=True) == [best, 0]
     assert levels([0.0, 0.0]) == [best, best] and levels([None]) == [None]
 
 
