@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import sacrebleu
 from click.testing import CliRunner, Result
-from fmalloc_runtime.text.run import TextOptions
 
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate_test
@@ -21,10 +20,9 @@ from fmalloc_export.evaluation.systems import Systems
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
-from tests.support.bundles import SENTENCES, bundle_of, bundles
+from fmalloc_runtime.text.translation import TextOptions
+from tests.support.bundles import SENTENCES, bundle_of
 from tests.support.corpora import LANGUAGES
-
-__all__ = ["bundles"]
 
 
 def run(*arguments: object) -> Result:

@@ -24,6 +24,7 @@ from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.files import sha256_files
+from tests.support.needs import skip_without
 from tests.support.stores import LAYERS, PAIRS, WIDTH, commit, subprocess_environment, tree_bytes, write_store
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -263,7 +264,7 @@ def test_a_disk_that_fills_up_is_named(made: Path, tmp_path: Path) -> None:
     small.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("mounting needs privileges")
+        skip_without("mount", "mounting needs privileges")
     try:
         message = refused(made, small, "--task", "general")
         assert "disk full" in message

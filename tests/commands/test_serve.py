@@ -13,10 +13,8 @@ from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.access.keys import add_key
 from fmalloc_runtime.bundle.bundle import GoldenRecord
 from fmalloc_runtime.settings import Settings, flag
-from tests.support.bundles import bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import bundle_of, make_live, write_bundle
 from tests.support.server_process import CODE, ROOT, serving
-
-__all__ = ["bundles", "own_bundles"]
 
 
 def run(*arguments: str | Path, **environment: str) -> Result:

@@ -14,9 +14,7 @@ from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support import ROOT
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import CPU, SENTENCES, bundle_of
 
 
 def run(bundles: Path, *arguments: str, text: bytes = b"") -> Result:

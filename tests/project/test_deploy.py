@@ -12,10 +12,8 @@ from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
-from tests.support.bundles import bundles
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
 
-__all__ = ["bundles"]
 BUILD, FINAL = dockerfile_stages()
 ALL = manifests()
 POD = ALL["Deployment"]["spec"]["template"]

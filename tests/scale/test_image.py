@@ -16,10 +16,9 @@ import httpx
 import pytest
 from triton_server import free_port
 
-from tests.support.bundles import SENTENCES, bundles
+from tests.support.bundles import SENTENCES
 from tests.support.deploy_files import ROOT, Instruction, dockerfile_stages
 
-__all__ = ["bundles"]
 BUILD, FINAL = dockerfile_stages()
 # The file system, read only, as the root of a mount namespace of its own. A Python ($4) in a folder that is closed to
 # others ($3) is put in its place there.

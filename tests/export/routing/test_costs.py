@@ -20,9 +20,8 @@ from fmalloc_runtime.routing.costs import RoutingCosts
 from fmalloc_runtime.routing.router import THRESHOLD, Router
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
-__all__ = ["bundles", "own_bundles"]
 CPU = EngineSettings(device="cpu", intra_threads=1)
 ROUTER = Router({domain: NgramCounts.of(lines) for domain, lines in SENTENCES.items()}, dict.fromkeys(SENTENCES, "x"))
 WIDE = np.ones((3, 3)) * 10 - np.eye(3) * 10

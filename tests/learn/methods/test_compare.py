@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fmalloc.commands import compare_methods as command
+from fmalloc.commands import compare as command
 from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.compare import compare_methods
 from fmalloc.methods.comparison import Comparison

@@ -12,9 +12,7 @@ from fmalloc_runtime.commands import doctor
 from fmalloc_runtime.diagnosis import engines
 from fmalloc_runtime.diagnosis import machine as machine_checks
 from fmalloc_runtime.diagnosis.finding import Finding, version_tuple
-from tests.support.bundles import bundle_of, bundles, make_live, own_bundles, write_bundle
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import bundle_of, make_live, write_bundle
 
 
 def run(*arguments: str | Path) -> Result:

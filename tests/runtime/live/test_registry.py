@@ -22,10 +22,9 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE
 from fmalloc_runtime.routing.router import THRESHOLD
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.routing_costs import NAMES, record
 
-__all__ = ["bundles", "own_bundles"]
 TEXT = SENTENCES["it"][0]
 DOMAINS = ["general", "it", "kitchen"]
 WAIT = 20.0

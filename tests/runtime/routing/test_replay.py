@@ -12,11 +12,10 @@ from fmalloc_runtime.commands import route_eval
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.router import AUTO, Route, Router
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles
+from tests.support.bundles import SENTENCES, bundle_of, make_live
 from tests.support.routing_costs import record as costs_record
 from tests.support.routing_costs import write as write_costs
 
-__all__ = ["bundles", "own_bundles"]
 ROUTER = Router({domain: NgramCounts.of(lines) for domain, lines in SENTENCES.items()}, dict.fromkeys(SENTENCES, "x"))
 
 
