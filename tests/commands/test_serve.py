@@ -1,4 +1,4 @@
-"""fmalloc-serve as a command: what it teaches, checks and refuses."""
+"""fmalloc serve as a command: what it teaches, checks and refuses."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.access.keys import add_key
 from fmalloc_runtime.bundle.bundle import GoldenRecord
+from fmalloc_runtime.server.command import serve
 from fmalloc_runtime.settings import Settings, flag
 from tests.support.bundles import bundle_of, bundles, make_live, own_bundles, write_bundle
 from tests.support.server_process import CODE, ROOT, serving
@@ -25,7 +25,7 @@ def run(*arguments: str | Path, **environment: str) -> Result:
 
 def test_help_teaches_every_setting() -> None:
     text = run("--help").stdout
-    assert "fmalloc-serve bundles --port 5000" in text and "fmalloc-serve --check --config serve.yaml" in text
+    assert "fmalloc serve bundles --port 5000" in text and "fmalloc serve --check --config serve.yaml" in text
     for name in Settings.model_fields:
         assert flag(name) in text
     for section in ("Connections:", "Models:", "Limits of a request:", "Clients:", "Records:", "Options:"):

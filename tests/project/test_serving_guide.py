@@ -6,15 +6,15 @@ import pytest
 from click import Command, Group
 
 from fmalloc_export.commands import bundles as bundles_command
-from fmalloc_export.routing.command import route_costs
+from fmalloc_export.commands import costs
 from fmalloc_runtime import commands
-from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.metrics import Metrics
+from fmalloc_runtime.server.command import serve
 from fmalloc_runtime.settings import Settings
 from tests.support import ROOT
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-ELSEWHERE = {"--task", "--store", "--output_dir", "--help"}
+ELSEWHERE = {"--task", "--store", "--output-dir", "--help"}
 
 
 def flags(command: Command) -> set[str]:
@@ -24,7 +24,7 @@ def flags(command: Command) -> set[str]:
 
 def test_flags() -> None:
     known = ELSEWHERE.union(
-        *map(flags, (serve, commands.keys, commands.doctor, commands.route_eval, route_costs, bundles_command))
+        *map(flags, (serve, commands.keys, commands.doctor, commands.replay, costs, bundles_command))
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", GUIDE))
     assert len(named) > 15 and named <= known, named - known

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from fmalloc.commands import train as main
 from fmalloc.corpus import read_corpus
 from fmalloc.learning.importance import cell_importance
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import encode
 from fmalloc.model.devices import select
 from fmalloc.store.store import Store
-from fmalloc.train import main
 from fmalloc.training.checkpoint import Checkpoint
 from tests.support.corpora import LANGUAGES
 from tests.support.killing import environment
