@@ -50,11 +50,11 @@ class Command(click.Command):
     `underscores`: read `--output_dir` for `--output-dir` too, as CTranslate2's converters spell it.
     """
 
-    def __init__(self, *arguments: Any, extra: str | None = None, underscores: bool = False, **keywords: Any) -> None:
+    def __init__(self, *, extra: str | None = None, underscores: bool = False, **keywords: Any) -> None:
         settings: dict[str, Any] = {**_SETTINGS}
         if underscores:
             settings["token_normalize_func"] = lambda token: token.replace("_", "-")
-        super().__init__(*arguments, context_settings=settings, **keywords)
+        super().__init__(context_settings=settings, **keywords)
         self.extra = extra
         for parameter in self.params:
             if isinstance(parameter, click.Option) and isinstance(parameter.type, click.types.FloatParamType):
@@ -85,8 +85,8 @@ class Verb:
 class Group(click.Group):
     """Commands from a table, by section; each is imported when it is called, so that help comes at once."""
 
-    def __init__(self, *arguments: Any, sections: Mapping[str, Mapping[str, Verb]], **keywords: Any) -> None:
-        super().__init__(*arguments, context_settings=_SETTINGS, **keywords)
+    def __init__(self, *, sections: Mapping[str, Mapping[str, Verb]], **keywords: Any) -> None:
+        super().__init__(context_settings={**_SETTINGS}, **keywords)
         self.sections = sections
         self.verbs = {name: verb for verbs in sections.values() for name, verb in verbs.items()}
 

@@ -15,8 +15,8 @@ from fmalloc_shared.flags import PATH
 class _ServeCommand(Command):
     """A flag for each setting, shown by what it is about."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.params.extend(_option(name) for names in SECTIONS.values() for name in names)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
