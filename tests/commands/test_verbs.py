@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,8 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.verbs import ROUTING, SECTIONS, main
 from tests.support import ROOT
 from tests.support.killing import environment
+from tests.support.verbs import COMMANDS
 
-
-def commands(group: click.Group = main, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below the group that does something, with the words that call it."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from commands(command, (*words, name))
-        else:
-            yield (*words, name), command
-
-
-COMMANDS = dict(commands())
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 VERBS = {name: verb for table in (SECTIONS, ROUTING) for verbs in table.values() for name, verb in verbs.items()}
 WITH_EXTRA = [words for words, command in COMMANDS.items() if isinstance(command, Command) and command.extra]
