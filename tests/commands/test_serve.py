@@ -30,7 +30,7 @@ def test_help_teaches_every_setting() -> None:
         assert flag(name) in text
     for section in ("Connections:", "Models:", "Limits of a request:", "Clients:", "Records:", "Options:"):
         assert section in text
-    assert "[2MiB]" in text and "--device auto|cpu|cuda" in text
+    assert "[default: 2MiB]" in text and "--device [auto|cpu|cuda]" in text
 
 
 def test_check_shows_what_would_be_served_and_where_settings_come_from(bundles: Path, tmp_path: Path) -> None:
