@@ -12,6 +12,7 @@ from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
+from fmalloc_shared import verbs
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
 
 BUILD, FINAL = dockerfile_stages()
@@ -80,7 +81,8 @@ def test_the_image_starts_the_server_itself_as_somebody_without_rights() -> None
     (entrypoint,), (command,), (user,) = (of(FINAL, name) for name in ("ENTRYPOINT", "CMD", "USER"))
     assert entrypoint.rest.startswith("[")
     assert command.rest.startswith("[")
-    assert entrypoint.words[0] in PROJECT["project"]["scripts"]
+    program, verb = entrypoint.words
+    assert program in PROJECT["project"]["scripts"] and verb in verbs.main.verbs
     assert command.words == CONTAINER["args"] == [CONTAINER["volumeMounts"][0]["mountPath"]]
     assert [int(part) > 0 for part in user.rest.split(":")] == [True, True]
     assert not of(FINAL, "RUN")

@@ -101,7 +101,7 @@ def test_the_command_prints_one_table_and_refuses_settings_that_a_method_lacks(
 ) -> None:
     content = recipe.model_dump(mode="json")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
-    arguments = [str(tmp_path / "recipe.yaml"), "--output", str(compared), "--methods"]
+    arguments = [str(tmp_path / "recipe.yaml"), "--output-dir", str(compared), "--methods"]
     done = CliRunner().invoke(command, [*arguments, "single,fmalloc", "--order", "office,games"])
     assert done.exit_code == 0, done.output
     assert "fmalloc" in done.stdout

@@ -66,7 +66,7 @@ def test_bundles_that_cannot_serve(own_bundles: Path) -> None:
 def test_no_live_domain(own_bundles: Path) -> None:
     make_live(own_bundles)
     assert findings(own_bundles)["bundles"] == Finding(
-        "bundles", "fail", f"{own_bundles / 'live.json'}: no domain is live", "run fmalloc-export"
+        "bundles", "fail", f"{own_bundles / 'live.json'}: no domain is live", "run fmalloc export"
     )
 
 
