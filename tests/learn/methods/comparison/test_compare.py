@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 from fmalloc.commands import compare as command
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.compare import compare_methods
-from fmalloc.methods.comparison import Comparison
+from fmalloc.methods.comparison.compare import compare_methods
+from fmalloc.methods.comparison.record import Comparison
+from fmalloc.methods.comparison.summary import summaries
 from fmalloc.methods.method import Method, MethodSettings
-from fmalloc.methods.summary import summaries
 from fmalloc.recipe import Recipe
 from fmalloc.train import learn_by_method
 from fmalloc_shared.errors import FmallocError

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fmalloc.evaluation.evaluate import Evaluation, evaluate_test
 from fmalloc.learning.run import Run
 from fmalloc.methods import method_of
-from fmalloc.methods.comparison import Learned, MethodRow, MethodRun
+from fmalloc.methods.comparison.record import Learned, MethodRow, MethodRun
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.progress import bar
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings

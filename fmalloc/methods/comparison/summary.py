@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc.evaluation.matrix import Matrix, Metric, stability_gap
-from fmalloc.methods.comparison import Comparison, MethodRun
+from fmalloc.methods.comparison.record import Comparison, MethodRun
 from fmalloc.store.records import Score, Scores
 
 SINGLE = "single"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fmalloc.learning.run import Run
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.comparison import Comparison, MethodRun
-from fmalloc.methods.run import base_scores, is_finished, run_method, settings_of
+from fmalloc.methods.comparison.record import Comparison, MethodRun
+from fmalloc.methods.comparison.run import base_scores, is_finished, run_method, settings_of
 from fmalloc.model.devices import versions
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmalloc.report.forecast import Forecast, RoomForecast
+from fmalloc.report.capacity import Forecast, RoomForecast
 from fmalloc.store.cells import CellTable
 
 

@@ -3,8 +3,8 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
-from fmalloc.methods.comparison import Comparison, MethodRun
-from fmalloc.methods.summary import Summary, summaries
+from fmalloc.methods.comparison.record import Comparison, MethodRun
+from fmalloc.methods.comparison.summary import Summary, summaries
 
 _COLUMNS = ("order", "BLEU", "chrF", "NLL", "general", "forgot", "forgot", "gain", "least", "MB")
 _CAPTION = (
