@@ -172,7 +172,7 @@ def test_keys(bundles: Path, tmp_path: Path, expected: str) -> None:
     with serving(bundles, keys=tmp_path / "keys.json") as served:
         fields = {"q": LINE, **PAIR}
         answer = served.client.post("/translate", json=fields)
-        assert answer.status_code == 403 and "no API key" in answer.json()["error"]
+        assert answer.status_code == 403 and "an API key is required" in answer.json()["error"]
         assert served.client.post("/translate", json={**fields, "api_key": "wrong"}).status_code == 403
         assert served.client.post("/detect", json=fields).status_code == 403
         assert served.client.get("/languages").status_code == 200

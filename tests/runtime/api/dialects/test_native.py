@@ -125,7 +125,7 @@ def test_keys(bundles: Path, tmp_path: Path) -> None:
             ("POST", "/v1/translate", {"text": LINE}),
         ):
             answer = served.client.request(method, path, json=body)
-            assert answer.status_code == 403 and "no API key" in answer.json()["error"]
+            assert answer.status_code == 403 and "an API key is required" in answer.json()["error"]
             assert served.client.request(method, path, json=body, headers=headers).status_code == 200
         usage = served.client.get("/v2/usage", headers=headers).json()
         assert usage == {"character_count": len(LINE), "character_limit": 10**12}
