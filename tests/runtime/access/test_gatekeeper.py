@@ -101,7 +101,7 @@ def test_a_quota_of_the_month(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     key = add_key(path, "site", {"characters": 100})
     gate = Gatekeeper(Settings(keys=path), Metrics())
     gate.enter(key, 80)
-    with pytest.raises(QuotaExceededError, match="80 of 100 characters are used this month, 30 more") as caught:
+    with pytest.raises(QuotaExceededError, match="80 of 100 characters are used this month: 30 more exceed") as caught:
         gate.enter(key, 30)
     assert status_of(caught.value) == 456
     gate.enter(key, 20)
