@@ -134,7 +134,7 @@ def test_languages_as_others_write_them(client: httpx.Client, source: str, targe
 def test_limits(client: httpx.Client) -> None:
     answer = client.post("/translate", json={"q": ["a" * 5_000, "b"], **PAIR})
     assert answer.status_code == 413
-    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed in one request"
+    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed per request"
     answer = client.post("/translate", json={"q": "a" * 20_001, **PAIR})
     assert answer.status_code == 413 and "larger than 20000 bytes" in answer.json()["error"]
 
