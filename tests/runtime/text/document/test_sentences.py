@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmalloc_runtime.text.sentences import fitting, sentences
+from fmalloc_runtime.text.document.sentences import fitting, sentences
 
 
 def shown(text: str, language: str = "de", **options: object) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc_runtime.text.alignment import Weights
-from fmalloc_runtime.text.tree import Node, Part, Point, TagPair
+from fmalloc_runtime.text.rendering.alignment import Weights
+from fmalloc_runtime.text.rendering.tree import Node, Part, Point, TagPair
 from fmalloc_runtime.tokenizer.offsets import Span
 
 # How much less each further word says about where something stood between words.

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fmalloc_runtime.text.block import Tag
+from fmalloc_runtime.text.document.block import Tag
+from fmalloc_runtime.text.document.segment import Segment
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.segment import Segment
 from fmalloc_runtime.text.words import words
 from fmalloc_runtime.tokenizer.offsets import Span
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmalloc_runtime.text.scanner import scan
+from fmalloc_runtime.text.document.scanner import scan
 
 HOSTILE = ["<", "<a", '<a "', '<a b="', "<!--", "</", "</a", "<![CDATA[", "<?", "<!a", "<!a [", "<script>", '<a b="">']
 

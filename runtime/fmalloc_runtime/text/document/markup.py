@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from html.entities import html5
 from typing import Literal
 
-from fmalloc_runtime.text.block import OBJECT, Block, Tag
+from fmalloc_runtime.text.document.block import OBJECT, Block, Tag
+from fmalloc_runtime.text.document.scanner import Token, scan
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.scanner import Token, scan
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_runtime.text.words import has_letters
 

@@ -4,9 +4,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fmalloc_runtime.text.block import Block, Tag, items_of
+from fmalloc_runtime.text.document.block import Block, Tag, items_of
+from fmalloc_runtime.text.document.sentences import fitting, sentences
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.sentences import fitting, sentences
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_runtime.text.words import has_letters
 from fmalloc_runtime.tokenizer.offsets import Span

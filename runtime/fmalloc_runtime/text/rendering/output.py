@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc_runtime.text.items import Item, foreign
-from fmalloc_runtime.text.placement import Placed
+from fmalloc_runtime.text.rendering.placement import Placed
 from fmalloc_runtime.text.words import is_closing, is_opening
 from fmalloc_runtime.tokenizer.offsets import Span
 
