@@ -1,0 +1,163 @@
+"""Reference made from the code: tables of keys from records (in formats.md), the commands from click (a page).
+
+`python docs/reference.py` brings the tables of formats.md up to date; a test fails where they are not.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+FORMATS = Path(__file__).with_name("formats.md")
+_TABLE = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
+_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
+_CODE_BLOCK = "\b"
+
+
+def with_tables(text: str) -> str:
+    """The page with every table between its marks made anew from the record that the mark names."""
+    own_tables = {name for _, _, name, _, _ in _TABLE.findall(text)}
+
+    def table(found: re.Match[str]) -> str:
+        record = getattr(import_module(found[2]), found[3])
+        rows = [f"| `{key}` | {kind} | {meaning} |" for key, kind, meaning in _rows(record, own_tables)]
+        return "\n".join([f"{found[1]}", "| key | type | meaning |", "| --- | --- | --- |", *rows, f"\n{found[5]}"])
+
+    return _TABLE.sub(table, text)
+
+
+def command_page(group: click.Group) -> str:
+    """Markdown of all commands of a group with their arguments, options and defaults, in the group's order."""
+    context = click.Context(group, info_name=group.name)
+    parts = ["# Commands", "Made from the commands themselves; `--help` of each says the same.", *_help_of(group, context)]
+    return "\n\n".join([*parts, *_subcommands(group, context, level=2)]) + "\n"
+
+
+def _subcommands(group: click.Group, context: click.Context, level: int) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, f"{group.name} lists {name}, which it does not have"
+        inner = click.Context(command, info_name=name, parent=context)
+        yield f"{'#' * level} {inner.command_path}"
+        yield f"```text\n{' '.join([inner.command_path, *command.collect_usage_pieces(inner)])}\n```"
+        yield from _help_of(command, inner)
+        if rows := [row for parameter in command.get_params(inner) if (row := parameter.get_help_record(inner))]:
+            lines = [f"| `{names}` | {_cell(meaning)} |" for names, meaning in rows]
+            yield "\n".join(["| option | meaning |", "| --- | --- |", *lines])
+        if isinstance(command, click.Group):
+            yield from _subcommands(command, inner, level + 1)
+
+
+def _help_of(command: click.Command, context: click.Context) -> Iterator[str]:
+    with context.scope(cleanup=False):
+        text = inspect.cleandoc(command.help or "").partition("\f")[0]
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.startswith(_CODE_BLOCK):
+            yield f"```text\n{textwrap.dedent(paragraph.removeprefix(_CODE_BLOCK).strip(chr(10)))}\n```"
+        elif paragraph:
+            yield _escaped(" ".join(paragraph.split()))
+
+
+def _rows(record: type[BaseModel], own_tables: set[str], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Key, type and meaning of each field; those of an inner record follow it, unless it has its own table."""
+    docstrings = _docstrings(record)
+    for name, field in record.model_fields.items():
+        key, inner = prefix + name, _record_in(field.annotation)
+        yield key, _kind(field.annotation), _cell(docstrings.get(name) or field.description or "")
+        if inner and inner.__name__ not in own_tables:
+            yield from _rows(inner, own_tables, f"{key}{_path(field.annotation)}.")
+
+
+def _docstrings(record: type[BaseModel]) -> Mapping[str, str]:
+    """The string below each field's annotation, without its full stop."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for statement, following in zip(body.body, body.body[1:], strict=False):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(str(text))):
+                found[name] = inspect.cleandoc(text).removesuffix(".")
+    return found
+
+
+def _unwrapped(kind: Any) -> Any:
+    while get_origin(kind) is Annotated or isinstance(kind, TypeAliasType):
+        kind = kind.__value__ if isinstance(kind, TypeAliasType) else get_args(kind)[0]
+    return kind
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    kind = _unwrapped(kind)
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _record_in(kind: Any) -> type[BaseModel] | None:
+    """The record that a field holds, also inside lists, maps and alternatives."""
+    for alternative in map(_unwrapped, _alternatives(kind)):
+        if isinstance(alternative, type) and issubclass(alternative, BaseModel):
+            return alternative
+        if get_origin(alternative) in (list, tuple, dict) and (inner := _record_in(_items(alternative))):
+            return inner
+    return None
+
+
+def _items(kind: Any) -> Any:
+    """What a list or a map holds."""
+    return get_args(kind)[1 if get_origin(kind) is dict else 0]
+
+
+def _path(kind: Any) -> str:
+    """How keys lead from a field to the record in it: `[]` for items of a list, `.<name>` for those of a map."""
+    for alternative in map(_unwrapped, _alternatives(kind)):
+        if get_origin(alternative) in (list, tuple) and _record_in(alternative):
+            return f"[]{_path(_items(alternative))}"
+        if get_origin(alternative) is dict and _record_in(alternative):
+            return f".<name>{_path(_items(alternative))}"
+    return ""
+
+
+def _kind(annotation: Any) -> str:
+    """A field's type in the words of JSON."""
+    kinds = [_alternative(kind) for kind in map(_unwrapped, _alternatives(annotation)) if kind is not NoneType]
+    return " or ".join([*kinds, "null"] if NoneType in _alternatives(annotation) else kinds)
+
+
+def _alternative(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is dict:
+        return f"map of {_kind(_items(kind))}"
+    if get_origin(kind) in (list, tuple):
+        return f"list of {_kind(_items(kind))}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.__name__
+    return _NAMES.get(kind, "any")
+
+
+def _cell(text: str) -> str:
+    return _escaped(" ".join(text.split())).replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    """Angle brackets outside of backticks are text, not HTML."""
+    pieces = text.split("`")
+    pieces[::2] = [piece.replace("<", "\\<").replace("*", "\\*") for piece in pieces[::2]]
+    return "`".join(pieces)
+
+
+def main() -> None:
+    """Bring formats.md up to date."""
+    FORMATS.write_text(with_tables(FORMATS.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
