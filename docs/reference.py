@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 FORMATS = Path(__file__).with_name("formats.md")
 _TABLE = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
@@ -25,12 +24,12 @@ _CODE_BLOCK = "\b"
 
 def with_tables(text: str) -> str:
     """The page with every table between its marks made anew from the record that the mark names."""
-    own_tables = {name for _, _, name, _, _ in _TABLE.findall(text)}
+    own_tables = {getattr(import_module(module), name) for _, module, name, _, _ in _TABLE.findall(text)}
 
     def table(found: re.Match[str]) -> str:
         record = getattr(import_module(found[2]), found[3])
         rows = [f"| `{key}` | {kind} | {meaning} |" for key, kind, meaning in _rows(record, own_tables)]
-        return "\n".join([f"{found[1]}", "| key | type | meaning |", "| --- | --- | --- |", *rows, f"\n{found[5]}"])
+        return "\n".join([f"{found[1]}", "| key | type | meaning |", "| -- | -- | -- |", *rows, f"\n{found[5]}"])
 
     return _TABLE.sub(table, text)
 
@@ -38,7 +37,11 @@ def with_tables(text: str) -> str:
 def command_page(group: click.Group) -> str:
     """Markdown of all commands of a group with their arguments, options and defaults, in the group's order."""
     context = click.Context(group, info_name=group.name)
-    parts = ["# Commands", "Made from the commands themselves; `--help` of each says the same.", *_help_of(group, context)]
+    parts = [
+        "# Commands",
+        "Made from the commands themselves; `--help` of each says the same.",
+        *_help_of(group, context),
+    ]
     return "\n\n".join([*parts, *_subcommands(group, context, level=2)]) + "\n"
 
 
@@ -52,7 +55,7 @@ def _subcommands(group: click.Group, context: click.Context, level: int) -> Iter
         yield from _help_of(command, inner)
         if rows := [row for parameter in command.get_params(inner) if (row := parameter.get_help_record(inner))]:
             lines = [f"| `{names}` | {_cell(meaning)} |" for names, meaning in rows]
-            yield "\n".join(["| option | meaning |", "| --- | --- |", *lines])
+            yield "\n".join(["| option | meaning |", "| -- | -- |", *lines])
         if isinstance(command, click.Group):
             yield from _subcommands(command, inner, level + 1)
 
@@ -67,13 +70,15 @@ def _help_of(command: click.Command, context: click.Context) -> Iterator[str]:
             yield _escaped(" ".join(paragraph.split()))
 
 
-def _rows(record: type[BaseModel], own_tables: set[str], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def _rows(
+    record: type[BaseModel], own_tables: set[type[BaseModel]], prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
     """Key, type and meaning of each field; those of an inner record follow it, unless it has its own table."""
     docstrings = _docstrings(record)
     for name, field in record.model_fields.items():
         key, inner = prefix + name, _record_in(field.annotation)
-        yield key, _kind(field.annotation), _cell(docstrings.get(name) or field.description or "")
-        if inner and inner.__name__ not in own_tables:
+        yield key, _kind(field.annotation, own_tables), _cell(docstrings.get(name) or field.description or "")
+        if inner and inner not in own_tables:
             yield from _rows(inner, own_tables, f"{key}{_path(field.annotation)}.")
 
 
@@ -90,8 +95,8 @@ def _docstrings(record: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _unwrapped(kind: Any) -> Any:
-    while get_origin(kind) is Annotated or isinstance(kind, TypeAliasType):
-        kind = kind.__value__ if isinstance(kind, TypeAliasType) else get_args(kind)[0]
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     return kind
 
 
@@ -125,21 +130,19 @@ def _path(kind: Any) -> str:
     return ""
 
 
-def _kind(annotation: Any) -> str:
-    """A field's type in the words of JSON."""
-    kinds = [_alternative(kind) for kind in map(_unwrapped, _alternatives(annotation)) if kind is not NoneType]
-    return " or ".join([*kinds, "null"] if NoneType in _alternatives(annotation) else kinds)
+def _kind(annotation: Any, own_tables: set[type[BaseModel]]) -> str:
+    """A field's type in the words of JSON; a record with its own table by its name."""
+    kinds = map(_unwrapped, _alternatives(annotation))
+    return " or ".join("null" if kind is NoneType else _alternative(kind, own_tables) for kind in kinds)
 
 
-def _alternative(kind: Any) -> str:
+def _alternative(kind: Any, own_tables: set[type[BaseModel]]) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
-    if get_origin(kind) is dict:
-        return f"map of {_kind(_items(kind))}"
-    if get_origin(kind) in (list, tuple):
-        return f"list of {_kind(_items(kind))}"
+    if get_origin(kind) in (list, tuple, dict):
+        return f"{'map' if get_origin(kind) is dict else 'list'} of {_kind(_items(kind), own_tables)}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind.__name__
+        return kind.__name__ if kind in own_tables else "object"
     return _NAMES.get(kind, "any")
 
 

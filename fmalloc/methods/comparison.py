@@ -62,7 +62,7 @@ class Comparison(Record):
     versions: dict[str, str]
     """Of the libraries."""
     signatures: dict[str, str]
-    """SacreBLEU's."""
+    """Signature of sacreBLEU."""
     base_scores: dict[str, Score]
     """By domain."""
     runs: list[MethodRun]

@@ -28,7 +28,7 @@ class Score(Record):
     nll: float | None = None
     """Nats per target token; null on dev and in older stores."""
     bleu_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
-    """[low, high]: the middle 95 % of 1,000 bootstrap draws of the sentences; null where nll is."""
+    """Low and high end of the middle 95 % of 1,000 bootstrap draws of the sentences; null where nll is."""
     chrf_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
     """As bleu_interval."""
 
@@ -39,16 +39,16 @@ class Scores(Record):
     domains: dict[str, Score]
     """One score per domain."""
     signatures: dict[str, str]
-    """SacreBLEU's, by metric."""
+    """Signatures of sacreBLEU, by metric."""
 
 
 class LanguagePair(Record):
     """Language codes as the base's tokenizer knows them."""
 
     source: str
-    """Code."""
+    """Code of the source language."""
     target: str
-    """Code."""
+    """Code of the target language."""
 
 
 class Layer(Record):
@@ -68,7 +68,7 @@ class ImportanceRecord(Record):
     batch_tokens: int
     """Tokens per batch."""
     seed: int
-    """Of the order of the text."""
+    """Of the random choices."""
     rank_correlation: float
     """Of the importance by two halves of the batches."""
     dead_cells: dict[str, int]

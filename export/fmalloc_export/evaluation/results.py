@@ -44,11 +44,11 @@ class ModelScore(StrictModel):
     bleu: float
     """0 to 100."""
     bleu_interval: _Interval
-    """[low, high], 95 %."""
+    """Low and high end, 95 %."""
     chrf: float
     """0 to 100."""
     chrf_interval: _Interval
-    """[low, high], 95 %."""
+    """Low and high end, 95 %."""
     nll: float | None
     """Nats per target token; null for bundles."""
 
@@ -84,7 +84,7 @@ class ModelDifference(StrictModel):
     difference: float
     """Score of model less that of against."""
     interval: _Interval
-    """[low, high], 95 %."""
+    """Low and high end, 95 %."""
     p_value: float
     """That of `sacrebleu --paired-bs`; 1 where no draw makes a difference."""
 
@@ -103,7 +103,7 @@ class Results(StrictModel):
     resamples: int = RESAMPLES
     """Bootstrap draws."""
     signatures: dict[MetricName, str]
-    """SacreBLEU's."""
+    """Signature of sacreBLEU."""
     versions: dict[str, str]
     """Of the libraries."""
     models: dict[str, Digest]

@@ -37,9 +37,9 @@ class Languages(StrictModel):
     """Codes of the language pair."""
 
     source: str
-    """Code."""
+    """Code of the source language."""
     target: str
-    """Code."""
+    """Code of the target language."""
 
 
 class EngineInfo(StrictModel):
@@ -132,7 +132,7 @@ class Quality(StrictModel):
     chrf_drop: Drop
     """With interval."""
     signature: str
-    """SacreBLEU's."""
+    """Signature of sacreBLEU."""
 
 
 class Manifest(StrictModel):

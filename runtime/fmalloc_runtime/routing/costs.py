@@ -79,7 +79,7 @@ class RoutingCosts(StrictModel):
     beam_size: Annotated[int, Field(ge=1)]
     """Of the search."""
     signatures: dict[Metric, str]
-    """SacreBLEU's, per metric."""
+    """Signatures of sacreBLEU, by metric."""
     simulation: Simulation
     """How the threshold was found."""
 
