@@ -1,13 +1,15 @@
-"""Reference made from the code: tables of keys from records (in formats.md), the commands from click (a page).
+"""Reference made from the code: keys of records, rooms of packages, and a page of all commands.
 
-`python docs/reference.py` brings the tables of formats.md up to date; a test fails where they are not.
+`python -m docs.reference` brings the tables of formats.md and architecture.md up to date; a test fails where they are
+not.
 """
 
 import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,27 +18,59 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 from pydantic import BaseModel
 
-FORMATS = Path(__file__).with_name("formats.md")
-_TABLE = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md"))
+_KEYS = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
+_ROOMS = re.compile(r"(<!-- rooms of ([\w/]+) -->\n)(.*?)(<!-- end of rooms -->)", re.DOTALL)
 _NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
 _CODE_BLOCK = "\b"
 
 
 def with_tables(text: str) -> str:
-    """The page with every table between its marks made anew from the record that the mark names."""
-    own_tables = {getattr(import_module(module), name) for _, module, name, _, _ in _TABLE.findall(text)}
+    """The page with every table between its marks made anew from what the mark names."""
+    own_tables = {getattr(import_module(module), name) for _, module, name, _, _ in _KEYS.findall(text)}
 
-    def table(found: re.Match[str]) -> str:
+    def keys(found: re.Match[str]) -> str:
         record = getattr(import_module(found[2]), found[3])
-        rows = [f"| `{key}` | {kind} | {meaning} |" for key, kind, meaning in _rows(record, own_tables)]
-        return "\n".join([f"{found[1]}", "| key | type | meaning |", "| -- | -- | -- |", *rows, f"\n{found[5]}"])
+        rows = ((f"`{key}`", kind, meaning) for key, kind, meaning in _rows(record, own_tables))
+        return f"{found[1]}\n{_table(('key', 'type', 'meaning'), rows)}\n\n{found[5]}"
 
-    return _TABLE.sub(table, text)
+    def rooms(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{_table(('floor', 'room', 'holds'), _rooms(ROOT / found[2]))}\n\n{found[4]}"
+
+    return _ROOMS.sub(rooms, _KEYS.sub(keys, text))
 
 
-def command_page(group: click.Group) -> str:
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *map(list, rows)]
+    lines.insert(1, ["--"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rooms(package: Path) -> Iterator[tuple[str, str, str]]:
+    """Rooms and modules of a package from the top floor down, with the first line of what each says of itself."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    floors = next(
+        (contract["layers"] for contract in contracts if contract.get("containers") == [package.name]),
+        [
+            " ".join(
+                sorted({path.name.removesuffix(".py") for path in package.glob("[!_]*") if path.suffix in ("", ".py")})
+            )
+        ],
+    )
+    for floor, names in zip(range(len(floors), 0, -1), floors, strict=True):
+        for name in re.findall(r"\w+", names):
+            folder = package / name
+            module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+            first = (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+            yield str(floor), f"`{name}{'/' if folder.is_dir() else '.py'}`", _cell(first.removesuffix("."))
+
+
+def command_page(group: click.Group, name: str) -> str:
     """Markdown of all commands of a group with their arguments, options and defaults, in the group's order."""
-    context = click.Context(group, info_name=group.name)
+    context = click.Context(group, info_name=name)
     parts = [
         "# Commands",
         "Made from the commands themselves; `--help` of each says the same.",
@@ -54,8 +88,7 @@ def _subcommands(group: click.Group, context: click.Context, level: int) -> Iter
         yield f"```text\n{' '.join([inner.command_path, *command.collect_usage_pieces(inner)])}\n```"
         yield from _help_of(command, inner)
         if rows := [row for parameter in command.get_params(inner) if (row := parameter.get_help_record(inner))]:
-            lines = [f"| `{names}` | {_cell(meaning)} |" for names, meaning in rows]
-            yield "\n".join(["| option | meaning |", "| -- | -- |", *lines])
+            yield _table(("option", "meaning"), ((f"`{names}`", _cell(meaning)) for names, meaning in rows))
         if isinstance(command, click.Group):
             yield from _subcommands(command, inner, level + 1)
 
@@ -158,8 +191,9 @@ def _escaped(text: str) -> str:
 
 
 def main() -> None:
-    """Bring formats.md up to date."""
-    FORMATS.write_text(with_tables(FORMATS.read_text(encoding="utf-8")), encoding="utf-8")
+    """Bring the pages up to date."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def build() -> int:
     SOURCE.mkdir(parents=True)
     for name, path in PAGES.items():
         (SOURCE / f"{name}.md").write_text(with_site_links(path), encoding="utf-8")
-    (SOURCE / "commands.md").write_text(command_page(commands), encoding="utf-8")
+    (SOURCE / "commands.md").write_text(command_page(commands, "fmalloc"), encoding="utf-8")
     with (SOURCE / "index.md").open("a", encoding="utf-8") as index:
         index.write(contents())
     html = WORK / "html"
