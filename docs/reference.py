@@ -87,7 +87,8 @@ def _subcommands(group: click.Group, context: click.Context, level: int) -> Iter
         yield f"{'#' * level} {inner.command_path}"
         yield f"```text\n{' '.join([inner.command_path, *command.collect_usage_pieces(inner)])}\n```"
         yield from _help_of(command, inner)
-        if rows := [row for parameter in command.get_params(inner) if (row := parameter.get_help_record(inner))]:
+        records = (parameter.get_help_record(inner) for parameter in command.get_params(inner))
+        if rows := [record for record in records if record and record[1]]:
             yield _table(("option", "meaning"), ((f"`{names}`", _cell(meaning)) for names, meaning in rows))
         if isinstance(command, click.Group):
             yield from _subcommands(command, inner, level + 1)

@@ -33,6 +33,7 @@ CONTENTS = {
 }
 SETTINGS = {
     "project": "fmalloc",
+    "smartquotes": False,
     "extensions": ["myst_parser"],
     "myst_heading_anchors": 4,
     "html_theme": "furo",
