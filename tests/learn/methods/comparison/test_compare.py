@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fmalloc.commands import compare
+from fmalloc.commands import compare as command
 from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.comparison.compare import compare_methods
 from fmalloc.methods.comparison.record import Comparison
@@ -101,13 +101,13 @@ def test_the_command_prints_one_table_and_refuses_settings_that_a_method_lacks(
 ) -> None:
     content = recipe.model_dump(mode="json")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
-    arguments = [str(tmp_path / "recipe.yaml"), "--output", str(compared), "--methods"]
-    done = CliRunner().invoke(compare, [*arguments, "single,fmalloc", "--order", "office,games"])
+    arguments = [str(tmp_path / "recipe.yaml"), "--output-dir", str(compared), "--methods"]
+    done = CliRunner().invoke(command, [*arguments, "single,fmalloc", "--order", "office,games"])
     assert done.exit_code == 0, done.output
     assert "fmalloc" in done.stdout
     assert "+0.000" in done.stdout
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content | {"methods": {"l2": {"weight": 3}}}))
-    refused = CliRunner().invoke(compare, [*arguments, "l2"])
+    refused = CliRunner().invoke(command, [*arguments, "l2"])
     assert refused.exit_code == 2
     assert "methods.l2.weight" in refused.output
     assert "settings of l2: learning_rate, strength" in refused.output
