@@ -73,7 +73,7 @@ def test_readme_is_short() -> None:
 
 
 def test_the_page_of_commands_has_every_option() -> None:
-    from fmalloc_shared.group import main
+    from fmalloc_shared.verbs import main
 
     page = command_page(main, "fmalloc")
     for name in ("## fmalloc status", "## fmalloc keys", "### fmalloc keys add"):
