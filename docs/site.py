@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from docs.reference import command_page
-from fmalloc_shared.group import main as commands
+from fmalloc_shared.verbs import main as commands
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".work" / "site"

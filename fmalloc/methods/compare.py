@@ -58,7 +58,9 @@ def _same_base(run: Run, output: Path) -> None:
     """Refuse a folder whose results were measured on another base."""
     path, text = output / "base.json", json.dumps(sha256_files(run.recipe.base), indent=1, sort_keys=True)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise FmallocError(f"{output}: holds results of another base than {run.recipe.base}; choose another --output")
+        raise FmallocError(
+            f"{output}: holds results of another base than {run.recipe.base}; choose another --output-dir"
+        )
     write_atomically(path, text.encode())
 
 

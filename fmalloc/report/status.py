@@ -70,7 +70,7 @@ def advice(store: Store) -> str | None:
     tests = " ".join(f"--test {domain}=PATH" for domain in missing)
     return (
         f"{_MISSING} was not scored: the domain was not in the recipe then. Before it was learned, the general model "
-        f"served it:\n  fmalloc-eval {store.path} --task base --task {GENERAL} {tests}"
+        f"served it:\n  fmalloc eval {store.path} --task base --task {GENERAL} {tests}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`results.json` of fmalloc-eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
+"""`results.json` of fmalloc eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
 
 import re
 from importlib.metadata import version

@@ -55,7 +55,7 @@ class Replica:
 
 
 def application(given: dict[str, Any]) -> Any:
-    """What `serve run` and `serve deploy` import: a deployment of Translator as a Ray Serve application.
+    """What `serve run` and `serve deploy` import: a deployment of Replica as a Ray Serve application.
 
     `given`: settings by the names that they have in a file of settings.
     Raises FmallocError, before any replica is started, if one is unknown, wrong, or not for a replica.

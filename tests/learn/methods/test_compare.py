@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fmalloc.commands import compare_methods as command
+from fmalloc.commands import compare as command
 from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.compare import compare_methods
 from fmalloc.methods.comparison import Comparison
@@ -101,7 +101,7 @@ def test_the_command_prints_one_table_and_refuses_settings_that_a_method_lacks(
 ) -> None:
     content = recipe.model_dump(mode="json")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
-    arguments = [str(tmp_path / "recipe.yaml"), "--output", str(compared), "--methods"]
+    arguments = [str(tmp_path / "recipe.yaml"), "--output-dir", str(compared), "--methods"]
     done = CliRunner().invoke(command, [*arguments, "single,fmalloc", "--order", "office,games"])
     assert done.exit_code == 0, done.output
     assert "fmalloc" in done.stdout

@@ -1,31 +1,23 @@
 """Model repositories for Triton: what they hold, their versions, and what the command refuses."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_export.__main__ import main as export
 from fmalloc_export.bundles.pack import pack
-from fmalloc_export.triton.command import triton
-from fmalloc_export.triton.options import TritonOptions
+from fmalloc_export.commands import export, triton
 from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
-from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.registry import Registry
-from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.translation import TextOptions, TextTranslation
-from fmalloc_runtime.triton.documents import Request, translate_together
 from fmalloc_runtime.triton.routing import read_router
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.stores import write_store
 
-__all__ = ["bundles", "own_bundles"]
 MODELS = {*SENTENCES, "fmalloc"}
 
 
@@ -39,7 +31,7 @@ def live(bundles: Path, **changed: Path) -> None:
 
 
 def test_each_domain_is_a_model_with_its_bundle_inside(bundles: Path, tmp_path: Path) -> None:
-    done = run(bundles, "--output_dir", tmp_path / "repository")
+    done = run(bundles, "--output-dir", tmp_path / "repository")
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "repository").iterdir()} == MODELS
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]
@@ -83,7 +75,7 @@ def test_options_are_in_the_configuration(bundles: Path, tmp_path: Path) -> None
         "--queue-seconds",
         "0.01",
     )
-    assert run(bundles, "--output_dir", tmp_path / "new", *options, "--queue-requests", "9").exit_code == 0
+    assert run(bundles, "--output-dir", tmp_path / "new", *options, "--queue-requests", "9").exit_code == 0
     text = (tmp_path / "new" / "it" / "config.pbtxt").read_text()
     for line in (
         "max_batch_size: 64",
@@ -147,7 +139,7 @@ def test_a_folder_that_is_there_is_not_touched(
 ) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "notes.txt").write_text("mine")
-    done = run(bundles, "--output_dir", tmp_path / "here", *arguments)
+    done = run(bundles, "--output-dir", tmp_path / "here", *arguments)
     assert done.exit_code == 2
     assert message in done.output
     assert [path.name for path in tmp_path.rglob("*")] == ["here", "notes.txt"]
@@ -155,17 +147,11 @@ def test_a_folder_that_is_there_is_not_touched(
 
 def test_a_damaged_bundle_is_refused_and_leaves_nothing(own_bundles: Path, tmp_path: Path) -> None:
     (bundle_of(own_bundles, "it") / "model" / "model.bin").write_bytes(b"damaged")
-    done = run(own_bundles, "--output_dir", tmp_path / "out" / "repository")
+    done = run(own_bundles, "--output-dir", tmp_path / "out" / "repository")
     assert done.exit_code == 2
     assert "model.bin: sha256 is" in done.output
     assert not (tmp_path / "out").exists()
-    assert run(tmp_path / "nowhere", "--output_dir", tmp_path / "out").exit_code == 2
-
-
-@pytest.mark.parametrize("wrong", [{"instances": 0}, {"queue_seconds": -1.0}, {"batch_texts": 0}, {"router": "a b"}])
-def test_options_that_triton_would_not_take(wrong: dict[str, object]) -> None:
-    with pytest.raises(FmallocError):
-        TritonOptions(**wrong)  # type: ignore[arg-type]
+    assert run(tmp_path / "nowhere", "--output-dir", tmp_path / "out").exit_code == 2
 
 
 def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
@@ -175,7 +161,7 @@ def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
         "it",
         "--store",
         tmp_path / "store",
-        "--output_dir",
+        "--output-dir",
         tmp_path / "bundles",
         "--layout",
         "triton",
@@ -185,43 +171,3 @@ def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
     assert f"{tmp_path / 'bundles' / 'triton' / 'it'}: version 1" in done.output
     assert Registry(tmp_path / "bundles", CPU).load().router.domains == ("it",)
     assert (tmp_path / "bundles" / "triton" / "it" / "1" / bundle_of(tmp_path / "bundles", "it").name).is_dir()
-
-
-def texts_of(outcome: list[TextTranslation] | FmallocError) -> list[str]:
-    """The translations; scores differ in the last bits with what else is in a batch."""
-    assert isinstance(outcome, list), outcome
-    return [item.text for item in outcome]
-
-
-def test_requests_translated_together_are_as_alone(bundles: Path) -> None:
-    translator = Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU)
-    requests = [Request(tuple(lines), TextOptions()) for lines in SENTENCES.values()]
-    requests += [Request(tuple(SENTENCES["it"][:2]), TextOptions(splitting="lines")), Request((), TextOptions())]
-    together = [texts_of(outcome) for outcome in translate_together(translator, requests)]
-    assert together == [texts_of(translate_together(translator, [request])[0]) for request in requests]
-    assert together[1] == [item.text for item in translator.translate(SENTENCES["it"])]
-
-
-class Failing:
-    """The engine of a translator, which fails on one source."""
-
-    def __init__(self, translator: Translator, source: str) -> None:
-        self._engine, self._source = translator.engine, translator.encode(source)
-        self.device, self.mixing = translator.engine.device, translator.engine.mixing
-
-    def translate(
-        self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
-    ) -> list[tuple[Hypothesis, ...]]:
-        if any(list(source) == self._source for source in sources):
-            raise EngineError("the engine failed")
-        return self._engine.translate(sources, target_prefix, options)
-
-
-def test_a_request_that_fails_harms_no_other(bundles: Path) -> None:
-    translator = Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU)
-    good, bad = Request(("Guten Tag.",), TextOptions()), Request(("Der Server.",), TextOptions())
-    expected = texts_of(translate_together(translator, [good])[0])
-    translator.engine = Failing(translator, "Der Server.")
-    first, second, third = translate_together(translator, [good, bad, good])
-    assert texts_of(first) == texts_of(third) == expected
-    assert isinstance(second, EngineError)

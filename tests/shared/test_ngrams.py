@@ -1,53 +1,11 @@
-import errno
-import os
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from safetensors.numpy import load_file, save
 
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.files import sha256, verify_files, write_atomically
-from fmalloc_shared.names import check_name
 from fmalloc_shared.ngrams import BUCKETS, NgramCounts, buckets
-
-
-def test_names() -> None:
-    for name in ("it", "law-eu", "client_7", "0", "x" * 63):
-        assert check_name(name) == name
-    for name in ("", "-a", "A", "a b", "a/b", "..", "../x", "x" * 64, "ü", "a\n"):
-        with pytest.raises(FmallocError, match="domain name"):
-            check_name(name)
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a"
-    write_atomically(path, b"old")
-
-    def fail(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
-    assert path.read_bytes() == b"old"
-
-
-def test_every_problem_of_a_folder_is_named(tmp_path: Path) -> None:
-    for name in ("same", "changed", "extra"):
-        (tmp_path / name).write_text(name)
-    expected = {"same": sha256(tmp_path / "same"), "changed": "0" * 64, "gone": "0" * 64}
-    with pytest.raises(FmallocError) as caught:
-        verify_files(tmp_path, expected)
-    message = str(caught.value)
-    assert "changed: sha256 is" in message
-    assert "gone: missing" in message
-    assert "extra: not listed" in message
-    assert "same" not in message
 
 
 def test_counts_can_be_added_and_taken_away() -> None:
@@ -112,23 +70,3 @@ def test_counts_survive_a_file_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(counts.to_bytes()[:-3])
     with pytest.raises(FmallocError, match="routing.safetensors: not a routing file"):
         NgramCounts.read(path)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (FmallocError("mend this"), 2, "Error: mend this"),
-        (OSError(errno.ENOSPC, "No space left on device", "store/x"), 2, "disk full: "),
-        (FileNotFoundError(errno.ENOENT, "No such file", "x.tsv"), 2, "x.tsv"),
-        (KeyboardInterrupt(), 130, "run the same command again"),
-    ],
-)
-def test_commands_end_with_a_message_and_a_code(error: BaseException, code: int, message: str) -> None:
-    @click.command(cls=Command)
-    def failing() -> None:
-        raise error
-
-    result = CliRunner().invoke(failing)
-    assert result.exit_code == code
-    assert message in result.output
-    assert "Traceback" not in result.output

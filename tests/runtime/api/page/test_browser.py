@@ -2,16 +2,11 @@
 
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.support.bundles import SENTENCES, bundle_of, bundles
-from tests.support.page import CHROMIUM, TEXT, Site, Visit, answer_with, browser, site, type_text, visit, visiting
+from tests.support.bundles import SENTENCES, bundle_of
+from tests.support.page import TEXT, Site, Visit, answer_with, type_text, visiting
 
-__all__ = ["browser", "bundles", "site", "visit"]
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: install the package chromium (Debian) or google-chrome"
-)
 IT, KITCHEN, GENERAL = (SENTENCES[domain] for domain in ("it", "kitchen", "general"))
 HOSTILE = '<script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1"> & <b>fett</b>'
 

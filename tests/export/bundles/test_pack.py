@@ -16,9 +16,8 @@ from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.files import sha256, sync_directory
 from tests.support.bundles import CPU, SENTENCES, make_live
-from tests.support.packing import delta_of, packed, packed_family, small, unpacked, write_family
+from tests.support.packing import delta_of, packed, unpacked, write_family
 
-__all__ = ["packed_family", "small"]
 TEXT = SENTENCES["it"][0]
 
 
@@ -122,28 +121,30 @@ def test_ten_domains_take_little_more_disk_than_one(tmp_path: Path) -> None:
     assert sum(models) + shared.stat().st_size < 2 * shared.stat().st_size
 
 
-def test_a_reader_takes_the_plain_file_where_a_writer_was_stopped_between_the_two(small: Path) -> None:
-    delta = delta_of(small)
+def test_a_reader_takes_the_plain_file_where_a_writer_was_stopped_between_the_two(own_packed_bundles: Path) -> None:
+    delta = delta_of(own_packed_bundles)
     path = delta.parent.parent
     content = Bundle.open(path).model_files()
     assert content is not None
     (path / "model" / "model.bin").write_bytes(content["model.bin"])
     assert Bundle.open(path).model_files() is None
     Translator.load(Bundle.open(path), CPU).replay_golden()
-    unpacked(small)
+    unpacked(own_packed_bundles)
     assert not delta.exists()
 
 
-def test_a_bundle_that_is_packed_while_it_is_loaded_loads(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unpacked(small)
-    bundle = Bundle.open(delta_of_plain(small))
+def test_a_bundle_that_is_packed_while_it_is_loaded_loads(
+    own_packed_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked(own_packed_bundles)
+    bundle = Bundle.open(delta_of_plain(own_packed_bundles))
     files = Bundle.model_files
     calls: list[object] = []
 
     def then_packed(self: Bundle) -> object:
         found = files(self)
         if not calls:
-            packed(small)
+            packed(own_packed_bundles)
         calls.append(found)
         return found
 

@@ -5,20 +5,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from fmalloc.corpus import read_corpus
-from fmalloc.learning.importance import cell_importance
-from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import encode
-from fmalloc.model.devices import select
+from fmalloc.commands import train as main
 from fmalloc.store.store import Store
-from fmalloc.train import main
 from fmalloc.training.checkpoint import Checkpoint
-from tests.support.corpora import LANGUAGES
 from tests.support.killing import environment
 from tests.support.terminal import Terminal
 from tests.support.training import command, learned_bytes, write_recipe
@@ -118,19 +111,3 @@ def test_a_diverging_task_stops_and_its_last_state_can_be_kept(late: Path, store
     assert path.read_bytes() == before
     assert CliRunner().invoke(main, [str(late), "--finish"]).exit_code == 0
     Store.open(store.path).verify()
-
-
-def test_importance_goes_on_where_it_was(
-    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FMALLOC_CHECKPOINT_SECONDS", "0")
-    tokenizer = load_base(base)[1]
-    pairs = read_corpus(corpora / "general", LANGUAGES).train
-    examples = encode(tokenizer, pairs, LANGUAGES, maximum_length=64).examples
-    settings: dict[str, Any] = {"batch_tokens": 300, "seed": 1, "partial": tmp_path / "partial.safetensors"}
-    cell_importance(base, examples, select("cpu"), batches=3, **settings)
-    resumed = cell_importance(base, examples, select("cpu"), batches=6, **settings)
-    again = cell_importance(base, examples, select("cpu"), batches=6, **settings | {"partial": None})
-    assert resumed.record == again.record
-    for layer, values in again.values.items():
-        assert values.tolist() == resumed.values[layer].tolist()

@@ -8,9 +8,7 @@ from pathlib import Path
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.translator import Translator
 from tests.support import ROOT
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles
-
-__all__ = ["bundles"]
+from tests.support.bundles import CPU, SENTENCES, bundle_of
 
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -30,8 +28,8 @@ for module in pkgutil.walk_packages(fmalloc_runtime.__path__, "fmalloc_runtime."
     print("seen", module.name)
 assert "ctranslate2" not in sys.modules, "the engine is imported before it is needed"
 
-from fmalloc_runtime.registry import Registry
-from fmalloc_runtime.translator import EngineSettings
+from fmalloc_runtime.live.registry import Registry
+from fmalloc_runtime.live.translator import EngineSettings
 
 snapshot = Registry(Path(sys.argv[1]), EngineSettings(device="cpu", intra_threads=1)).load()
 (translation,), route = snapshot.translate([sys.argv[2]])

@@ -6,13 +6,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.bundles import SENTENCES, bundles
-from tests.support.page import CHROMIUM, TEXT, Site, Visit, answer_with, browser, site, type_text, visit, visiting
+from tests.support.bundles import SENTENCES
+from tests.support.page import TEXT, Site, Visit, answer_with, type_text, visiting
 
-__all__ = ["browser", "bundles", "site", "visit"]
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: install the package chromium (Debian) or google-chrome"
-)
 IT = SENTENCES["it"]
 LONG = f"{TEXT} {'x' * 200}"
 SCREENS = {

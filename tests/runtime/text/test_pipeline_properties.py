@@ -17,9 +17,8 @@ from fmalloc_runtime.text.markup import pairs
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
 from fmalloc_runtime.text.scanner import scan
 from fmalloc_runtime.text.translation import Format, SourceBatch, TextOptions, TextTranslation
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles
+from tests.support.bundles import CPU, SENTENCES, bundle_of
 
-__all__ = ["bundles"]
 WORDS = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
 ITEMS = [
     "%s",

@@ -1,6 +1,7 @@
-"""fmalloc-export: compile learned domains into bundles."""
+"""What `fmalloc export` does: several domains of a store, one after another, and the tables about them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -14,127 +15,54 @@ from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import compile_at, passes
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.transformer import one_thread
-from fmalloc_export.emit.emitter import ENGINES, emitter_of
+from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.export import Exported, export
-from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
+from fmalloc_export.options import Options
 from fmalloc_export.passes.text import text_of
-from fmalloc_export.triton.command import lay_out
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
-_PATH = click.Path(path_type=Path)
 
+@dataclass(frozen=True)
+class Exporter:
+    """What to export: domains by name, how, and the calibration pairs of each."""
 
-@click.command(cls=Command)
-@click.option("--task", "tasks", multiple=True, metavar="NAME", help="A task to export, or general; may be repeated.")
-@click.option("--all", "everything", is_flag=True, help="Export general and every task.")
-@click.option("--store", "store_path", type=_PATH, default=Path("store"), show_default=True)
-@click.option("--output_dir", "--output-dir", type=_PATH, default=Path("bundles"), show_default=True)
-@click.option(
-    "-O",
-    "level",
-    type=click.Choice([level[1:] for level in LEVELS]),
-    default="0",
-    show_default=True,
-    help="0 changes no translation. 1 cuts cells that never fire on the domain's text and tokens that it never "
-    "writes. 2 also compacts the cells that are left, as far as --max-bleu-drop allows.",
-)
-@click.option(
-    "--calibration",
-    multiple=True,
-    metavar="[NAME=]PATH",
-    help="Text of the domain for -O1 and -O2: a TSV file, a pair of files without their endings, or a folder with "
-    "train.tsv. Some thousands of pairs; NAME= tells which task it is for where there are several.",
-)
-@click.option("--keep", type=float, help="-O2: this share of the cells, instead of the smallest that is good enough.")
-@click.option(
-    "--max-bleu-drop",
-    "--max_bleu_drop",
-    type=float,
-    default=MAXIMUM_BLEU_DROP,
-    show_default=True,
-    help="-O2: what compiling may cost on held-out pairs of the domain, in BLEU and in chrF.",
-)
-@click.option(
-    "--vocabulary",
-    type=int,
-    metavar="N",
-    help="-O1 and -O2: at most N target tokens, the domain's most frequent; the rest is spelled in smaller pieces.",
-)
-@click.option("--engine", type=click.Choice(list(ENGINES)), default="ctranslate2", show_default=True)
-@click.option(
-    "--quantization",
-    default="float32",
-    show_default=True,
-    metavar="TYPE",
-    help="Type of the saved weights. float32 changes nothing; int8 is a quarter of the size and the fastest on "
-    "CPUs; the table shows what it costs. ctranslate2 also has int8_float16, int16, float16, bfloat16 and "
-    "others, onnx float16.",
-)
-@click.option("--single-file", is_flag=True, help="onnx: add a file that has encoder, decoder and beam search in one.")
-@click.option(
-    "--layout",
-    type=click.Choice(["bundles", "triton"]),
-    default="bundles",
-    show_default=True,
-    help="triton: afterwards, lay out all that is live for NVIDIA Triton too, in the folder triton of --output_dir.",
-)
-@click.option("--force", is_flag=True, help="Write a bundle again if the one that is there is damaged.")
-@click.option("--no-live", is_flag=True, help="Leave live.json, which says what is served, as it is.")
-@click.option("--dry-run", is_flag=True, help="Run the passes and show what they do, but emit and write nothing.")
-@click.option("--explain", is_flag=True, help="Say what each pass would do, without doing it.")
-def main(
-    tasks: tuple[str, ...],
-    everything: bool,
-    store_path: Path,
-    output_dir: Path,
-    level: str,
-    calibration: tuple[str, ...],
-    keep: float | None,
-    max_bleu_drop: float,
-    vocabulary: int | None,
-    engine: str,
-    quantization: str,
-    single_file: bool,
-    layout: str,
-    force: bool,
-    no_live: bool,
-    dry_run: bool,
-    explain: bool,
-) -> None:
-    """Compile learned domains into bundles: small models that fmalloc-serve and fmalloc-translate load.
+    store: Store
+    names: Sequence[str]
+    options: Options
+    texts: Mapping[str, Sequence[Pair]]
 
-    A domain's bundle holds only the memory cells that the domain uses. Before it appears, the emitted model is compared
-    with the compiled one: the same tokens, greedy and with beam 4, and the same scores; at -O1 and -O2 BLEU before
-    and after is measured too. The same store and options give the same bytes, so exporting again changes nothing.
+    @classmethod
+    def of(cls, path: Path, tasks: Sequence[str], options: Options, calibration: Sequence[str]) -> "Exporter":
+        """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
 
-    \b
-    Example:
-      fmalloc-export --task it -O2 --quantization int8 --calibration corpora/it
-      echo 'Hallo Welt' | fmalloc-translate --domain it
-    """
-    if everything == bool(tasks):
-        raise click.UsageError("give one --task or more, or --all")
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary, single_file)
-    if quantization not in (offered := emitter_of(engine).QUANTIZATIONS):
-        raise click.UsageError(f"--quantization {quantization}: {engine} offers {', '.join(offered)}")
-    store = Store.open(store_path)
-    names = [GENERAL, *(task.name for task in store.tasks())] if everything else list(dict.fromkeys(tasks))
-    for name in names:
-        if name != GENERAL:
-            store.task(name)
-    store.verify()
-    texts = _texts(calibration, names, store, options)
-    if explain or dry_run:
+        Raises UsageError for what does not fit together, FmallocError for a damaged store or text.
+        """
+        if options.quantization not in (offered := emitter_of(options.engine).QUANTIZATIONS):
+            raise click.UsageError(
+                f"--quantization {options.quantization}: {options.engine} offers {', '.join(offered)}"
+            )
+        store = Store.open(path)
+        names = list(dict.fromkeys(tasks)) or [GENERAL, *(task.name for task in store.tasks())]
         for name in names:
-            _print_plan(Domain.load(store, name), options, texts[name], run=not explain)
-        return
-    with writing(output_dir):
-        exported = [_export(store, name, output_dir, options, texts[name], force, not no_live) for name in names]
-    if layout == "triton":
-        lay_out(output_dir, output_dir / "triton", force=True)
-    _print_results(exported)
+            if name != GENERAL:
+                store.task(name)
+        store.verify()
+        return cls(store, names, options, _texts(calibration, names, store, options))
+
+    def plan(self, *, explain: bool) -> None:
+        """Print what each pass does; with `explain`, what it would do, without running it."""
+        for name in self.names:
+            _print_plan(Domain.load(self.store, name), self.options, self.texts[name], run=not explain)
+
+    def export(self, output_dir: Path, *, force: bool, live: bool) -> None:
+        """Write the bundles, and print what became of each."""
+        with writing(output_dir):
+            exported = [
+                _export(self.store, name, output_dir, self.options, self.texts[name], force, live)
+                for name in self.names
+            ]
+        _print_results(exported)
 
 
 def _texts(
@@ -240,7 +168,3 @@ def _print_stages(title: str, stages: Sequence[SizeRow]) -> None:
 
 def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:
     return "  ".join(f"{layer} {width}→{after[layer]}" for layer, width in before.items())
-
-
-if __name__ == "__main__":
-    main(prog_name="fmalloc-export")
