@@ -152,8 +152,8 @@ def compare(recipe: Path, methods: str, orders: Sequence[str], output_dir: Path,
     """
     from rich.console import Console
 
-    from fmalloc.methods.compare import compare_recipe
-    from fmalloc.methods.table import comparison_table
+    from fmalloc.methods.comparison.compare import compare_recipe
+    from fmalloc.methods.comparison.table import comparison_table
 
     Console().print(comparison_table(compare_recipe(recipe, methods, orders, output_dir, updates)))
 
@@ -200,6 +200,6 @@ def report(store: Path, comparison: Path | None, output: Path) -> None:
     Example:
       fmalloc report store --output report.html
     """
-    from fmalloc.report.command import write_report
+    from fmalloc.report.page import write_report
 
     write_report(store, output, comparison)

@@ -10,9 +10,9 @@ from fmalloc.learning.create import create_store, open_store
 from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
 from fmalloc.methods import method_of
+from fmalloc.methods.comparison.run import run_method, settings_of
+from fmalloc.methods.comparison.table import scores_table
 from fmalloc.methods.fmalloc import Fmalloc
-from fmalloc.methods.run import run_method, settings_of
-from fmalloc.methods.table import scores_table
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe, validate_recipe
 from fmalloc.report.status import print_status

@@ -173,6 +173,12 @@ class TaskRecord(Record):
     files: dict[str, str]
     """SHA-256 of the task's other files."""
 
+    @property
+    def selected(self) -> CurvePoint | None:
+        """The last validation whose scores are those of the state that was kept; None if none was recorded."""
+        kept = (point for point in self.curve if (point.bleu, point.chrf) == (self.dev.bleu, self.dev.chrf))
+        return max(kept, key=lambda point: (-point.nll, point.update), default=None)
+
 
 _RecordType = TypeVar("_RecordType", bound=Record)
 

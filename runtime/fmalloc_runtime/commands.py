@@ -154,9 +154,11 @@ def doctor(bundles: Path, as_json: bool) -> None:
     Example:
       fmalloc doctor bundles
     """
+    from fmalloc_runtime.diagnosis import bundles as live
+    from fmalloc_runtime.diagnosis import engines, machine
     from fmalloc_runtime.diagnosis.doctor import examine, serves, show, to_json
 
-    findings = examine(bundles)
+    findings = examine([*machine.checks(), *engines.checks(), *live.checks(bundles)])
     if as_json:
         click.echo(to_json(findings))
     else:

@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.app import create_app
+from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.metrics import Metrics
-from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
 from fmalloc_shared import verbs
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
@@ -110,11 +110,11 @@ def test_pods_have_settings_that_the_server_knows(monkeypatch: pytest.MonkeyPatc
 
 def test_probes_ask_for_what_the_server_answers(bundles: Path) -> None:
     settings = Settings(bundles=bundles, workers=1)
-    service = build(settings)
-    gate = Gatekeeper(None, settings, Metrics())
+    service = Service.of(settings)
+    gate = Gatekeeper(settings, Metrics())
     app = create_app(service, settings, gate)
     gate.close()
-    service.batcher.close()
+    service.close()
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     probes = {name: CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {probe["path"] for probe in probes.values()} == {"/livez", "/readyz"}

@@ -1,20 +1,27 @@
-"""The live bundles: whether they are whole, what runs them, and whether they have room."""
+"""Checks of the live bundles: their files, their engines, memory and disk."""
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.diagnosis import machine
+from fmalloc_runtime.diagnosis.doctor import Check, Finding, readable
 from fmalloc_runtime.diagnosis.engines import compute_types
-from fmalloc_runtime.diagnosis.finding import Finding, readable, version_tuple
+from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_runtime.live.loading import model_bytes
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
 
 _PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("onnxruntime", "onnxruntime-gpu")}
+
+
+def checks(bundles: Path) -> list[Check]:
+    """All checks of this part."""
+    return [partial(examine, bundles)]
 
 
 def examine(bundles: Path) -> Iterator[Finding]:

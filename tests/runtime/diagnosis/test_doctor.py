@@ -11,7 +11,8 @@ from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.commands import doctor
 from fmalloc_runtime.diagnosis import engines
 from fmalloc_runtime.diagnosis import machine as machine_checks
-from fmalloc_runtime.diagnosis.finding import Finding, version_tuple
+from fmalloc_runtime.diagnosis.doctor import Finding
+from fmalloc_runtime.engines.base import version_tuple
 from tests.support.bundles import bundle_of, make_live, write_bundle
 
 
