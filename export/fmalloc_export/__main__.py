@@ -18,7 +18,6 @@ from fmalloc_export.emit.emitter import ENGINES, emitter_of
 from fmalloc_export.export import Exported, export
 from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
 from fmalloc_export.passes.text import text_of
-from fmalloc_export.triton.command import lay_out
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
@@ -72,14 +71,6 @@ _PATH = click.Path(path_type=Path)
     "CPUs; the table shows what it costs. ctranslate2 also has int8_float16, int16, float16, bfloat16 and "
     "others, onnx float16.",
 )
-@click.option("--single-file", is_flag=True, help="onnx: add a file that has encoder, decoder and beam search in one.")
-@click.option(
-    "--layout",
-    type=click.Choice(["bundles", "triton"]),
-    default="bundles",
-    show_default=True,
-    help="triton: afterwards, lay out all that is live for NVIDIA Triton too, in the folder triton of --output_dir.",
-)
 @click.option("--force", is_flag=True, help="Write a bundle again if the one that is there is damaged.")
 @click.option("--no-live", is_flag=True, help="Leave live.json, which says what is served, as it is.")
 @click.option("--dry-run", is_flag=True, help="Run the passes and show what they do, but emit and write nothing.")
@@ -96,8 +87,6 @@ def main(
     vocabulary: int | None,
     engine: str,
     quantization: str,
-    single_file: bool,
-    layout: str,
     force: bool,
     no_live: bool,
     dry_run: bool,
@@ -116,7 +105,7 @@ def main(
     """
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary, single_file)
+    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary)
     if quantization not in (offered := emitter_of(engine).QUANTIZATIONS):
         raise click.UsageError(f"--quantization {quantization}: {engine} offers {', '.join(offered)}")
     store = Store.open(store_path)
@@ -132,8 +121,6 @@ def main(
         return
     with writing(output_dir):
         exported = [_export(store, name, output_dir, options, texts[name], force, not no_live) for name in names]
-    if layout == "triton":
-        lay_out(output_dir, output_dir / "triton", force=True)
     _print_results(exported)
 
 
@@ -199,20 +186,20 @@ def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run:
                 click.echo(f"  {step.name}: {step.explain(domain.model)}")
             return
         compiled = compile_at(domain, options, text, keep)
-    stages = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
-    stages += [
+    rows = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    rows += [
         SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
         for step in compiled.steps
     ]
     click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
-    _print_stages(domain.name, stages)
+    _print_size_rows(domain.name, rows)
 
 
 def _print_results(results: Sequence[Exported]) -> None:
     for result in results:
         manifest = result.manifest
         click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
-        _print_stages(f"{manifest.domain} -{manifest.level}", result.stages)
+        _print_size_rows(f"{manifest.domain} -{manifest.level}", result.size_rows)
     table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
     for result in results:
         manifest = result.manifest
@@ -226,16 +213,16 @@ def _print_results(results: Sequence[Exported]) -> None:
     console.print(table)
 
 
-def _print_stages(title: str, stages: Sequence[SizeRow]) -> None:
+def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
     table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP a token", "BLEU", title=title)
-    for stage in stages:
-        bleu = "" if stage.bleu is None else f"{stage.bleu:.2f}"
-        figures = (f"{stage.parameters / 1e6:.2f}", f"{stage.megabytes:.2f}", f"{stage.flops / 1e6:.2f}", bleu)
-        table.add_row(stage.name, str(stage.cells), str(stage.target_tokens), *figures)
+    for row in rows:
+        bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
+        figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
+        table.add_row(row.name, str(row.cells), str(row.target_tokens), *figures)
     console.print(table)
-    for stage in stages:
-        if stage.note:
-            console.print(f"  {stage.name}: {stage.note}")
+    for row in rows:
+        if row.note:
+            console.print(f"  {row.name}: {row.note}")
 
 
 def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.store.store import Store
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.emit.emitter import Emitter, emitter_of
 from fmalloc_export.options import Options
 from fmalloc_export.passes import pipeline
 from fmalloc_export.passes.base import Pass
-from fmalloc_export.passes.pipeline import Step, Text
+from fmalloc_export.passes.pipeline import Step
+from fmalloc_export.passes.text import DomainText
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, 
     emitter.emit(domain, model, directory, quantization)
 
 
-def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pass, ...]:
+def passes(options: Options, text: DomainText | None, keep: float | None) -> tuple[Pass, ...]:
     """What a level does; ValueError without `text` from -O1 on, or without `keep` at -O2."""
     if options.level == "O0":
         return pipeline.exact(options.quantization)
@@ -52,15 +52,10 @@ def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pas
 def compile_at(
     domain: Domain,
     options: Options,
-    text: Text | None = None,
+    text: DomainText | None = None,
     keep: float | None = None,
     on_pass: Callable[[str], object] = str,
 ) -> Compiled:
     """Run the passes that `options` ask for; `on_pass` hears the name of each as it begins."""
     steps = pipeline.run(domain.model, passes(options, text, keep), on_pass)
     return Compiled(domain, emitter_of(options.engine), steps)
-
-
-def compile_domain(store: Store, name: str, quantization: str = "float32", engine: str = "ctranslate2") -> Compiled:
-    """A domain at -O0, read from the store."""
-    return compile_at(Domain.load(store, name), Options(engine=engine, quantization=quantization))

@@ -1,17 +1,19 @@
 """Compile a bundle's domain again, with the options that its manifest records, and compare every byte."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fmalloc.corpus import Languages, Pair, digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.export import build
-from fmalloc_export.options import SINGLE_FILE, Options
-from fmalloc_export.verify import Check
-from fmalloc_runtime.bundle.bundle import MODEL_DIRECTORY, Bundle
+from fmalloc_export.options import Options
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
+
+# A name, and what is run for it: returns a few words on success, raises FmallocError otherwise.
+Check = tuple[str, Callable[[], str]]
 
 
 class Recompiler:
@@ -48,7 +50,6 @@ class Recompiler:
             manifest.keep,
             # As many as came out: the same ones, whether or not they were bounded.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
-            single_file=f"{MODEL_DIRECTORY}/{SINGLE_FILE}" in manifest.files,
         )
         domain = Domain.load(self._store, manifest.domain)
         with tempfile.TemporaryDirectory() as work:

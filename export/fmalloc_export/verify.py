@@ -1,7 +1,8 @@
 """fmalloc verify: what a bundle claims of itself, checked; with a store, compiled again and compared to the byte."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,8 @@ from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.errors import FmallocError
 
-# A name, and what it finds: a few words on success, FmallocError otherwise.
-Check = tuple[str, Callable[[], str]]
+if TYPE_CHECKING:
+    from fmalloc_export.recompile import Check
 
 
 def verify_all(paths: Sequence[Path], store: Path | None, calibration: Sequence[Path]) -> None:
@@ -47,7 +48,7 @@ def _bundles(path: Path) -> list[Path]:
     return found
 
 
-def _own_checks(bundle: Bundle) -> Iterator[Check]:
+def _own_checks(bundle: Bundle) -> Iterator["Check"]:
     def files() -> str:
         bundle.verify()
         form = "packed" if bundle.packed else "plain"
@@ -61,7 +62,7 @@ def _own_checks(bundle: Bundle) -> Iterator[Check]:
     yield "golden", golden
 
 
-def _passes(check: Check) -> bool:
+def _passes(check: "Check") -> bool:
     name, run = check
     try:
         click.echo(f"  {name:<12} {run()}")

@@ -13,7 +13,6 @@ from fmalloc_shared.errors import FmallocError
         ({"level": "O2", "keep": float("nan")}, "keep nan"),
         ({"vocabulary": 9}, "vocabulary 9: target tokens are trimmed at -O1 and -O2 only"),
         ({"level": "O1", "vocabulary": 0}, "vocabulary 0: expected 1 token or more"),
-        ({"single_file": True}, "for onnx only, this is ctranslate2"),
         ({"level": "O2", "max_bleu_drop": -1.0}, "max BLEU drop -1.0: expected 0 or more"),
         ({"level": "O2", "max_bleu_drop": float("nan")}, "max BLEU drop nan"),
     ],

@@ -9,12 +9,11 @@ from pathlib import Path
 import filelock
 
 from fmalloc_export.bundles.sharing import link_equal_files
-from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
+from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree, write_atomically
 
-LIVE_FILE = "live.json"
 # Golden translations hold on a CPU with one thread.
 CPU = EngineSettings(device="cpu", intra_threads=1)
 _STAGING = ".building-"

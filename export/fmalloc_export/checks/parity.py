@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from fmalloc_export.checks.reference import outputs as pytorch
 from fmalloc_export.checks.sentences import Sentences
 from fmalloc_export.domain.vocabulary import Vocabulary
-from fmalloc_export.emit.emitter import Emitter
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Emitter, Ids, Outputs, Problem
 from fmalloc_runtime.bundle.bundle import Identical, Parity
 from fmalloc_shared.errors import FmallocError
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 
 # Sentences at once. Scoring holds the whole vocabulary at every position, search only at the last.
 _SEARCHED = 64

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.vocabulary import MARIAN, Vocabulary, needed_tokens
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 from fmalloc_runtime.engines.base import BATCH_TOKENS
 from fmalloc_shared.errors import FmallocError
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.passes.bake_mask import BakeMask
-from fmalloc_export.passes.base import Calibration, Pass
-from fmalloc_export.passes.compact_cells import CompactCells, LossCurves
+from fmalloc_export.passes.base import Pass
+from fmalloc_export.passes.compact_cells import CompactCells
 from fmalloc_export.passes.drop_dead_cells import DropDeadCells
 from fmalloc_export.passes.pad_width import PadWidth
-from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
+from fmalloc_export.passes.text import DomainText
 
 # Integer and half-precision kernels of GPUs want widths that are multiples of 16; on a CPU the few zero cells
 # cost nothing that can be measured. In float32 any width is as good as another, except 0.
@@ -27,26 +27,17 @@ class Step:
     exact: bool
 
 
-@dataclass(frozen=True)
-class Text:
-    """What the passes of -O1 and -O2 know of the domain's own text."""
-
-    calibration: Calibration
-    curves: LossCurves
-    trimming: TrimVocabulary
-
-
 def exact(quantization: str) -> tuple[Pass, ...]:
     """-O0: no translation changes."""
     return BakeMask(), pad_width(quantization)
 
 
-def calibrated(text: Text, quantization: str) -> tuple[Pass, ...]:
+def calibrated(text: DomainText, quantization: str) -> tuple[Pass, ...]:
     """-O1: on the domain's own text no cell's work is lost; words that it does not use are spelled in pieces."""
     return BakeMask(), DropDeadCells(text.calibration), text.trimming, pad_width(quantization)
 
 
-def compacted(text: Text, keep: float, quantization: str) -> tuple[Pass, ...]:
+def compacted(text: DomainText, keep: float, quantization: str) -> tuple[Pass, ...]:
     """-O2: fewer cells still; what that costs is measured."""
     return (
         BakeMask(),

@@ -56,13 +56,8 @@ def triton(
     fmalloc triton bundles --output_dir repository
     tritonserver --model-repository=repository
     """
-    options = TritonOptions(device, instances, threads, batch_texts, queue_seconds, queue_requests, router)
-    lay_out(bundles, output_dir, options, force=force)
-
-
-def lay_out(bundles: Path, output: Path, options: TritonOptions | None = None, *, force: bool) -> None:
-    """Write the repository and say what is in it; see write_triton_repository."""
     from fmalloc_export.triton.repository import write_triton_repository
 
-    for model, version in write_triton_repository(bundles, output, options, force=force).items():
-        click.echo(f"{output / model}: version {version}")
+    options = TritonOptions(device, instances, threads, batch_texts, queue_seconds, queue_requests, router)
+    for model, version in write_triton_repository(bundles, output_dir, options, force=force).items():
+        click.echo(f"{output_dir / model}: version {version}")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_export.__main__ import main as export
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.triton.command import triton
 from fmalloc_export.triton.options import TritonOptions
@@ -23,7 +22,6 @@ from fmalloc_runtime.triton.routing import read_router
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
-from tests.support.stores import write_store
 
 __all__ = ["bundles", "own_bundles"]
 MODELS = {*SENTENCES, "fmalloc"}
@@ -166,25 +164,6 @@ def test_a_damaged_bundle_is_refused_and_leaves_nothing(own_bundles: Path, tmp_p
 def test_options_that_triton_would_not_take(wrong: dict[str, object]) -> None:
     with pytest.raises(FmallocError):
         TritonOptions(**wrong)  # type: ignore[arg-type]
-
-
-def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
-    write_store(tmp_path / "store")
-    arguments = [
-        "--task",
-        "it",
-        "--store",
-        tmp_path / "store",
-        "--output_dir",
-        tmp_path / "bundles",
-        "--layout",
-        "triton",
-    ]
-    done = CliRunner().invoke(export, [str(argument) for argument in arguments])
-    assert done.exit_code == 0, done.output
-    assert f"{tmp_path / 'bundles' / 'triton' / 'it'}: version 1" in done.output
-    assert Registry(tmp_path / "bundles", CPU).load().router.domains == ("it",)
-    assert (tmp_path / "bundles" / "triton" / "it" / "1" / bundle_of(tmp_path / "bundles", "it").name).is_dir()
 
 
 def texts_of(outcome: list[TextTranslation] | FmallocError) -> list[str]:

@@ -18,8 +18,9 @@ import numpy as np
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.vocabulary import Vocabulary
-from fmalloc_export.emit.onnx.data import External
-from fmalloc_export.emit.onnx.graph import Weights, model_bytes
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
+from fmalloc_export.emit.onnx.data import ExternalData
+from fmalloc_export.emit.onnx.graph import Weights
 from fmalloc_export.emit.onnx.transformer import (
     cache_gather_graph,
     decoder_graph,
@@ -27,7 +28,6 @@ from fmalloc_export.emit.onnx.transformer import (
     encoder_graph,
 )
 from fmalloc_export.emit.onnx.weights import Transformer, transformer_of
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
 from fmalloc_runtime.engines.beam import BeamSearch, Decoder
 from fmalloc_runtime.engines.onnx import search_batches
 from fmalloc_runtime.engines.onnx_model import VOCABULARY_FILE, OnnxModel, OnnxVocabulary
@@ -44,7 +44,7 @@ def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str)
     """See Emitter.emit."""
     transformer = transformer_of(domain.base, model)
     tokens = vocabulary_file(domain.vocabulary, model, transformer)
-    with External(directory) as data:
+    with ExternalData(directory) as data:
         weights = Weights(quantization, data)
         graphs = {
             "encoder_model.onnx": encoder_graph(transformer, weights),
@@ -53,7 +53,7 @@ def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str)
             "cache_gather.onnx": cache_gather_graph(transformer, weights),
         }
         for name, graph in graphs.items():
-            (directory / name).write_bytes(model_bytes(graph.proto(graph.initializers())))
+            (directory / name).write_bytes(graph.to_bytes())
     (directory / VOCABULARY_FILE).write_bytes(tokens.to_bytes())
     _write_configuration(domain.base.config, tokens, directory)
 

@@ -43,7 +43,7 @@ def encoder_graph(model: Transformer, weights: Weights) -> Graph:
     """input_ids, attention_mask (B, S) → last_hidden_state (B, S, d), present.N.encoder.key and value of each layer."""
     graph = Graph("encoder", weights)
     ids = graph.input("input_ids", TensorProto.INT64, ["batch", "source"])
-    memory, caches = encode(graph, model, ids, _mask(graph, "attention_mask"))
+    memory, caches = _encode(graph, model, ids, _mask(graph, "attention_mask"))
     size = model.encoder.positions.shape[1]
     graph.output("last_hidden_state", memory, graph.float_type, ["batch", "source", size])
     for index, cache in enumerate(caches):
@@ -64,7 +64,7 @@ def decoder_graph(model: Transformer, weights: Weights) -> Graph:
         _keys_values(graph, memory, f"decoder.layers.{index}.cross", cross, shape)
         for index, cross in enumerate(model.cross)
     ]
-    decoded = decode(graph, model, ids, mask, caches, None)
+    decoded = _decode(graph, model, ids, mask, caches, None)
     _logits_output(graph, model, decoded.logits)
     for index, (present, cache) in enumerate(zip(decoded.presents, caches, strict=True)):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "target")
@@ -84,7 +84,7 @@ def decoder_with_past_graph(model: Transformer, weights: Weights, alignment: Ali
     for index in range(len(model.decoder.layers)):
         pasts.append(_cache_input(graph, model, f"past_key_values.{index}.decoder", "rows", "past"))
         caches.append(_cache_input(graph, model, f"past_key_values.{index}.encoder", "batch", "source"))
-    decoded = decode(graph, model, ids, mask, caches, pasts, alignment)
+    decoded = _decode(graph, model, ids, mask, caches, pasts, alignment)
     _logits_output(graph, model, decoded.logits)
     for index, present in enumerate(decoded.presents):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "past + target")
@@ -98,13 +98,13 @@ def cache_gather_graph(model: Transformer, weights: Weights) -> Graph:
     graph = Graph("cache_gather", weights)
     rows = graph.input("rows", TensorProto.INT64, ["selected"])
     for index in range(2 * len(model.decoder.layers)):
-        cache = graph.input(f"cache.{index}", graph.float_type, cache_shape(model, "rows", "tokens"))
+        cache = graph.input(f"cache.{index}", graph.float_type, _cache_shape(model, "rows", "tokens"))
         selected = graph.node("Gather", cache, rows)
-        graph.output(f"selected.{index}", selected, graph.float_type, cache_shape(model, "selected", "tokens"))
+        graph.output(f"selected.{index}", selected, graph.float_type, _cache_shape(model, "selected", "tokens"))
     return graph
 
 
-def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
+def _encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
     """The encoder's output (B, S, d), and keys and values of each decoder layer; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     length = graph.node("Gather", shape, graph.integers(1))
@@ -124,7 +124,7 @@ def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, 
 
 
 @dataclass(frozen=True)
-class Decoded:
+class _Decoded:
     """`logits` (R, T, target tokens), each layer's new keys and values, `attention` (R, T, S) if it was asked for."""
 
     logits: str
@@ -132,7 +132,7 @@ class Decoded:
     attention: str | None
 
 
-def decode(
+def _decode(
     graph: Graph,
     model: Transformer,
     ids: str,
@@ -140,7 +140,7 @@ def decode(
     caches: list[list[str]],
     pasts: list[list[str]] | None,
     alignment: Alignment | None = None,
-) -> Decoded:
+) -> _Decoded:
     """A step, which is the first where there are no `pasts`; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     first = graph.integers(0)
@@ -173,7 +173,7 @@ def decode(
         hidden = _feed_forward(graph, model.decoder, hidden, f"decoder.layers.{index}", layer, model.activation)
     hidden = _final_norm(graph, hidden, "decoder", model.decoder)
     logits = graph.linear(hidden, "projection", model.projection, of_domain=model.trimmed)
-    return Decoded(graph.node("Reshape", logits, split), presents, attention)
+    return _Decoded(graph.node("Reshape", logits, split), presents, attention)
 
 
 def _embedded(graph: Graph, name: str, stack: Stack, ids: str, first: str, last: str, of_domain: bool = False) -> str:
@@ -288,18 +288,18 @@ def _logits_output(graph: Graph, model: Transformer, logits: str) -> None:
     graph.output("logits", logits, TensorProto.FLOAT, ["rows", "target", len(model.projection.weight)])
 
 
-def cache_shape(model: Transformer, rows: str, tokens: str) -> list[int | str]:
+def _cache_shape(model: Transformer, rows: str, tokens: str) -> list[int | str]:
     """Of keys or values."""
     heads = model.cross[0].heads
     return [rows, heads, tokens, model.decoder.positions.shape[1] // heads]
 
 
 def _cache_input(graph: Graph, model: Transformer, name: str, rows: str, tokens: str) -> list[str]:
-    shape = cache_shape(model, rows, tokens)
+    shape = _cache_shape(model, rows, tokens)
     return [graph.input(f"{name}.{part}", graph.float_type, shape) for part in ("key", "value")]
 
 
 def _cache_output(graph: Graph, model: Transformer, name: str, cache: list[str], rows: str, tokens: str) -> None:
-    shape = cache_shape(model, rows, tokens)
+    shape = _cache_shape(model, rows, tokens)
     for part, value in zip(("key", "value"), cache, strict=True):
         graph.output(f"{name}.{part}", value, graph.float_type, shape)
