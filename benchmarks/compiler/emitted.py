@@ -25,7 +25,7 @@ from fmalloc_export.options import Options
 from fmalloc_export.passes.calibration import TextCalibration
 from fmalloc_export.passes.compact_cells import LossCurves
 from fmalloc_export.passes.pad_width import PadWidth
-from fmalloc_export.passes.text import DomainText
+from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import token_counts, trimming
 from fmalloc_shared.files import write_atomically
 

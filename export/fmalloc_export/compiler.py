@@ -1,4 +1,4 @@
-"""One domain, through the passes, into an engine's files."""
+"""Run the passes that a level asks for on a domain, and emit the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,12 @@ from fmalloc_export.emit.emitter import Emitter, emitter_of
 from fmalloc_export.options import Options
 from fmalloc_export.passes import pipeline
 from fmalloc_export.passes.base import Pass
-from fmalloc_export.passes.pipeline import Step
-from fmalloc_export.passes.text import DomainText
+from fmalloc_export.passes.pipeline import DomainText, Step
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A domain and what the passes made of it, one after another."""
+    """A domain and the model after each pass."""
 
     domain: Domain
     emitter: Emitter
@@ -24,7 +23,7 @@ class Compiled:
 
     @property
     def after(self) -> DomainModel:
-        """What is emitted."""
+        """The model after the last pass, which is emitted."""
         return self.steps[-1].model
 
     def emit(self, directory: Path, quantization: str) -> None:
@@ -33,13 +32,13 @@ class Compiled:
 
 
 def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, quantization: str) -> None:
-    """Write a model of the domain, between any two passes, into a new `directory`."""
+    """Write a model of the domain, after any of the passes, into a new `directory`."""
     directory.mkdir()
     emitter.emit(domain, model, directory, quantization)
 
 
 def passes(options: Options, text: DomainText | None, keep: float | None) -> tuple[Pass, ...]:
-    """What a level does; ValueError without `text` from -O1 on, or without `keep` at -O2."""
+    """The passes of a level; ValueError if -O1 or -O2 lacks `text`, or -O2 `keep`."""
     if options.level == "O0":
         return pipeline.exact(options.quantization)
     if text is None or (options.level == "O2" and keep is None):
@@ -56,6 +55,6 @@ def compile_at(
     keep: float | None = None,
     on_pass: Callable[[str], object] = str,
 ) -> Compiled:
-    """Run the passes that `options` ask for; `on_pass` hears the name of each as it begins."""
+    """Run the passes of the level in `options`; `on_pass` is called with the name of each before it runs."""
     steps = pipeline.run(domain.model, passes(options, text, keep), on_pass)
     return Compiled(domain, emitter_of(options.engine), steps)

@@ -1,4 +1,4 @@
-"""What the compiler is asked for."""
+"""The compiler's options, checked on construction."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,7 @@ class Options:
         if self.keep is not None and self.level != "O2":
             raise FmallocError(f"keep {self.keep}: cells are compacted at -O2 only, this is -{self.level}")
         if self.keep is not None and not 0 < self.keep <= 1:
-            raise FmallocError(f"keep {self.keep}: expected a share above 0, 1 at most")
+            raise FmallocError(f"keep {self.keep}: expected a share above 0, at most 1")
         if self.vocabulary is not None and self.level == "O0":
             raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and -O2 only")
         if self.vocabulary is not None and self.vocabulary < 1:

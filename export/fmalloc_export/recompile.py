@@ -1,4 +1,4 @@
-"""Compile a bundle's domain again, with the options that its manifest records, and compare every byte."""
+"""Compile a bundle's domain again with the options in its manifest, and compare every byte."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,10 @@ Check = tuple[str, Callable[[], str]]
 
 
 class Recompiler:
-    """Bundles against a store; FmallocError if the store is damaged or a text cannot be read."""
+    """Compares bundles with a store; FmallocError if the store is damaged or a text cannot be read.
+
+    `calibration`: the texts that the bundles were calibrated with, found by their digests.
+    """
 
     def __init__(self, store: Path, calibration: Sequence[Path]) -> None:
         self._store = Store.open(store)
@@ -27,7 +30,7 @@ class Recompiler:
         self._texts = {digest(text): text for text in texts}
 
     def checks(self, bundle: Bundle) -> Iterator[Check]:
-        """Whether the store is where it comes from, and whether it comes out the same."""
+        """Whether the bundle was compiled from the store, and whether compiling again gives the same bytes."""
         yield "source", lambda: self._source(bundle)
         yield "recompiled", lambda: self._recompiled(bundle)
 
@@ -36,7 +39,7 @@ class Recompiler:
         of_store, of_task = self._store.digest(domain)
         if (source.store, source.task) != (of_store, of_task):
             raise FmallocError(
-                f"it was compiled from store {source.store} and task {source.task}; in {self._store.path} they are "
+                f"it was compiled from store {source.store} and task {source.task}, but {self._store.path} has "
                 f"{of_store} and {of_task}: give the store that it was exported from"
             )
         return f"{domain} of {self._store.path}"
@@ -48,7 +51,7 @@ class Recompiler:
             manifest.engine.quantization,
             manifest.level,
             manifest.keep,
-            # As many as came out: the same ones, whether or not they were bounded.
+            # The number that the bundle has selects the same tokens, whether or not --vocabulary was given.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
         )
         domain = Domain.load(self._store, manifest.domain)

@@ -1,4 +1,4 @@
-"""fmalloc verify: what a bundle claims of itself, checked; with a store, compiled again and compared to the byte."""
+"""fmalloc verify: check what a bundle states about itself; with a store, compile it again and compare every byte."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def verify_all(paths: Sequence[Path], store: Path | None, calibration: Sequence[Path]) -> None:
-    """Check bundles or directories of them and print what is found; FmallocError if any check fails.
+    """Check bundles, or directories of them, and print the findings; FmallocError if any check fails.
 
-    `store`: compile them again from it. `calibration`: the texts that they were calibrated with.
+    `store`: the store to compile them again from. `calibration`: the texts that they were calibrated with.
     """
     if calibration and store is None:
         raise click.UsageError("--calibration goes with --store")
@@ -44,7 +44,7 @@ def _bundles(path: Path) -> list[Path]:
     if (path / MANIFEST_FILE).is_file():
         return [path]
     if not (found := bundle_paths(path)):
-        raise FmallocError(f"{path}: no bundle, and no directory of bundles")
+        raise FmallocError(f"{path}: neither a bundle nor a directory of bundles")
     return found
 
 

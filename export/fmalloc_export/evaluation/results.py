@@ -1,4 +1,4 @@
-"""`results.json` of fmalloc-eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
+"""`results.json` of fmalloc-eval: scores as flat records, and the counts behind them; it holds no sentences."""
 
 import re
 from importlib.metadata import version
@@ -10,19 +10,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fmalloc.evaluation.significance import METRICS, RESAMPLES, MetricName, Statistics, signature
-from fmalloc.model import devices as environment
+from fmalloc.model import devices
 from fmalloc_runtime.bundle.manifest import Digest
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.strict import StrictModel
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
-# A list of numbers that json spread over lines; a line break is never inside a string of JSON.
+# A list of numbers that json spread over several lines; JSON strings contain no line breaks.
 _SPREAD = re.compile(r"\[\n([^\[\]{}\"]*?)\n\s*\]")
 
 
 class TestSet(StrictModel):
-    """Pairs that were translated and the SHA-256 of them; `samples`: dev pairs that the store kept."""
+    """Number and SHA-256 of the translated pairs; `samples`: whether they are dev pairs that the store keeps."""
 
     __test__ = False
 
@@ -32,7 +32,7 @@ class TestSet(StrictModel):
 
 
 class ModelScore(StrictModel):
-    """What one model scores on one test set; intervals [low, high] of 95 %; `nll`: nats a target token or None."""
+    """Scores of one model on one test set, with 95 % intervals [low, high]; `nll`: nats per target token or None."""
 
     model: str
     test: str
@@ -44,7 +44,7 @@ class ModelScore(StrictModel):
 
 
 class Counts(StrictModel):
-    """sacreBLEU's sufficient statistics of each sentence: what a paired test needs."""
+    """sacreBLEU's sufficient statistics per sentence: what a paired test needs."""
 
     model: str
     test: str
@@ -57,7 +57,7 @@ class Counts(StrictModel):
 
 
 class ModelDifference(StrictModel):
-    """Score of a model less that of `against`, 95 % interval, and p-value of a paired bootstrap test."""
+    """Score of a model minus that of `against`, with 95 % interval and p-value of a paired bootstrap test."""
 
     model: str
     against: str
@@ -69,7 +69,7 @@ class ModelDifference(StrictModel):
 
 
 class Results(StrictModel):
-    """See docs/formats.md. `models`: SHA-256 of what each is made of."""
+    """See docs/formats.md. `models`: SHA-256 of each model's files."""
 
     version: Literal[1] = 1
     kind: Literal["store", "bundles", "model"]
@@ -85,15 +85,15 @@ class Results(StrictModel):
     differences: list[ModelDifference]
 
     @model_validator(mode="after")
-    def _check_cells(self) -> "Results":
-        cells = [(score.model, score.test) for score in self.scores]
+    def _check_scored(self) -> "Results":
+        scored = [(score.model, score.test) for score in self.scores]
         known = set(product(self.models, self.tests))
-        if cells != [(counts.model, counts.test) for counts in self.statistics] or not known.issuperset(cells):
+        if scored != [(counts.model, counts.test) for counts in self.statistics] or not known.issuperset(scored):
             raise ValueError("scores and statistics: expected both of the same models and tests, in the same order")
         return self
 
     @property
-    def cells(self) -> dict[tuple[str, str], tuple[ModelScore, Counts]]:
+    def by_digest(self) -> dict[tuple[str, str], tuple[ModelScore, Counts]]:
         """Scores and counts by digests of model and test set."""
         return {
             (self.models[score.model], self.tests[score.test].sha256): (score, counts)
@@ -101,11 +101,11 @@ class Results(StrictModel):
         }
 
     def counts(self, model: str, test: str) -> Counts:
-        """Those of one model on one test set; FmallocError if it was not scored before the run was stopped."""
+        """Those of one model on one test set; FmallocError if the run was interrupted before."""
         for counts in self.statistics:
             if (counts.model, counts.test) == (model, test):
                 return counts
-        raise FmallocError(f"no score of {model} on {test}: the run was stopped; the same command again completes it")
+        raise FmallocError(f"no score of {model} on {test}: the run was interrupted; repeat the command to complete it")
 
     def alike(self, other: "Results") -> bool:
         """Whether both were measured in the same way."""
@@ -113,16 +113,16 @@ class Results(StrictModel):
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
     def write(self, path: Path) -> None:
-        """Replace the file; a list of numbers stays on one line."""
+        """Replace the file; each list of numbers is written on one line."""
         text = _SPREAD.sub(lambda found: f"[{' '.join(found[1].split())}]", self.to_bytes().decode())
         write_atomically(path, text.encode())
 
 
 def signatures() -> dict[MetricName, str]:
-    """sacreBLEU's signatures of what is measured."""
+    """sacreBLEU's signatures of the metrics."""
     return {metric: signature(metric, resampled=True) for metric in METRICS}
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what scores depend on."""
-    return environment.versions() | {"ctranslate2": version("ctranslate2")}
+    """Installed versions of the libraries that scores depend on."""
+    return devices.versions() | {"ctranslate2": version("ctranslate2")}

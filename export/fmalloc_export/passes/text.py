@@ -1,28 +1,17 @@
-"""A domain's own text, as the passes of -O1 and -O2 use it."""
+"""A domain's own text for the passes of -O1 and -O2: what to calibrate on, what to hold out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fmalloc.corpus import Pair
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.passes.base import Calibration
 from fmalloc_export.passes.calibration import TextCalibration
 from fmalloc_export.passes.compact_cells import LossCurves
-from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
+from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import trimming
 from fmalloc_shared.errors import FmallocError
 
 _HELD_OUT = 200
 _FEWEST = 20
-
-
-@dataclass(frozen=True)
-class DomainText:
-    """What drop-dead-cells, compact-cells and trim-vocabulary know of the domain's text."""
-
-    calibration: Calibration
-    curves: LossCurves
-    trimming: TrimVocabulary
 
 
 def text_of(

@@ -1,1 +1,1 @@
-"""`fmalloc routing costs`: what a wrong domain costs, and the threshold that follows."""
+"""`fmalloc route-costs`: what a wrong domain costs, and the threshold that follows."""

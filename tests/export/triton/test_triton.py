@@ -134,8 +134,8 @@ def test_packed_bundles_become_plain(own_bundles: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "exists; --force brings it up to date"),
-        (("--force",), "notes.txt is no model of a Triton repository; nothing was changed"),
+        ((), "exists; --force updates it"),
+        (("--force",), "notes.txt is not a model of a Triton repository; nothing was changed"),
         (("--router", "it", "--force"), "'it' is a domain: choose another name"),
         (("--router", "../it", "--force"), "../it"),
     ],

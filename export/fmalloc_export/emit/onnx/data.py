@@ -13,7 +13,7 @@ BASE_FILE = "base.onnx_data"
 DOMAIN_FILE = "domain.onnx_data"
 # Tensors below this stay in the graph, where shape inference can read them.
 _EXTERNAL_BYTES = 1024
-# What operating systems want of an offset to map it into memory.
+# Offsets that operating systems can map into memory.
 _ALIGNMENT = 4096
 
 
@@ -43,7 +43,7 @@ class ExternalData:
         return tensor
 
     def __enter__(self) -> Self:
-        """The files are complete, and both there, when the context ends."""
+        """Both files are complete when the context ends."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -55,7 +55,7 @@ class _DataFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("wb")
-        # By address and type; the arrays are kept, lest another one gets the address.
+        # By address and type; the arrays are kept alive so that no other gets the same address.
         self._written: dict[tuple[int, str], tuple[Tensor, int]] = {}
 
     def offset_of(self, array: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Building an ONNX graph node by node, with weights in float32, float16 or int8."""
+"""Build an ONNX graph node by node, with weights in float32, float16 or int8."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from fmalloc_export.emit.onnx.weights import Array, Linear, Norm
 OPSET = 20
 _IR_VERSION = 9  # of the ONNX release that brought the opset
 _MICROSOFT = "com.microsoft"
-# What rows of zeros are divided by.
+# Divisor of rows of zeros.
 _SMALLEST = 1e-30
 
 Dimension = int | str
@@ -21,8 +21,8 @@ Dimension = int | str
 class Weights:
     """The weights that the graphs of a model share, in one quantization.
 
-    int8: matrices and embeddings are integers with a scale a row (a matrix' output); all else is float32. What
-    matrices are multiplied by is rounded to integers too, with a scale a token.
+    int8: matrices and embeddings are integers with a scale per row (per output of a matrix); all else is float32. The
+    values that matrices are multiplied with are rounded to integers too, with a scale per token.
     """
 
     def __init__(self, quantization: str, data: ExternalData) -> None:
@@ -50,7 +50,7 @@ class Weights:
         return name, scale
 
     def _convert(self, array: Array, function: Callable[[Array], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Row by row; a view of an array's first rows becomes a view of what that array became."""
+        """Convert row by row; a view of an array's first rows becomes a view of the converted array."""
         address = array.__array_interface__["data"][0]
         if address not in self._converted or len(self._converted[address][0]) < len(array):
             self._converted[address] = (array, function(array))
@@ -62,7 +62,7 @@ class Weights:
 
 
 def quantize_rows(array: Array) -> tuple[Tensor, Tensor]:
-    """Symmetric int8 with the largest absolute value of each row at 127: integers and scales (rows,)."""
+    """Symmetric int8: the largest absolute value of each row becomes 127. Returns integers and scales (rows,)."""
     scales = np.abs(array).max(axis=1) / np.float32(127)
     scales[scales == 0] = 1
     return np.rint(array / scales[:, None]).astype(np.int8), scales
@@ -125,8 +125,8 @@ class Graph:
             weight = self._use(self._weights.floats(f"{name}.weight", layer.weight, of_domain))
             return self.node("Gemm", value, weight, *([bias] if bias else []), transB=1)
         weight, scale = map(self._use, self._weights.int8(f"{name}.weight", layer.weight, of_domain))
-        # Each row of values has a scale of its own, so that a sentence depends on no other in its batch. The operator
-        # DynamicQuantizeMatMul has one scale for all.
+        # Each row of values has its own scale, so that output is batch-invariant. The operator DynamicQuantizeMatMul
+        # has one scale for all rows.
         magnitudes = self.node("ReduceMax", self.node("Abs", value), self.integers(-1), keepdims=1)
         largest = self.node("Max", magnitudes, self.number(_SMALLEST))
         step, zero = self.number(1 / 127), self._zero_point()
@@ -170,7 +170,7 @@ class Graph:
         return name
 
     def to_bytes(self) -> bytes:
-        """The file of the finished graph, which differs with nothing but the graph."""
+        """The file of the finished graph; its bytes depend on the graph alone."""
         initializers = [*(self._weights.tensors[name] for name in self._used), *self._constants.values()]
         graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializers)
         imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(_MICROSOFT, 1)]
