@@ -124,6 +124,12 @@ class TaskRecord(Record):
     environment: dict[str, str] = {}
     files: dict[str, str]
 
+    @property
+    def selected(self) -> CurvePoint | None:
+        """The last validation whose scores are those of the state that was kept; None if none was recorded."""
+        kept = (point for point in self.curve if (point.bleu, point.chrf) == (self.dev.bleu, self.dev.chrf))
+        return max(kept, key=lambda point: (-point.nll, point.update), default=None)
+
 
 _RecordType = TypeVar("_RecordType", bound=Record)
 

@@ -1,4 +1,4 @@
-"""`results.json` of fmalloc-eval: scores as flat records, and the counts behind them; it holds no sentences."""
+"""`results.json` of fmalloc eval: scores as flat records, and the counts behind them; it holds no sentences."""
 
 import re
 from importlib.metadata import version

@@ -89,7 +89,7 @@ class RoutingCosts(StrictModel):
         changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
         if not changed:
             return None
-        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc route-costs again"
+        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc routing costs again"
 
     def _quality(self, model: str, text: str) -> float:
         cell = self.matrix[model][text]

@@ -1,4 +1,4 @@
-"""The decision log: which domain each request took and why, a line of JSON each; `fmalloc route-eval` replays it."""
+"""The decision log: which domain each request took and why, as JSON lines; `fmalloc routing replay` reads it."""
 
 import logging
 import os
