@@ -155,7 +155,7 @@ def _print_results(results: Sequence[Exported]) -> None:
 
 
 def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
-    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP a token", "BLEU", title=title)
+    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP per token", "BLEU", title=title)
     for row in rows:
         bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
         figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
