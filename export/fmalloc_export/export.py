@@ -1,4 +1,4 @@
-"""Compile a domain, check it, and put the bundle together."""
+"""Compile one domain, check it, and build its bundle."""
 
 import shutil
 import tempfile

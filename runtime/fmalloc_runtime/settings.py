@@ -1,4 +1,4 @@
-"""What an operator can set: flags win over the environment (FMALLOC_*), that over a file, that over the defaults."""
+"""What an operator can set: flags win over the environment (`FMALLOC_*`), that over a file, that over the defaults."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""`fmalloc route-costs`: what a wrong domain costs, and the threshold that follows."""
+"""`fmalloc routing costs`: what a wrong domain costs, and the threshold that follows."""
