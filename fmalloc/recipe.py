@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ TaskName = Annotated[str, AfterValidator(_task_name)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 
 
-Private = Literal["norms", "biases", "attention", "embeddings", "output"]
+PrivateKind = Literal["norms", "biases", "attention", "embeddings", "output"]
 
 _UPDATES = 20000
 
@@ -93,7 +94,7 @@ class LearningSettings(_Section):
     maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
     fresh_cells: bool = True
     gates: Annotated[Literal["closed", "open"], Field(description="of writable cells, at the start")] = "closed"
-    private: Annotated[list[Private], Field(description="parameters a task keeps beside its cells")] = []
+    private: Annotated[list[PrivateKind], Field(description="parameters a task keeps beside its cells")] = []
     private_rank: Annotated[int, Field(ge=1, description="of the additions to attention weights")] = 8
     private_learning_rate: Annotated[float | None, Field(gt=0, description="none: learning_rate")] = None
     reads: Literal["earlier", "general"] = "earlier"
@@ -139,7 +140,7 @@ class LearningSettings(_Section):
         return self
 
     def schedule(self) -> Schedule:
-        """What the training loop needs of these settings."""
+        """What the training loop reads of these settings."""
         names = Schedule.__dataclass_fields__
         return Schedule(**{name: value for name, value in self.model_dump().items() if name in names})
 
@@ -160,6 +161,25 @@ class TaskSettings(_Section):
     learning: dict[str, Any] = {}
 
 
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task with every setting that it is learned with, resolved once; `schedule` is what the training loop reads."""
+
+    task: TaskSettings
+    learning: LearningSettings
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, task: TaskSettings, learning: LearningSettings) -> "TaskPlan":
+        """The plan to learn a task with these settings."""
+        return cls(task, learning, learning.schedule())
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+
 class Recipe(_Section):
     """Everything `fmalloc-train` needs."""
 
@@ -168,7 +188,6 @@ class Recipe(_Section):
     store: ExpandedPath = Path("store")
     languages: LanguageSettings | None = None
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    method: Annotated[str, Field(description="how the tasks are learned, see fmalloc compare --help")] = "fmalloc"
     methods: Annotated[dict[str, dict[str, Any]], Field(description="settings of methods, by name")] = {}
     tensorboard: Annotated[ExpandedPath | None, Field(description="folder for live learning curves, if any")] = None
     samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store a domain")] = 200
@@ -188,9 +207,10 @@ class Recipe(_Section):
             raise ValueError(f"tasks: {', '.join(twice)} named more than once")
         return self
 
-    def learning_of(self, task: TaskSettings) -> LearningSettings:
-        """The task's own learning settings over the recipe's."""
-        return LearningSettings.model_validate(self.learning.model_dump() | task.learning)
+    def plans(self) -> tuple[TaskPlan, ...]:
+        """How each task is learned, in their order: its own learning settings over the recipe's."""
+        common = self.learning.model_dump()
+        return tuple(TaskPlan.of(task, LearningSettings.model_validate(common | task.learning)) for task in self.tasks)
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

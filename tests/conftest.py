@@ -9,7 +9,7 @@ import torch
 
 from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
-from fmalloc.pretrain import pretrain
+from fmalloc.pretrain import PretrainingSettings, pretrain
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
@@ -47,15 +47,12 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         output,
         LANGUAGES,
         Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64),
-        Schedule(
-            updates=250,
+        PretrainingSettings(
+            Schedule(updates=250, warmup_updates=60, validate_every=125, seed=1),
             batch_tokens=600,
             learning_rate=4e-3,
-            warmup_updates=60,
-            validate_every=125,
             maximum_length=64,
             label_smoothing=0.1,
-            seed=1,
         ),
         select("cpu"),
     )

@@ -225,7 +225,7 @@ class _Assembly:
         of_store, of_task = domain.store.digest(domain.name)
         return Manifest(
             domain=domain.name,
-            languages=format_.Languages(source=domain.languages.source, target=domain.languages.target),
+            languages=domain.languages,
             engine=format_.EngineInfo(
                 name=compiled.emitter.NAME,
                 minimum_version=compiled.emitter.MINIMUM_VERSION,

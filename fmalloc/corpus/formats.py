@@ -5,11 +5,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from fmalloc.corpus.files import lines
-from fmalloc.corpus.pairs import Languages
 from fmalloc.corpus.report import Tally
 from fmalloc.corpus.tmx import tmx_rows
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import short_code
+from fmalloc_shared.languages import LanguagePair, short_code
 
 _SHOWN_ERRORS = 5
 _GZIP_ENDING = ".gz"
@@ -17,7 +16,7 @@ _GZIP_ENDING = ".gz"
 Row = tuple[int, str, str]
 
 
-def find(path: Path, languages: Languages) -> tuple[Path, ...]:
+def find(path: Path, languages: LanguagePair) -> tuple[Path, ...]:
     """The TSV or TMX file or the Moses pair that `path` names, with or without its ending; empty if none.
 
     Raises:
@@ -38,7 +37,7 @@ def find(path: Path, languages: Languages) -> tuple[Path, ...]:
     return found[0] if found else ()
 
 
-def rows(files: Sequence[Path], languages: Languages, tally: Tally) -> Iterator[Row]:
+def rows(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> Iterator[Row]:
     """Line number, source and target of everything in a file or a Moses pair.
 
     Raises:
@@ -90,7 +89,7 @@ def moses_rows(source: Path, target: Path) -> Iterator[Row]:
         yield number, left.strip(), right.strip()
 
 
-def _moses(stem: Path, languages: Languages) -> tuple[Path, Path]:
+def _moses(stem: Path, languages: LanguagePair) -> tuple[Path, Path]:
     """Both sides; their endings are the languages' codes as they are given, or the short ones."""
     source, target = (_existing(_ending(stem, code), _ending(stem, short_code(code))) for code in languages)
     return source, target

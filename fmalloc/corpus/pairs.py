@@ -15,13 +15,6 @@ class Pair(NamedTuple):
     target: str
 
 
-class Languages(NamedTuple):
-    """Codes of the source and the target language, as file endings and as the model's tokenizer knows them."""
-
-    source: str
-    target: str
-
-
 def digest(pairs: Iterable[Pair]) -> str:
     """Hex SHA-256 of the pairs in order."""
     hashed = hashlib.sha256()

@@ -7,10 +7,11 @@ from pathlib import Path
 from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings, clean, filled
 from fmalloc.corpus.formats import find, rows
 from fmalloc.corpus.overlap import HeldOutPairs, without
-from fmalloc.corpus.pairs import Corpus, Languages, Pair
+from fmalloc.corpus.pairs import Corpus, Pair
 from fmalloc.corpus.report import CorpusReport, Tally, described
 from fmalloc.progress import console
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 _PARTS = ("train", "dev", "test")
 _DRAWN_PAIRS = 1000
@@ -18,7 +19,7 @@ _DRAWN_SHARE = 0.05
 _DEFAULTS = CorpusSettings()
 
 
-def read_corpus(path: Path, languages: Languages, settings: CorpusSettings = _DEFAULTS) -> Corpus:
+def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = _DEFAULTS) -> Corpus:
     """Read a folder with train, dev and test, or one file; what is missing is drawn from train by hash.
 
     The draw depends on each pair alone, so reordering the file moves no pair between the parts. Only train is cleaned,
@@ -42,7 +43,7 @@ def read_corpus(path: Path, languages: Languages, settings: CorpusSettings = _DE
     return Corpus(**parts, report=CorpusReport.of(tally, **{part: len(pairs) for part, pairs in parts.items()}))
 
 
-def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
+def read_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     """Every pair with text on both sides of a TSV, TMX or Moses pair; of a folder, those to train on.
 
     Pairs with an empty side are reported on standard error. Errors as read_corpus.
@@ -55,7 +56,7 @@ def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
     return pairs
 
 
-def _parts(path: Path, languages: Languages, settings: CorpusSettings, tally: Tally) -> dict[str, tuple[Pair, ...]]:
+def _parts(path: Path, languages: LanguagePair, settings: CorpusSettings, tally: Tally) -> dict[str, tuple[Pair, ...]]:
     """Train, dev and test."""
     files = {part: find(path / part, languages) for part in _PARTS} if path.is_dir() else {}
     train_files = files.pop("train", ()) or find(path, languages)
@@ -77,7 +78,7 @@ def _parts(path: Path, languages: Languages, settings: CorpusSettings, tally: Ta
     return {"train": train, "dev": held_out["dev"], "test": held_out["test"]}
 
 
-def _filled(files: Sequence[Path], languages: Languages, tally: Tally) -> tuple[Pair, ...]:
+def _filled(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> tuple[Pair, ...]:
     return tuple(pair for _, pair in filled(files[0], rows(files, languages, tally), tally))
 
 

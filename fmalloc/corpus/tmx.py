@@ -8,10 +8,9 @@ from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
 from fmalloc.corpus.files import opened
-from fmalloc.corpus.pairs import Languages
 from fmalloc.corpus.report import Place, Tally
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import short_code
+from fmalloc_shared.languages import LanguagePair, short_code
 
 _PIECE = 1 << 20
 _NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
@@ -25,7 +24,7 @@ _CODE_IN_WORDS = re.compile(rf"(?<=\w){_CODE_MARK}+(?=\w)")
 _LINE_SPACE = re.compile("[ \t\r\n\x85\u2028\u2029]+")
 
 
-def tmx_rows(path: Path, languages: Languages, tally: Tally) -> Iterator[tuple[int, str, str]]:
+def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tuple[int, str, str]]:
     """Line, source and target of every unit; units without both languages are counted as dropped.
 
     Of several variants in a language, the exact code comes first, then the code without a region, then the first one.

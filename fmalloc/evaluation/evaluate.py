@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.evaluation.significance import METRICS, Statistics, signature
 from fmalloc.model.batches import batch_indices, encode
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import nll
 from fmalloc.model.tokens import set_languages, target_frame
 from fmalloc.store.records import Score, Scores
+from fmalloc_shared.languages import LanguagePair
 
 MAXIMUM_NEW_TOKENS = 256
 _BATCH_TOKENS = 2048
@@ -29,7 +30,7 @@ def translate(
     model: Any,
     tokenizer: Any,
     sources: Sequence[str],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
@@ -107,7 +108,7 @@ def evaluate(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[Pair],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
@@ -123,7 +124,7 @@ def evaluate_test(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[Pair],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
@@ -134,7 +135,7 @@ def evaluate_test(
     return Evaluation(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
 
 
-def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages) -> float | None:
+def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair) -> float | None:
     """Nats a target token, in the model's own precision; pairs that the model has no positions for are left out."""
     examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
     device = Device(model.device, bfloat16=False)

@@ -1,7 +1,6 @@
 """Learn one task: claim free cells under annealed gates, select under the hard mask, harden into memories."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch.nn.utils.parametrize import cached
 from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.batches import Batch, TrainingBatches
-from fmalloc.model.devices import Device
 from fmalloc.model.feedforward import GatedFeedForward, block_of, replace
 from fmalloc.model.gate import GATE_LIMIT, temperature
 from fmalloc.model.objective import smoothed_loss
@@ -23,7 +21,7 @@ from fmalloc.recipe import LearningSettings
 from fmalloc.store.cells import Cells, Mask
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.tensors import Memory
-from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.loop import Trainable
 from fmalloc.training.validation import Validator
 
 _FRESH_BATCHES = 8
@@ -46,7 +44,7 @@ class Learner(Trainable):
         device = validator.device.torch
         self.model, self.allocations, self.settings = model.to(device), allocations, settings
         self.batches, self.validator = batches, validator
-        self.private = install(self.model, settings)
+        self.private = install(self.model, settings.private, rank=settings.private_rank, seed=settings.seed)
         self.gated = {name: module.to(device) for name, module in self._install().items()}
 
     def _install(self) -> dict[str, GatedFeedForward]:
@@ -133,32 +131,6 @@ class Learner(Trainable):
     def private_parameters(self) -> dict[str, NDArray[np.float32]]:
         """The present state of the private parameters, by name."""
         return {name: parameter.detach().cpu().numpy() for name, parameter in self.private.items()}
-
-
-def learn(
-    learner: Learner, name: str, device: Device, work: Path, *, finish: bool = False, events: Path | None = None
-) -> tuple[list[CurvePoint], CurvePoint]:
-    """Train to the end, or `finish` what was interrupted; the learner then holds the best state.
-
-    The curve, and its point of the best state.
-    """
-    training = Training(
-        learner,
-        learner.batches,
-        learner.settings.schedule(),
-        device,
-        work / "checkpoint.safetensors",
-        f"task {name}",
-        advice="; fmalloc-train --finish commits the best state of it instead",
-        events=events,
-    )
-    if finish:
-        training.finish()
-    else:
-        training.run()
-    curve = training.progress.curve
-    learner.report(name, curve)
-    return curve, curve[training.progress.best]
 
 
 def _advice(first: CurvePoint, last: CurvePoint) -> str:

@@ -1,21 +1,24 @@
-"""A recipe with its inputs read, and one row of the matrix."""
+"""A recipe with its inputs read, its work folders, and the rows of the score matrix that it measures."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fmalloc.corpus import Corpus, Languages, digest, read_corpus
+from fmalloc.corpus import Corpus, digest, read_corpus
 from fmalloc.corpus.overlap import between
 from fmalloc.evaluation.evaluate import Evaluation, evaluate_test, merge
 from fmalloc.model.architectures import family_of, languages_of
 from fmalloc.model.devices import Device, select
 from fmalloc.progress import bar, console
-from fmalloc.recipe import Recipe, TaskSettings
+from fmalloc.recipe import Recipe, TaskPlan
 from fmalloc.store.records import DataRecord, Score, Scores
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 
@@ -27,7 +30,7 @@ class Run:
     """
 
     recipe: Recipe
-    languages: Languages
+    languages: LanguagePair
     corpora: Mapping[str, Corpus]
     device: Device
     scored: frozenset[str] | None = None
@@ -37,7 +40,7 @@ class Run:
         """Read and check all inputs."""
         family_of(recipe.base)
         named = recipe.languages
-        languages = Languages(named.source, named.target) if named else languages_of(recipe.base)
+        languages = LanguagePair(named.source, named.target) if named else languages_of(recipe.base)
         if languages is None:
             raise FmallocError(f"{recipe.base}: its tokenizer names no language pair; set languages: source and target")
         sources = {GENERAL: recipe.general} | {task.name: task.data for task in recipe.tasks}
@@ -49,11 +52,15 @@ class Run:
             console.print(message, markup=False)
         return cls(recipe, languages, corpora, select(recipe.device, recipe.precision))
 
-    def settings_of(self, task: TaskSettings) -> dict[str, Any]:
+    @cached_property
+    def plans(self) -> Mapping[str, TaskPlan]:
+        """How each of the recipe's tasks is learned, by name, in their order."""
+        return {plan.name: plan for plan in self.recipe.plans()}
+
+    def settings_of(self, plan: TaskPlan) -> dict[str, Any]:
         """All that decides how a task is learned, JSON-able."""
-        settings = self.recipe.learning_of(task).model_dump()
         evaluation = self.recipe.evaluation.model_dump(exclude={"continual"})
-        return settings | {"evaluation": evaluation, "samples": self.recipe.samples}
+        return plan.learning.model_dump() | {"evaluation": evaluation, "samples": self.recipe.samples}
 
     def tests(self) -> dict[str, Corpus]:
         """The corpora whose test sets are scored."""
@@ -64,6 +71,23 @@ class Run:
         corpus = self.corpora[name]
         parts = {"train": corpus.train, "dev": corpus.dev, "test": corpus.test}
         return {part: DataRecord(pairs=len(pairs), sha256=digest(pairs)) for part, pairs in parts.items()}
+
+
+def claim_work(work: Path, settings: Mapping[str, Any], *, keep: bool = False) -> None:
+    """Make a work folder; what a run with other settings or data left there is dropped, not mixed in.
+
+    Raises:
+        FmallocError: with `keep`, instead of dropping it.
+    """
+    file = work / "settings.json"
+    text = json.dumps(settings, indent=1, sort_keys=True)
+    if work.exists() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
+        if keep:
+            raise FmallocError(f"{work.name}: was begun with other settings or data; restore them to finish it")
+        console.print(f"{work.name}: settings or data changed since the last run, this step starts anew")
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, text.encode())
 
 
 class Scorer:

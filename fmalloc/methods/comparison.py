@@ -2,11 +2,15 @@
 
 from typing import Any, Literal
 
-from fmalloc.store.records import CurvePoint, LanguagePair, Record, Score
+from fmalloc.store.records import CurvePoint, Score
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.strict import StrictModel
 
 
-class Learned(Record):
+class Learned(StrictModel):
     """How one task was learned. seconds: of wall clock, None if the learning was resumed after a stop."""
+
+    INDENT = 1
 
     curve: list[CurvePoint]
     trained_parameters: int
@@ -14,14 +18,14 @@ class Learned(Record):
     seconds: float | None
 
 
-class MethodRow(Record):
+class MethodRow(StrictModel):
     """Scores by domain after a task was learned: row i of the matrix R."""
 
     after: str
     scores: dict[str, Score]
 
 
-class MethodRun(Record):
+class MethodRun(StrictModel):
     """One method on one order of the tasks."""
 
     method: str
@@ -32,8 +36,10 @@ class MethodRun(Record):
     settings: dict[str, Any]
 
 
-class Comparison(Record):
+class Comparison(StrictModel):
     """All runs, and what they have in common."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     base: str

@@ -57,7 +57,7 @@ class FineTuning(Trainable):
 
 
 def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """All parameters, tied ones once, but for sinusoidal positions and the bias that forbids an FSMT its padding."""
+    """All parameters, tied ones once, but for sinusoidal positions."""
     return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
 
 
@@ -67,5 +67,4 @@ def module_of(name: str) -> str:
 
 
 def _is_fixed(model: Any, name: str) -> bool:
-    sinusoidal = "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__
-    return sinusoidal or name.endswith("output_projection.bias")
+    return "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__

@@ -52,7 +52,7 @@ class Fmalloc(Method):
         with writing(path):
             store = self._created(own)
             begun, resumed = time.perf_counter(), (path / ".work" / task.name).exists()
-            record = learn_task(own, store, task)
+            record = learn_task(own, store, own.plans[task.name])
             seconds = None if resumed else time.perf_counter() - begun
         memory = store.memory(task.name)
         sizes = [m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values()]

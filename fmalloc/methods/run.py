@@ -15,7 +15,7 @@ from fmalloc.methods.comparison import Learned, MethodRow, MethodRun
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.progress import bar
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
-from fmalloc.store.records import Score, to_json
+from fmalloc.store.records import Score
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
@@ -112,15 +112,15 @@ def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Lear
     path = method.folder / task.name / _LEARNED
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, to_json(method.learn(task, earlier)))
-    return Learned.model_validate_json(path.read_bytes())
+        write_atomically(path, method.learn(task, earlier).to_bytes())
+    return Learned.read(path)
 
 
 def _settings(run: Run, method: Method) -> dict[str, Any]:
     """All that decides the results, JSON-able; other methods' settings and the evaluation's share aside."""
     recipe = run.recipe
     data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
-    tasks = {task.name: recipe.learning_of(task).model_dump() for task in recipe.tasks}
+    tasks = {name: plan.learning.model_dump() for name, plan in run.plans.items()}
     return {
         "method": method.name,
         "settings": method.settings.model_dump(mode="json"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fmalloc.model.architectures import FAMILIES
 from fmalloc.model.batches import IGNORED, Batch, Example, ordered_batches
 from fmalloc.model.devices import Device
 
@@ -26,9 +27,11 @@ class Projection(NamedTuple):
     def of(cls, model: Any) -> "Projection | None":
         """The model's projection if it is frozen and stands right behind `model.model`.
 
-        FSMT's is a part of its decoder, and what wraps a model (peft) has no body of its own.
+        What wraps a model (peft) has no body of its own.
         """
-        if not hasattr(model, "lm_head") or not hasattr(model.model, "decoder") or model.lm_head.weight.requires_grad:
+        if FAMILIES[model.config.model_type].projects_in_decoder or not hasattr(model.model, "decoder"):
+            return None
+        if model.lm_head.weight.requires_grad:
             return None
         bias = getattr(model, "final_logits_bias", model.lm_head.bias)
         if bias is not None and bias.requires_grad:
@@ -173,9 +176,3 @@ def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
         tokens += batch.target_tokens
     model.train(was_training)
     return total / max(1, tokens)
-
-
-def inverse_square_root(update: int, warmup: int) -> float:
-    """Factor on the learning rate at an update counted from 0: linear warm-up, then proportional to update^-0.5."""
-    step = update + 1
-    return min(step / warmup, math.sqrt(warmup / step))

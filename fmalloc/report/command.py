@@ -6,7 +6,6 @@ import click
 
 from fmalloc.methods.comparison import Comparison
 from fmalloc.report.page import report_page
-from fmalloc.store.records import read_record
 from fmalloc.store.store import Store
 from fmalloc.training.tensorboard import write_curves
 from fmalloc_shared.errors import FmallocError
@@ -16,7 +15,7 @@ from fmalloc_shared.files import write_atomically
 def write_report(store: Path, output: Path, comparison: Path | None = None, tensorboard: Path | None = None) -> None:
     """Write the page and, where a folder is given, TensorBoard's event files; neither may lie inside the store."""
     opened = Store.open(store)
-    compared = read_record(comparison, Comparison) if comparison else None
+    compared = Comparison.read(comparison) if comparison else None
     for path in filter(None, (output, tensorboard)):
         if path.resolve().is_relative_to(store.resolve()):
             raise FmallocError(

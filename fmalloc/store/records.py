@@ -2,23 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from fmalloc.corpus import Pair
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.strict import StrictModel
 
 VERSION = 1
 
 
-class Record(BaseModel):
-    """Read strictly: no unknown key, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Score(Record):
+class Score(StrictModel):
     """Corpus BLEU and chrF, 0 to 100, with 95 % bootstrap intervals [low, high]; nll: nats a target token."""
 
     bleu: float
@@ -28,28 +24,21 @@ class Score(Record):
     chrf_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
 
 
-class Scores(Record):
+class Scores(StrictModel):
     """Scores by domain, with sacreBLEU's signatures."""
 
     domains: dict[str, Score]
     signatures: dict[str, str]
 
 
-class LanguagePair(Record):
-    """Language codes as the base's tokenizer knows them."""
-
-    source: str
-    target: str
-
-
-class Layer(Record):
+class Layer(StrictModel):
     """A feed-forward layer and its number of cells."""
 
     name: str
     width: int
 
 
-class ImportanceRecord(Record):
+class ImportanceRecord(StrictModel):
     """How cell importance was measured."""
 
     batches: int
@@ -59,7 +48,7 @@ class ImportanceRecord(Record):
     dead_cells: dict[str, int]
 
 
-class CurvePoint(Record):
+class CurvePoint(StrictModel):
     """One validation during learning, under the hard mask.
 
     nll, nll_shuffled: nats a target token on dev. loss: mean training loss since the point before. earlier: dev NLL of
@@ -73,10 +62,10 @@ class CurvePoint(Record):
     nll_shuffled: float
     claimed: int
     loss: float | None = None
-    earlier: dict[str, float] = {}
+    earlier: dict[str, float] = Field(default_factory=dict)
 
 
-class RecoveryRecord(Record):
+class RecoveryRecord(StrictModel):
     """How the pruned model recovered: settings, the SHA-256 of the base's files before it, and what validation saw."""
 
     settings: dict[str, Any]
@@ -84,8 +73,10 @@ class RecoveryRecord(Record):
     curve: list[CurvePoint]
 
 
-class StoreRecord(Record):
+class StoreRecord(StrictModel):
     """store.json, see docs/formats.md."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     family: str
@@ -96,57 +87,35 @@ class StoreRecord(Record):
     base_scores: Scores
     general_scores: Scores
     recovery: RecoveryRecord | None = None
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str]
 
 
-class DataRecord(Record):
+class DataRecord(StrictModel):
     """The pairs of one part of a corpus, as used."""
 
     pairs: int
     sha256: str
 
 
-class TaskRecord(Record):
+class TaskRecord(StrictModel):
     """task.json, see docs/formats.md. dropped: pairs left out of `data` by cleaning, by reason."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     name: str
     order: int
     reads: list[str]
-    private: list[str] = []
+    private: list[str] = Field(default_factory=list)
     settings: dict[str, Any]
     data: dict[str, DataRecord]
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field(default_factory=dict)
     scores: Scores
     dev: Score
     curve: list[CurvePoint]
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str]
-
-
-_RecordType = TypeVar("_RecordType", bound=Record)
-
-
-def read_record(path: Path, kind: type[_RecordType]) -> _RecordType:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FmallocError(f"{path}: no such file; is {path.parent} a memory store?") from error
-    except ValueError as error:
-        raise FmallocError(f"{path}: not JSON: {error}") from error
-    if isinstance(content, dict) and content.get("version") != VERSION:
-        raise FmallocError(f"{path}: version {content.get('version')!r}, this program reads version {VERSION}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise FmallocError(f"{path}: {problems}") from error
-
-
-def to_json(record: BaseModel) -> bytes:
-    """A record as UTF-8 JSON with sorted keys."""
-    return (json.dumps(record.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def read_samples(path: Path) -> tuple[Pair, ...]:

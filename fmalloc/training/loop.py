@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmalloc.model.batches import Batch, TrainingBatches
 from fmalloc.model.devices import Device
-from fmalloc.model.objective import SOURCE_GAP, chance, inverse_square_root
+from fmalloc.model.objective import SOURCE_GAP, chance
 from fmalloc.progress import bar, console
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
@@ -160,7 +160,7 @@ class Training:
         """One update."""
         state, schedule, group = self.progress, self.schedule, self.group
         torch.manual_seed((schedule.seed * 1_000_003 + state.update) * group.size + group.rank)
-        factor = inverse_square_root(state.update, schedule.warmup_updates)
+        factor = schedule.rate(state.update)
         for parameters, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             parameters["lr"] = rate * factor
         self.trainable.before_update(state.update)
@@ -214,7 +214,7 @@ class Training:
                 )
             state.losses.append(loss)
             if self._log:
-                factor = inverse_square_root(first + index, self.schedule.warmup_updates)
+                factor = self.schedule.rate(first + index)
                 self._log.step(first + index + 1, loss, self.rates[0] * factor)
 
     def _validate(self, interrupts: Interrupts) -> None:

@@ -1,6 +1,11 @@
 """Languages by their codes, for learning and serving alike."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 # Two-letter code, three-letter code (NLLB), English name.
 LANGUAGES = (
@@ -58,6 +63,22 @@ LANGUAGES = (
     ("zh", "zho", "Chinese"),
 )
 _SHORT = {long: code for code, long, _ in LANGUAGES}
+
+
+@dataclass(frozen=True)
+class LanguagePair:
+    """Codes of the source and the target language, as the base's tokenizer knows them; iterates over both.
+
+    In JSON it is an object with these two keys, read as strictly as a StrictModel.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
+    source: str
+    target: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.source, self.target))
 
 
 def short_code(code: str) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc.corpus import Languages, digest, read_pairs
+from fmalloc.corpus import digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.__main__ import main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_shared.languages import LanguagePair
 from tests.support.stores import subprocess_environment, tree_bytes
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -53,7 +54,7 @@ def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text
     manifest, store = bundle.manifest, Store.open(learned)
     assert manifest.level == "O1"
     assert [step.name for step in manifest.passes] == ["bake-mask", "drop-dead-cells", "trim-vocabulary", "pad-width"]
-    assert manifest.source.calibration == digest(read_pairs(text, Languages("de", "en")))
+    assert manifest.source.calibration == digest(read_pairs(text, LanguagePair("de", "en")))
     kept = {layer: max(1, int(mask.sum())) for layer, mask in store.mask("office").items()}
     assert all(width <= kept[layer] for layer, width in manifest.widths.items())
     parity = manifest.parity

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from fmalloc.corpus import Languages
 from fmalloc.model.devices import DeviceName
 from fmalloc.progress import console
 from fmalloc_export.evaluation.results import ModelDifference, Results
@@ -15,6 +14,7 @@ from fmalloc_export.evaluation.systems import Systems
 from fmalloc_export.evaluation.tables import print_results
 from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 _PATH = click.Path(path_type=Path)
 
@@ -32,10 +32,10 @@ def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tup
     return tuple(test.first(sentences) for test in tests)
 
 
-def _languages(source: str | None, target: str | None) -> Languages | None:
+def _languages(source: str | None, target: str | None) -> LanguagePair | None:
     if (source is None) != (target is None):
         raise click.UsageError("--source and --target go together")
-    return Languages(source, target) if source and target else None
+    return LanguagePair(source, target) if source and target else None
 
 
 def _known(output: Path) -> Results:

@@ -14,6 +14,7 @@ from fmalloc.model import devices as environment
 from fmalloc_runtime.bundle.manifest import Digest
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.strict import StrictModel
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -73,7 +74,7 @@ class Results(StrictModel):
 
     version: Literal[1] = 1
     kind: Literal["store", "bundles", "model"]
-    languages: dict[Literal["source", "target"], str]
+    languages: LanguagePair
     beam_size: int
     resamples: int = RESAMPLES
     signatures: dict[MetricName, str]

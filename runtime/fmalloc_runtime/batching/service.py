@@ -12,7 +12,6 @@ from anyio.to_thread import run_sync
 
 from fmalloc_runtime.batching.admission import Admission
 from fmalloc_runtime.batching.batcher import Batcher
-from fmalloc_runtime.bundle.bundle import Languages
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import Lease
@@ -24,6 +23,7 @@ from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.router import AUTO, Route
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation, Work
+from fmalloc_shared.languages import LanguagePair
 
 # Texts up to here are prepared on the event loop: a thread would take longer than the work.
 _INLINE_CHARACTERS = 4_000
@@ -62,7 +62,7 @@ class Answer:
 
     translations: list[TextTranslation]
     route: Route
-    languages: Languages
+    languages: LanguagePair
     seconds: dict[str, float]
 
 

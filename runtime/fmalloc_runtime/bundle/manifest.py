@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
 from fmalloc_shared.strict import StrictModel
 
@@ -31,13 +32,6 @@ DomainName = Annotated[str, AfterValidator(_domain)]
 FilePath = Annotated[str, AfterValidator(_inner_path)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-
-
-class Languages(StrictModel):
-    """Codes of the language pair."""
-
-    source: str
-    target: str
 
 
 class EngineInfo(StrictModel):
@@ -107,7 +101,7 @@ class Manifest(StrictModel):
 
     version: Literal[1] = 1
     domain: DomainName
-    languages: Languages
+    languages: LanguagePair
     engine: EngineInfo
     level: Literal["O0", "O1", "O2"]
     keep: Annotated[float, Field(gt=0, le=1)] | None

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fmalloc_runtime.bundle.bundle import Bundle, Languages
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
 from fmalloc_runtime.live.loading import Lease, ModelCache
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.routing.router import AUTO, Route, Router
 from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.ngrams import NgramCounts
 
 
@@ -23,7 +24,7 @@ class Snapshot:
     bundles: Mapping[str, Bundle]
     counts: Mapping[str, NgramCounts]
     router: Router
-    languages: Languages
+    languages: LanguagePair
     models: ModelCache
 
     @property

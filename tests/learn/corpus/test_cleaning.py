@@ -2,15 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import CorpusSettings, Languages, Pair, read_corpus
+from fmalloc.corpus import CorpusSettings, Pair, read_corpus
 from fmalloc.corpus.cleaning import EVERYTHING, clean
 from fmalloc.corpus.overlap import HeldOutPairs
 from fmalloc.corpus.report import CorpusReport, Tally
 from fmalloc.learning.run import Run
 from fmalloc.recipe import validate_recipe
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
-DE_EN = Languages("de", "en")
+DE_EN = LanguagePair("de", "en")
 FILE = Path("a.tsv")
 
 

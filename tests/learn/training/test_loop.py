@@ -65,12 +65,8 @@ def training(path: Path, trainable: Bigrams | None = None, **options: Any) -> Tr
     batches = TrainingBatches([Example(ids, ids) for ids in tokens], 48, 0, 1)
     schedule = Schedule(
         updates=options.pop("updates", 20),
-        batch_tokens=48,
-        learning_rate=0.05,
         warmup_updates=4,
         validate_every=5,
-        maximum_length=10,
-        label_smoothing=0.0,
         seed=1,
     )
     return Training(trainable or Bigrams(), batches, schedule, select("cpu"), path, "bigrams", **options)

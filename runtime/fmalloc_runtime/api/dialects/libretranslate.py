@@ -87,7 +87,7 @@ class LanguageName(BaseModel):
     name: str
 
 
-class LanguagePair(BaseModel):
+class LanguageNames(BaseModel):
     """What is translated into what."""
 
     source: LanguageName
@@ -104,7 +104,7 @@ class FrontendSettings(BaseModel):
     suggestions: bool
     filesTranslation: bool  # noqa: N815
     supportedFilesFormat: list[str]  # noqa: N815
-    language: LanguagePair
+    language: LanguageNames
 
 
 class LibreTranslate:
@@ -201,7 +201,7 @@ class LibreTranslate:
                 suggestions=False,
                 filesTranslation=False,
                 supportedFilesFormat=[],
-                language=LanguagePair(source=source, target=target),
+                language=LanguageNames(source=source, target=target),
             )
         )
 
