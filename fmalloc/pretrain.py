@@ -235,7 +235,7 @@ def main(**options: Any) -> None:
         _already_there(options["output"])
         return
     if options["d_model"] % options["heads"]:
-        raise FmallocError(f"--d-model {options['d_model']} is no multiple of --heads {options['heads']}")
+        raise FmallocError(f"--d-model {options['d_model']} is not a multiple of --heads {options['heads']}")
     shape = Shape(
         *(options[name] for name in ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn"))
     )

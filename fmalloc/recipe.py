@@ -89,9 +89,9 @@ class LearningSettings(_Section):
     validation_pairs: Annotated[int | None, Field(ge=1, description="dev pairs that the NLL is measured on")] = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; none: no clipping")] = None
+    clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; null: no clipping")] = None
     select_by: Annotated[Selection, Field(description="best dev BLEU, or lowest dev NLL")] = "bleu"
-    maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
+    maximum_length: Annotated[int, Field(ge=2, description="tokens per side; longer pairs are left out")] = 256
     fresh_cells: bool = True
     gates: Annotated[Literal["closed", "open"], Field(description="of writable cells, at the start")] = "closed"
     private: Annotated[list[PrivateKind], Field(description="parameters a task keeps beside its cells")] = []
@@ -122,7 +122,7 @@ class LearningSettings(_Section):
     def _validate_on_hard_end(self) -> "LearningSettings":
         if self.validate_every % self.anneal_updates:
             raise ValueError(
-                f"validate_every {self.validate_every} is no multiple of anneal_updates {self.anneal_updates}: "
+                f"validate_every {self.validate_every} is not a multiple of anneal_updates {self.anneal_updates}: "
                 "validation falls on the hard end of a temperature cycle"
             )
         return self
@@ -190,7 +190,7 @@ class Recipe(_Section):
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2
     methods: Annotated[dict[str, dict[str, Any]], Field(description="settings of methods, by name")] = {}
     tensorboard: Annotated[ExpandedPath | None, Field(description="folder for live learning curves, if any")] = None
-    samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store a domain")] = 200
+    samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store per domain")] = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     corpus: CorpusSettings = CorpusSettings()
@@ -217,7 +217,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     """Read and validate a recipe; relative paths are taken from the working directory.
 
     Raises:
-        FmallocError: every problem, one a line: `file:line: key: what is wrong`.
+        FmallocError: every problem, one per line: `file:line: key: what is wrong`.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""fmalloc-train: base, importance, general mask, every task in order, the matrix; nothing is done twice."""
+"""fmalloc-train: base, importance, general mask, then every task in order; finished steps are not repeated."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -25,7 +25,7 @@ def learn_tasks(recipe: Recipe, *, finish: bool = False) -> Store:
     """Bring the store to where the recipe wants it; with `finish` only commit the task that was interrupted."""
     with processes() as group, Interrupts():
         if finish and not Store.exists(recipe.store):
-            group.fail(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
+            group.fail(f"{recipe.store}: does not exist, so no task can be finished; run without --finish")
         run = group.alike(lambda: Run.of(recipe))
         with writing(recipe.store) if group.first else nullcontext():
             group.on_first(lambda: _prepare(run))
@@ -86,7 +86,7 @@ def print_plan(recipe: Recipe) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes CUDA where there is one.")
 @click.option("--updates", type=click.IntRange(1), help="Most updates a task (learning.updates).")
 @click.option("--finish", is_flag=True, help="Learn no further: commit the interrupted task at its best state so far.")
-@click.option("--dry-run", is_flag=True, help="Check every input and say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Check every input and print what would be done.")
 def main(
     recipe: Path | None, tasks: tuple[str, ...], finish: bool, dry_run: bool, updates: int | None, **options: Any
 ) -> None:

@@ -20,19 +20,19 @@ def find(path: Path, languages: LanguagePair) -> tuple[Path, ...]:
     """The TSV or TMX file or the Moses pair that `path` names, with or without its ending; empty if none.
 
     Raises:
-        FmallocError: it is neither file nor folder, or names text in two formats.
+        FmallocError: it is neither a file nor a folder, or it names text in two formats.
     """
     if path.is_file():
         side = _unpacked(path).suffix.removeprefix(".")
         codes = {*languages, *map(short_code, languages)}
         return _moses(_unpacked(path).with_suffix(""), languages) if side in codes else (path,)
     if path.exists() and not path.is_dir():
-        raise FmallocError(f"{path}: expected a file or a folder (a pipe cannot be read again when a run goes on)")
+        raise FmallocError(f"{path}: expected a file or a folder (a resumed run could not read a pipe again)")
     single = [(file,) for ending in ("tsv", "tmx") if (file := _ending(path, ending)).is_file()]
     found = [*single, *([pair] if any(map(Path.is_file, pair := _moses(path, languages))) else [])]
     if len(found) > 1:
         raise FmallocError(
-            f"{path}: {' and '.join(str(files[0]) for files in found)} both exist; keep the one that is meant"
+            f"{path}: {' and '.join(str(files[0]) for files in found)} both exist; keep only the intended one"
         )
     return found[0] if found else ()
 
@@ -55,7 +55,7 @@ def rows(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> Iterat
         tally.read += 1
         yield row
     if tally.read == before:
-        raise FmallocError(f"{files[0]}: empty, expected one pair a line")
+        raise FmallocError(f"{files[0]}: empty, expected one pair per line")
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
@@ -90,13 +90,13 @@ def moses_rows(source: Path, target: Path) -> Iterator[Row]:
 
 
 def _moses(stem: Path, languages: LanguagePair) -> tuple[Path, Path]:
-    """Both sides; their endings are the languages' codes as they are given, or the short ones."""
+    """Both files; their endings are the languages' codes as given, or the short codes."""
     source, target = (_existing(_ending(stem, code), _ending(stem, short_code(code))) for code in languages)
     return source, target
 
 
 def _ending(stem: Path, ending: str) -> Path:
-    """The file of that ending, packed if only that exists."""
+    """The file with that ending, or its gzip file if only that exists."""
     plain = stem.with_name(f"{stem.name}.{ending}")
     return _existing(plain, plain.with_name(plain.name + _GZIP_ENDING))
 

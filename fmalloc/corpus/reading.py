@@ -20,11 +20,11 @@ _DEFAULTS = CorpusSettings()
 
 
 def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = _DEFAULTS) -> Corpus:
-    """Read a folder with train, dev and test, or one file; what is missing is drawn from train by hash.
+    """Read a folder with train, dev and test, or one file; missing parts are drawn from train by hash.
 
-    The draw depends on each pair alone, so reordering the file moves no pair between the parts. Only train is cleaned,
-    before anything is drawn from it; of a given dev or test, which others score on too, only pairs with an empty
-    side are dropped.
+    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Only train is
+    cleaned, before anything is drawn from it. A given dev or test set is what others score on too, so only its pairs
+    with an empty side are dropped.
 
     Raises:
         FmallocError: a file is missing, damaged, empty, not UTF-8, or not in its format; a part ends empty.
@@ -35,11 +35,11 @@ def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = 
         if not pairs:
             dropped = f"; dropped: {described(tally.dropped)}" if tally.dropped else ""
             raise FmallocError(
-                f"{path}: no {part} pair is left of {tally.read:,} pairs read{dropped}; give more text, or files of "
-                "your own for dev and test"
+                f"{path}: no {part} pair is left of {tally.read:,} pairs read{dropped}; give more text, or your "
+                "own files for dev and test"
             )
     if both := _both(parts["dev"], parts["test"]):
-        tally.warnings.append(f"test pairs that are in dev too, by which the best state is chosen: {both:,}")
+        tally.warnings.append(f"test pairs that are also in dev, which selects the best state: {both:,}")
     return Corpus(**parts, report=CorpusReport.of(tally, **{part: len(pairs) for part, pairs in parts.items()}))
 
 

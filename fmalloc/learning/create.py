@@ -74,9 +74,11 @@ def create_store(run: Run) -> Store:
         slice_masks(model, masks)
         return model, tokenizer
 
-    base_scores = Scorer(run, work, "base").score(lambda _domain: load_base(prepared / "base", run.languages))
+    base_scores = Scorer(run, work / "scores-base", "base").row(
+        lambda _domain: load_base(prepared / "base", run.languages)
+    )
     recovery = recover(run, masks, prepared / "base", work) if _recovery_of(recipe) else None
-    general_scores = Scorer(run, work, GENERAL).score(load_general)
+    general_scores = Scorer(run, work / "scores-general", GENERAL).row(load_general)
     store = Store.create(
         recipe.store,
         prepared,

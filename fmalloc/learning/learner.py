@@ -1,4 +1,4 @@
-"""Learn one task: claim free cells under annealed gates, select under the hard mask, harden into memories."""
+"""The learner of one task: it claims free cells under annealed gates, validates under the hard mask, and hardens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,7 +63,7 @@ class Learner(Trainable):
         return gated
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over the writable cells and, at rates of their own and without decay, gates and private parameters."""
+        """AdamW over the writable cells, and over gates and private parameters at separate rates without decay."""
         weights = [weight for module in self.gated.values() for weight in (module.keys, module.biases, module.values)]
         settings = self.settings
         groups: list[dict[str, Any]] = [
@@ -93,7 +93,7 @@ class Learner(Trainable):
             module.tau = tau
 
     def loss(self, batch: Batch) -> Tensor:
-        """Label-smoothed cross-entropy; no sparsity penalty, the data decides how much is claimed."""
+        """Label-smoothed cross-entropy; without a sparsity penalty: the data decides how many cells are claimed."""
         return smoothed_loss(self.model, batch, self.settings.label_smoothing)
 
     def after_update(self) -> None:
@@ -117,7 +117,7 @@ class Learner(Trainable):
         return claimed
 
     def report(self, name: str, curve: Sequence[CurvePoint]) -> None:
-        """Say what was claimed, and what to do if that is almost nothing."""
+        """Print how many cells were claimed, and advice if that is almost none."""
         offered = sum(len(allocation.writable) for allocation in self.allocations.values())
         claimed = sum(len(cells) for cells in self._claimed().values())
         console.print(f"{name}: claims {claimed} of {offered} free cells")
@@ -143,7 +143,7 @@ def _advice(first: CurvePoint, last: CurvePoint) -> str:
 
 
 def _harden(module: GatedFeedForward, allocation: Allocation) -> Memory:
-    """m_i = [e_i > 0]; cells that end switched off stay nobody's, with their pretrained weights."""
+    """m_i = [e_i > 0]; cells that end switched off stay free, with their pretrained weights."""
     is_open = (module.gates.detach() > 0).cpu().numpy()
     writable_open = is_open[len(allocation.read) :]
     mask: Mask = np.zeros(allocation.width, dtype=np.bool_)

@@ -55,7 +55,7 @@ class Distillation(Trainable):
         return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98))
 
     def before_update(self, _update: int) -> None:
-        """Dropout for the student alone."""
+        """Dropout for the student only."""
         self.model.train()
 
     def loss(self, batch: Batch) -> Tensor:

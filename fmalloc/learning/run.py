@@ -15,11 +15,13 @@ from fmalloc.model.architectures import family_of, languages_of
 from fmalloc.model.devices import Device, select
 from fmalloc.progress import bar, console
 from fmalloc.recipe import Recipe, TaskPlan
-from fmalloc.store.records import DataRecord, Score, Scores
+from fmalloc.store.records import DataRecord, Scores
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
+
+Load = Callable[[str], tuple[Any, Any]]  # a domain's model and tokenizer
 
 
 @dataclass(frozen=True)
@@ -90,28 +92,36 @@ def claim_work(work: Path, settings: Mapping[str, Any], *, keep: bool = False) -
     write_atomically(file, text.encode())
 
 
+@dataclass(frozen=True)
 class Scorer:
-    """One row of the matrix, scored domain by domain; what was scored before a kill is kept."""
+    """Scores of models on the run's test sets: each is measured once and kept in `folder`, also over a kill.
 
-    def __init__(self, run: Run, work: Path, row: str) -> None:
-        self.run, self.path, self.row = run, work / f"scores-{row}.json", row
+    `name` says in the progress bar what is scored.
+    """
 
-    def score(self, load: Callable[[str], tuple[Any, Any]]) -> Scores:
-        """Evaluate the model that `load` gives for each domain on that domain's test set."""
-        done: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-        limit, beam = self.run.recipe.evaluation.sentences, self.run.recipe.evaluation.beam_size
-        for domain, corpus in self.run.tests().items():
-            if domain in done:
-                continue
-            model, tokenizer = load(domain)
-            model.to(self.run.device.torch)
-            pairs = corpus.test[:limit]
-            with bar(f"scoring {self.row} on {domain}", len(pairs)) as advance:
-                metrics = evaluate_test(
-                    model, tokenizer, pairs, self.run.languages, beam_size=beam, on_progress=advance
-                )
-            done[domain] = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
-            write_atomically(self.path, json.dumps(done).encode())
-        return merge(
-            {name: Evaluation(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.run.tests()}
-        )
+    run: Run
+    folder: Path
+    name: str
+
+    def score(self, domain: str, load: Load, known: Evaluation | None = None) -> Evaluation:
+        """Evaluate the model that `load` gives for a domain on its test set, unless the scores are kept or `known`."""
+        path = self.folder / f"{domain}.json"
+        if not path.is_file():
+            evaluation = known or self._measured(domain, load)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, evaluation.to_bytes())
+        return Evaluation.read(path)
+
+    def row(self, load: Load) -> Scores:
+        """One row of the matrix: the model that `load` gives for each domain, on that domain's test set."""
+        return merge({domain: self.score(domain, load) for domain in self.run.tests()})
+
+    def _measured(self, domain: str, load: Load) -> Evaluation:
+        model, tokenizer = load(domain)
+        model.to(self.run.device.torch)
+        settings = self.run.recipe.evaluation
+        pairs = self.run.corpora[domain].test[: settings.sentences]
+        with bar(f"scoring {self.name} on {domain}", len(pairs)) as advance:
+            return evaluate_test(
+                model, tokenizer, pairs, self.run.languages, beam_size=settings.beam_size, on_progress=advance
+            )

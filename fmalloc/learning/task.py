@@ -94,7 +94,7 @@ def _commit(
         slice_masks(model, {layer: memory.mask for layer, memory in memories.items()})
         return model, tokenizer
 
-    scores = Scorer(run, work, plan.name).score(load)
+    scores = Scorer(run, work / "scores", plan.name).row(load)
     corpus = run.corpora[plan.name]
     staged = work / "staged"
     shutil.rmtree(staged, ignore_errors=True)

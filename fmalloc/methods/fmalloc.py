@@ -105,7 +105,7 @@ class Fmalloc(Method):
     def scores_of(self, state: str, domain: str) -> Evaluation | None:
         """What the store's record of a task says of its own domain."""
         record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
-        return Evaluation(record.scores.domains[domain], record.scores.signatures) if record else None
+        return Evaluation(score=record.scores.domains[domain], signatures=record.scores.signatures) if record else None
 
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""

@@ -166,7 +166,7 @@ def _layers(model: Any) -> Iterator[FeedForwardLayer]:
     for stack, path in STACKS.items():
         modules = model.get_submodule(path)
         if not isinstance(modules, nn.ModuleList):
-            raise TypeError(f"{path} is no list of layers")
+            raise TypeError(f"{path} is not a list of layers")
         for index, module in enumerate(modules):
             yield FeedForwardLayer(f"{stack}.{index}", module, length_first)
 

@@ -38,7 +38,7 @@ def languages(tokenizer_config: dict[str, Any]) -> Sequence[str | None]:
 def _forbid_padding(projection: Any, pad: int) -> None:
     """Take the probability from padding: FSMT hides what it wrote as such from itself when a whole target is scored.
 
-    The bias is a buffer, so that it is no parameter of any method.
+    The bias is a buffer, because no method shall train it.
     """
     bias = torch.zeros(projection.out_features)
     bias[pad] = _NEVER

@@ -15,7 +15,7 @@ VERSION = 1
 
 
 class Score(StrictModel):
-    """Corpus BLEU and chrF, 0 to 100, with 95 % bootstrap intervals [low, high]; nll: nats a target token."""
+    """Corpus BLEU and chrF, 0 to 100, with 95 % bootstrap intervals [low, high]; nll: nats per target token."""
 
     bleu: float
     chrf: float
@@ -51,8 +51,8 @@ class ImportanceRecord(StrictModel):
 class CurvePoint(StrictModel):
     """One validation during learning, under the hard mask.
 
-    nll, nll_shuffled: nats a target token on dev. loss: mean training loss since the point before. earlier: dev NLL of
-    each domain learned before, by the model that would serve it at that moment.
+    nll, nll_shuffled: nats per target token on dev. loss: mean training loss since the previous point. earlier: dev
+    NLL of each domain learned before, by the model that would serve it at that moment.
     """
 
     update: int

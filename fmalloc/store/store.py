@@ -101,7 +101,7 @@ class Store:
         return record
 
     def task(self, name: str) -> TaskRecord:
-        """The record of a task; raise FmallocError that lists the tasks if there is none of that name."""
+        """The record of a task; raise FmallocError that lists the existing tasks if it does not exist."""
         if not (self._task_path(name) / "task.json").is_file():
             known = ", ".join([GENERAL, *(task.name for task in self.tasks())])
             raise FmallocError(f"{self.path}: no task {name!r}; it holds {known}")
@@ -172,7 +172,7 @@ class Store:
         record = TaskRecord(files=sha256_files(staged), **task)
         destination = self._task_path(record.name)
         if destination.exists():
-            raise FmallocError(f"{destination}: this task exists already and is never written again")
+            raise FmallocError(f"{destination}: this task exists already and is never rewritten")
         self.cells().claim(record.order, _owned_cells(staged, self.layers))
         write_atomically(staged / "task.json", record.to_bytes())
         sync_tree(staged)
@@ -188,7 +188,7 @@ def _owned_cells(staged: Path, layers: tuple[str, ...]) -> dict[str, Cells]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Be the only writer of the store at `path`; a dead process holds no lock."""
+    """Hold the lock of the store at `path`; the operating system frees it when the process dies."""
     path.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path / ".lock", blocking=False):

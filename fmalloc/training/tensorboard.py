@@ -22,10 +22,9 @@ def scalars(point: CurvePoint) -> Iterator[tuple[str, float]]:
 
 
 class TensorBoardLog:
-    """Writes one run's event file into a folder, which is made if there is none.
+    """Writes one run's event file into a folder, which is created if missing.
 
-    What earlier files there hold is taken back: all of it, or for a run that is resumed what came after update
-    `resumed_at`.
+    Events in earlier files there are purged: all of them, or for a resumed run those after update `resumed_at`.
 
     Raises:
         FmallocError: the package tensorboard is not installed.
@@ -55,9 +54,9 @@ class TensorBoardLog:
 
 
 def write_curves(tasks: Iterable[TaskRecord], folder: Path) -> None:
-    """The curves of learned tasks, a run for each, in a folder of the task's name.
+    """The curves of learned tasks, one run per task, in a folder of the task's name.
 
-    A run that is there already is left as it is: a learned task never changes, and training may have logged more of it.
+    An existing run is left as it is: a learned task never changes, and training may have logged more of it.
     """
     for task in tasks:
         run = folder / task.name

@@ -1,4 +1,4 @@
-"""What validation says of a model: NLL with true and shuffled sources, greedy BLEU, and earlier domains' NLL."""
+"""Validation of a model: NLL with true and shuffled sources, greedy BLEU, and the NLL of earlier domains."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Validator:
 
 @dataclass(frozen=True)
 class Watched:
-    """Encoded dev pairs of domains that were learned before, to see during learning what happens to them."""
+    """Encoded dev pairs of domains that were learned before, to watch their NLL during learning."""
 
     examples: Mapping[str, Sequence[Example]]
     device: Device

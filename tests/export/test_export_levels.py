@@ -151,7 +151,7 @@ def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, t
     assert "law is not exported" in refused(learned, output, *office, "--calibration", f"law={text}")
     for content, problem in (
         ("nur eine Seite\n", "one-sided line"),
-        ("", "empty, expected one pair a line"),
+        ("", "empty, expected one pair per line"),
         ("ein Satz\tone sentence\n", "1 pairs beside those held out"),
     ):
         (tmp_path / "bad.tsv").write_text(content)

@@ -56,7 +56,7 @@ def test_three_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) ->
         ("general: x\ntasks: [{name: it, data: x}]", "base: missing"),
         (GOOD.replace("name: law", "name: it"), "it named more than once"),
         (GOOD.replace("name: it", "name: general"), "'general' names the base domain"),
-        (GOOD.replace("validate_every: 20", "validate_every: 25"), "validate_every 25 is no multiple"),
+        (GOOD.replace("validate_every: 20", "validate_every: 25"), "validate_every 25 is not a multiple"),
         (GOOD.replace("model", "${SURELY_NOT_SET_ANYWHERE}"), "environment variable not set"),
         (GOOD.replace("tasks:", "task:"), "tasks: missing"),
     ],

@@ -90,7 +90,7 @@ def test_no_unit_in_both_languages_lists_those_found(tmp_path: Path) -> None:
     units = [unit(variant("de-DE", "Ja"), variant("fr", "Oui")), unit(variant("fr", "Non"), "<tuv><seg>No</seg></tuv>")]
     with pytest.raises(FmallocError, match=r"no unit has both de and en; .*: fr \(2\), de-DE \(1\), none named \(1\)"):
         read(tmp_path, memory(*units))
-    with pytest.raises(FmallocError, match=r"it has no unit with text"):
+    with pytest.raises(FmallocError, match=r"no unit has text"):
         read(tmp_path, memory())
 
 
@@ -100,7 +100,7 @@ def test_mixed_regions_are_told(tmp_path: Path) -> None:
     path.write_text(memory(*(unit(variant("de", str(i)), variant(pt, "x")) for i, pt in enumerate(regions))))
     tally = Tally()
     assert len(list(tmx_rows(path, LanguagePair("de", "pt"), tally))) == 3
-    assert tally.warnings == [f"{path}: pt is there in variants, all of which were taken: pt-PT (2), pt-BR (1)"]
+    assert tally.warnings == [f"{path}: pt occurs in several variants, all of which were used: pt-PT (2), pt-BR (1)"]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_source_that_is_too_long_is_cut_and_has_no_nll(base: Path) -> None:
 
 def test_a_row_keeps_the_signatures() -> None:
     metrics = score(["a b c d e"], ["a b c d e"])
-    merged = merge({"it": metrics, "law": Evaluation(Score(bleu=1.0, chrf=2.0), metrics.signatures)})
+    merged = merge({"it": metrics, "law": Evaluation(score=Score(bleu=1.0, chrf=2.0), signatures=metrics.signatures)})
     assert merged.domains["it"].bleu == pytest.approx(100)
     assert merged.domains["law"].chrf == 2.0
     assert set(merged.signatures) == {"bleu", "chrf"}

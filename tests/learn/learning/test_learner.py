@@ -188,11 +188,11 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
     assert set(store.task("games").scores.domains) == {"general", "office", "games"}
     work = tmp_path / "work"
     run_module.claim_work(work, {"seed": 1})
-    (work / "scores-games.json").write_text("{}")
+    (work / "scored.json").write_text("{}")
     run_module.claim_work(work, {"seed": 1})
-    assert (work / "scores-games.json").exists()
+    assert (work / "scored.json").exists()
     run_module.claim_work(work, {"seed": 2})
-    assert not (work / "scores-games.json").exists()
+    assert not (work / "scored.json").exists()
 
 
 def test_a_task_that_claims_almost_nothing_is_told_so(

@@ -124,7 +124,7 @@ def test_a_spoiled_gradient_is_never_saved(
 
 def test_finish_ends_at_the_best_state_so_far(tmp_path: Path) -> None:
     path = tmp_path / "c"
-    with pytest.raises(FmallocError, match="bigrams: nothing was begun that could be finished"):
+    with pytest.raises(FmallocError, match="bigrams: no interrupted training to finish"):
         training(path).finish()
     with pytest.raises(FmallocError):
         training(path, Bigrams(12)).run()
