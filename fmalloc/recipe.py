@@ -181,7 +181,7 @@ class TaskPlan:
 
 
 class Recipe(_Section):
-    """Everything `fmalloc-train` needs."""
+    """Everything `fmalloc train` needs."""
 
     base: ExpandedPath
     general: ExpandedPath

@@ -65,7 +65,7 @@ def _train(
         run.device,
         work / "checkpoint.safetensors",
         f"task {plan.name}",
-        advice="; fmalloc-train --finish commits the best state of it instead",
+        advice="; fmalloc train --finish commits the best state of it instead",
         events=run.recipe.tensorboard / plan.name if run.recipe.tensorboard else None,
     )
     if finish:

@@ -9,7 +9,7 @@ Selection = Literal["bleu", "nll"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the training loop reads of a run's settings; see LearningSettings and `fmalloc-pretrain --help`."""
+    """What the training loop reads of a run's settings; see LearningSettings and `fmalloc pretrain --help`."""
 
     updates: int
     warmup_updates: int

@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import uvicorn
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
-from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
-from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import Settings
-from tests.support.bundles import CPU, SENTENCES, bundle_of
+from tests.support.bundles import SENTENCES
 
 LINE = SENTENCES["it"][0]
 PAIR = {"source": "de", "target": "en"}
@@ -40,10 +35,10 @@ class Served:
 def serving(bundles: Path, *, load: bool = True, **changes: Any) -> Iterator[Served]:
     """Serve on a free port; `changes` of the settings."""
     settings = Settings(bundles=bundles, device="cpu", workers=1, threads=1, **changes)
-    service = build(settings)
+    service = Service.of(settings)
     if load:
         service.registry.load()
-    gate = Gatekeeper(Keys(settings.keys) if settings.keys else None, settings, service.metrics)
+    gate = Gatekeeper(settings, service.metrics)
     config = uvicorn.Config(create_app(service, settings, gate), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -56,7 +51,7 @@ def serving(bundles: Path, *, load: bool = True, **changes: Any) -> Iterator[Ser
         finally:
             server.should_exit = True
             thread.join(20)
-            service.batcher.close(1)
+            service.close()
             gate.close()
 
 
@@ -66,22 +61,3 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
-
-
-@pytest.fixture(scope="session")
-def served(bundles: Path) -> Iterator[Served]:
-    """A server without keys, shared by all tests: limits are small, nothing in it may be changed."""
-    with serving(bundles, body_limit=20_000, text_limit=5_000) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def client(served: Served) -> httpx.Client:
-    """Its client."""
-    return served.client
-
-
-@pytest.fixture(scope="session")
-def expected(bundles: Path) -> str:
-    """What the domain `it` makes of LINE."""
-    return Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU).translate([LINE])[0].text

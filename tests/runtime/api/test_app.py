@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from fmalloc_runtime.bundle.bundle import GoldenRecord
-from tests.support.api import LINE, PAIR, Served, client, expected, served, serving, wait_until
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.api import LINE, PAIR, Served, serving, wait_until
+from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
-__all__ = ["bundles", "client", "expected", "own_bundles", "served"]
 MANY = [f"{line} {number}" for number in range(250) for line in SENTENCES["it"]]
 
 
@@ -90,10 +89,10 @@ def test_what_is_the_servers_own_fault_is_500_without_details(
         word = "e" * 200
         answer = served.client.post("/translate", json={"q": word, **PAIR})
         assert answer.status_code == 500
-        assert answer.json() == {"error": "the server failed to answer; its log says why"}
+        assert answer.json() == {"error": "the server failed to answer; see its log"}
         answer = served.client.post("/v2/translate", json={"text": [word], "target_lang": "EN"})
         assert answer.status_code == 500
-        assert answer.json() == {"message": "the server failed to answer; its log says why"}
+        assert answer.json() == {"message": "the server failed to answer; see its log"}
     assert "No position encodings are defined" in caplog.text
 
 

@@ -9,10 +9,8 @@ import pytest
 from libretranslatepy import LibreTranslateAPI
 
 from fmalloc_runtime.access.keys import add_key
-from tests.support.api import LINE, PAIR, Served, client, expected, served, serving
-from tests.support.bundles import SENTENCES, bundle_of, bundles
-
-__all__ = ["bundles", "client", "expected", "served"]
+from tests.support.api import LINE, PAIR, Served, serving
+from tests.support.bundles import SENTENCES, bundle_of
 
 
 def test_a_string(client: httpx.Client, bundles: Path, expected: str) -> None:
@@ -134,7 +132,7 @@ def test_languages_as_others_write_them(client: httpx.Client, source: str, targe
 def test_limits(client: httpx.Client) -> None:
     answer = client.post("/translate", json={"q": ["a" * 5_000, "b"], **PAIR})
     assert answer.status_code == 413
-    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed in one request"
+    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed per request"
     answer = client.post("/translate", json={"q": "a" * 20_001, **PAIR})
     assert answer.status_code == 413 and "larger than 20000 bytes" in answer.json()["error"]
 
@@ -172,7 +170,7 @@ def test_keys(bundles: Path, tmp_path: Path, expected: str) -> None:
     with serving(bundles, keys=tmp_path / "keys.json") as served:
         fields = {"q": LINE, **PAIR}
         answer = served.client.post("/translate", json=fields)
-        assert answer.status_code == 403 and "no API key" in answer.json()["error"]
+        assert answer.status_code == 403 and "an API key is required" in answer.json()["error"]
         assert served.client.post("/translate", json={**fields, "api_key": "wrong"}).status_code == 403
         assert served.client.post("/detect", json=fields).status_code == 403
         assert served.client.get("/languages").status_code == 200
