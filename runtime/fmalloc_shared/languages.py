@@ -2,24 +2,21 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
 
 from langcodes import standardize_tag
 from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class LanguagePair:
     """The languages that a model translates between; iterates over both codes.
 
     In JSON it is an object with these two keys, read as strictly as a StrictModel.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
     source: str
     """Code of the source language, as the base's tokenizer knows it."""
