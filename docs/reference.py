@@ -16,7 +16,6 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md"))
@@ -104,19 +103,17 @@ def _help_of(command: click.Command, context: click.Context) -> Iterator[str]:
             yield _escaped(" ".join(paragraph.split()))
 
 
-def _rows(
-    record: type[BaseModel], own_tables: set[type[BaseModel]], prefix: str = ""
-) -> Iterator[tuple[str, str, str]]:
+def _rows(record: type[Any], own_tables: set[type[Any]], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Key, type and meaning of each field; those of an inner record follow it, unless it has its own table."""
     docstrings = _docstrings(record)
-    for name, field in record.model_fields.items():
+    for name, field in record.__pydantic_fields__.items():
         key, inner = prefix + name, _record_in(field.annotation)
         yield key, _kind(field.annotation, own_tables), _cell(docstrings.get(name) or field.description or "")
         if inner and inner not in own_tables:
             yield from _rows(inner, own_tables, f"{key}{_path(field.annotation)}.")
 
 
-def _docstrings(record: type[BaseModel]) -> Mapping[str, str]:
+def _docstrings(record: type[Any]) -> Mapping[str, str]:
     """The string below each field's annotation, without its full stop."""
     body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -139,14 +136,20 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _record_in(kind: Any) -> type[BaseModel] | None:
+def _record_in(kind: Any) -> type[Any] | None:
     """The record that a field holds, also inside lists, maps and alternatives."""
     for alternative in map(_unwrapped, _alternatives(kind)):
-        if isinstance(alternative, type) and issubclass(alternative, BaseModel):
-            return alternative
+        if _is_record(alternative):
+            record: type[Any] = alternative
+            return record
         if get_origin(alternative) in (list, tuple, dict) and (inner := _record_in(_items(alternative))):
             return inner
     return None
+
+
+def _is_record(kind: Any) -> bool:
+    """Whether a type is a model or a dataclass of pydantic."""
+    return isinstance(kind, type) and hasattr(kind, "__pydantic_fields__")
 
 
 def _items(kind: Any) -> Any:
@@ -164,18 +167,18 @@ def _path(kind: Any) -> str:
     return ""
 
 
-def _kind(annotation: Any, own_tables: set[type[BaseModel]]) -> str:
+def _kind(annotation: Any, own_tables: set[type[Any]]) -> str:
     """A field's type in the words of JSON; a record with its own table by its name."""
     kinds = map(_unwrapped, _alternatives(annotation))
     return " or ".join("null" if kind is NoneType else _alternative(kind, own_tables) for kind in kinds)
 
 
-def _alternative(kind: Any, own_tables: set[type[BaseModel]]) -> str:
+def _alternative(kind: Any, own_tables: set[type[Any]]) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) in (list, tuple, dict):
         return f"{'map' if get_origin(kind) is dict else 'list'} of {_kind(_items(kind), own_tables)}"
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if _is_record(kind):
         return kind.__name__ if kind in own_tables else "object"
     return _NAMES.get(kind, "any")
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
-from fmalloc.pretrain import pretrain
+from fmalloc.pretrain import PretrainingSettings, pretrain
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
@@ -51,19 +51,16 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Marian base that was really pretrained: d_model 32, 2+2 layers of 64 cells."""
     shape = Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64)
-    schedule = Schedule(
-        updates=250,
+    settings = PretrainingSettings(
+        Schedule(updates=250, warmup_updates=60, validate_every=125, seed=1),
         batch_tokens=600,
         learning_rate=4e-3,
-        warmup_updates=60,
-        validate_every=125,
         maximum_length=64,
         label_smoothing=0.1,
-        seed=1,
     )
 
     def build(folder: Path) -> None:
-        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, schedule, select("cpu"))
+        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, settings, select("cpu"))
 
     return once(tmp_path_factory, "base", build) / "model"
 
