@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
 from tests.support.training import write_recipe
 
@@ -27,6 +29,7 @@ def commands() -> list[str]:
     return [command for command in [*indented, *quoted] if "fmalloc" in command.split("|")[-1].split()[0]]
 
 
+@pytest.mark.slow
 def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "opus-mt-de-en")
     shutil.copy(corpora / "general" / "train.tsv", tmp_path / "news.tsv")

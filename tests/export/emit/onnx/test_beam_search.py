@@ -10,6 +10,7 @@ from fmalloc_export.emit.onnx.beam_search import SINGLE_FILE, emit_beam_search
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.engines.onnx import OnnxEngine
 from fmalloc_shared.errors import FmallocError
+from tests.support.bases import POSITIONS
 from tests.support.onnx import emitted, load
 
 
@@ -25,7 +26,7 @@ def test_one_file_with_beam_search_inside_translates_as_the_engine_does(
     (tmp_path / "alone").mkdir()
     emit_beam_search(domain, found.model, tmp_path / "alone", "float32", prefix)
     session = onnxruntime.InferenceSession(str(tmp_path / "alone" / SINGLE_FILE))
-    engine = OnnxEngine(found.directory, "cpu", intra_threads=1, maximum_length=300)
+    engine = OnnxEngine(found.directory, "cpu", intra_threads=1, maximum_length=POSITIONS)
     target = [vocabulary.target[i] for i in found.model.target_tokens]
     sources = found.sources(40)
     length = max(map(len, sources))
