@@ -17,8 +17,8 @@ from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.text.items import find_items
-from fmalloc_runtime.text.pipeline import translate_texts
-from fmalloc_runtime.text.translation import TextOptions, TextTranslation
+from fmalloc_runtime.text.pipeline import work_on
+from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, drive
 from fmalloc_shared.command import Command
 
 
@@ -58,17 +58,16 @@ def _measure(translator: Translator, path: Path, lines: int, rounds: int) -> dic
 
 def _translate(translator: Translator, sources: Sequence[str], protect: bool) -> tuple[list[str], list[int]]:
     """Translations, and how many different sentences were asked of the model in each round."""
-    work = translate_texts(sources, TextOptions(protect=protect, search=TranslationOptions(beam_size=4)), translator)
+    options = TextOptions(protect=protect, search=TranslationOptions(beam_size=4))
     prefix = translator.tokenizer.target_prefix
     sizes: list[int] = []
-    try:
-        batch = next(work)
-        while True:
-            sizes.append(len(batch.sources))
-            batch = work.send(translator.engine.translate(batch.sources, prefix, batch.options))
-    except StopIteration as done:
-        translations: list[TextTranslation] = done.value
-        return [translation.text for translation in translations], sizes
+
+    def translate(batch: SourceBatch) -> Found:
+        sizes.append(len(batch.sources))
+        return translator.engine.translate(batch.sources, prefix, batch.options)
+
+    translations = drive(work_on(sources, options, translator), translate)
+    return [translation.text for translation in translations], sizes
 
 
 def _scores(outputs: Sequence[str], references: Sequence[str], with_items: int) -> dict[str, float]:

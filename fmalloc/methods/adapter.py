@@ -9,11 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmalloc.methods.finetuning import FineTuning
+from fmalloc.methods.finetuning import FineTuning, put_parameters
 from fmalloc.methods.method import BASE, MethodSettings
-from fmalloc.methods.sequential import PARAMETERS, Start
-from fmalloc.methods.single import Single
-from fmalloc.methods.states import load_state, put_parameters
+from fmalloc.methods.sequential import Single, Start
 
 _PLACES = ("out_proj", "fc2")
 
@@ -46,8 +44,7 @@ class Inserted(Single):
         model, tokenizer = super().load(BASE)
         if state != BASE:
             self._inserted(model, 0)
-            tensors = load_state(self.folder, state)
-            put_parameters(model, {name.removeprefix(PARAMETERS): tensor for name, tensor in tensors.items()})
+            put_parameters(model, self.parameters_of(state))
             model = self.fold(model)
         return model.eval().requires_grad_(False), tokenizer
 

@@ -1,17 +1,19 @@
-"""Elastic weight consolidation (Kirkpatrick et al. 2017), online (Schwarz et al. 2018): what matters is held."""
+"""Regularisation towards the model before the task.
+
+Elastic weight consolidation (Kirkpatrick et al. 2017), online (Schwarz et al. 2018), holds each parameter by its
+importance to earlier domains; `l2` holds all of them alike.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import FineTuning, trainable_parameters
-from fmalloc.methods.l2 import Anchored
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.batches import IGNORED, Example, collate
@@ -20,6 +22,42 @@ from fmalloc.recipe import TaskSettings
 from fmalloc_shared.names import GENERAL
 
 _FISHER = "fisher."
+
+
+class Anchored(FineTuning):
+    """Minimises the loss + sum_i weight_i (theta_i - theta*_i)^2; theta* is the model before the task.
+
+    `weights`: by parameter, of its shape or scalar, in nats a target token.
+    """
+
+    def __init__(self, start: Start, weights: Mapping[str, Tensor | float]) -> None:
+        super().__init__(start.model, start.validator, start.settings)
+        self.weights = weights
+        self.anchors = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def after_backward(self) -> None:
+        """Add the penalty's gradient; the loss that is reported stays the text's own."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                parameter.grad += 2 * self.weights[name] * (parameter - self.anchors[name])
+
+
+class L2Settings(MethodSettings):
+    """Settings of l2."""
+
+    strength: Annotated[float, Field(ge=0, description="nats a unit of squared distance")] = 0.03
+
+
+class L2(Sequential):
+    """Sequential fine-tuning with loss + strength * |theta - theta*|^2."""
+
+    name = "l2"
+    settings_type = L2Settings
+
+    def trainable(self, start: Start) -> FineTuning:
+        """All parameters, anchored with one strength."""
+        return Anchored(start, dict.fromkeys(trainable_parameters(start.model), self.settings.strength))
 
 
 class EwcSettings(MethodSettings):
@@ -38,7 +76,7 @@ class Ewc(Sequential):
     """
 
     name = "ewc"
-    settings_type: ClassVar[type[MethodSettings]] = EwcSettings
+    settings_type = EwcSettings
 
     def start(self, task: TaskSettings, earlier: Sequence[str]) -> Start:
         """What the base is worth to general text is estimated before the first task."""
@@ -57,7 +95,7 @@ class Ewc(Sequential):
         return {name: self.settings.decay * start.left[name] + fisher for name, fisher in new.items()}
 
     def _fisher(self, start: Start, domain: str) -> dict[str, Tensor]:
-        examples = kept_examples(self.run, domain, start.tokenizer, start.settings, self.settings.pairs)
+        examples = self.kept_examples(start, domain, self.settings.pairs)
         fisher = fisher_information(start.model, examples, start.tokenizer.pad_token_id)
         return {f"{_FISHER}{name}": tensor.cpu() for name, tensor in fisher.items()}
 

@@ -61,6 +61,14 @@ def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
 
 
+def put_parameters(model: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite the parameters of these names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
+
+
 def module_of(name: str) -> str:
     """The module that a parameter, or another module, belongs to."""
     return name.rpartition(".")[0]

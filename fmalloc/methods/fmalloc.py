@@ -13,7 +13,7 @@ from fmalloc.evaluation.matrix import Capacity
 from fmalloc.learning.create import create_store, open_store
 from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
-from fmalloc.methods.comparison import Learned
+from fmalloc.methods.comparison.record import Learned
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.model.assembly import load_sliced
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings

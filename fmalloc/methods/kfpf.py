@@ -3,12 +3,11 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
-from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import FineTuning, module_of, trainable_parameters
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
@@ -84,7 +83,7 @@ class KFpf(Sequential):
     """
 
     name = "k-fpf"
-    settings_type: ClassVar[type[MethodSettings]] = KFpfSettings
+    settings_type = KFpfSettings
 
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, or in replay the sensitive ones."""
@@ -96,11 +95,7 @@ class KFpf(Sequential):
     def batches(self, start: Start) -> TrainingBatches:
         """The task's own pairs, and the kept ones in replay."""
         domains, settings = (GENERAL, *start.earlier, start.task.name), start.settings
-        kept = [
-            example
-            for domain in domains
-            for example in kept_examples(self.run, domain, start.tokenizer, settings, self.settings.pairs)
-        ]
+        kept = [example for name in domains for example in self.kept_examples(start, name, self.settings.pairs)]
         pad = start.tokenizer.pad_token_id
         return PeriodicBatches(start.data.train, kept, self._rhythm(start), settings.batch_tokens, pad, settings.seed)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fmalloc.evaluation.evaluate import Evaluation
 from fmalloc.learning.run import Run
-from fmalloc.methods.comparison import Learned
+from fmalloc.methods.comparison.record import Learned
 from fmalloc.recipe import LearningSettings, TaskSettings
 
 BASE = "base"

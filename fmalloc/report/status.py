@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fmalloc.evaluation.matrix import Capacity, Matrix, Metric, stability_gap
 from fmalloc.store.cells import GENERAL_OWNER
-from fmalloc.store.records import CurvePoint, Scores, TaskRecord
+from fmalloc.store.records import Scores, TaskRecord
 from fmalloc.store.store import Store
 from fmalloc_shared.names import GENERAL
 
@@ -70,7 +70,7 @@ def advice(store: Store) -> str | None:
     tests = " ".join(f"--test {domain}=PATH" for domain in missing)
     return (
         f"{_MISSING} was not scored: the domain was not in the recipe then. Before it was learned, the general model "
-        f"served it:\n  fmalloc-eval {store.path} --task base --task {GENERAL} {tests}"
+        f"served it:\n  fmalloc eval {store.path} --task base --task {GENERAL} {tests}"
     )
 
 
@@ -110,23 +110,16 @@ def tasks_table(store: Store) -> Table:
     titles = ("task", "order", "reads", "train pairs", "updates", "dev BLEU", "NLL rise later")
     shown = Table(*titles, title="Tasks")
     for task in tasks:
-        selected = _selected(task)
         shown.add_row(
             task.name,
             str(task.order),
             ", ".join([GENERAL, *task.reads]),
             str(task.data["train"].pairs) if "train" in task.data else _MISSING,
-            str(selected.update) if selected else _MISSING,
+            str(task.selected.update) if task.selected else _MISSING,
             f"{task.dev.bleu:.2f}",
             _number(gaps[task.name]),
         )
     return shown
-
-
-def _selected(task: TaskRecord) -> CurvePoint | None:
-    """The validation whose state was kept."""
-    scores = (task.dev.bleu, task.dev.chrf)
-    return min((p for p in task.curve if (p.bleu, p.chrf) == scores), key=lambda p: p.nll, default=None)
 
 
 def _gaps(tasks: tuple[TaskRecord, ...]) -> dict[str, float | None]:
@@ -146,7 +139,7 @@ def status_of(store: Store) -> dict[str, Any]:
                 "order": task.order,
                 "reads": [GENERAL, *task.reads],
                 "pairs": {part: record.pairs for part, record in task.data.items()},
-                "updates": selected.update if (selected := _selected(task)) else None,
+                "updates": task.selected.update if task.selected else None,
                 "dev": task.dev.model_dump(),
             }
             for task in tasks

@@ -1,4 +1,4 @@
-"""What an operator can set: flags win over the environment (FMALLOC_*), that over a file, that over the defaults."""
+"""What an operator can set: flags win over the environment (`FMALLOC_*`), that over a file, that over the defaults."""
 
 import os
 import re
@@ -104,7 +104,9 @@ class Settings(BaseSettings):
 
     log_format: Literal["text", "json"] = Field("text", description="Lines of text or of JSON.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least.")
-    decisions: Path | None = Field(None, description="A JSON-lines file of routing decisions, for fmalloc route-eval.")
+    decisions: Path | None = Field(
+        None, description="A JSON-lines file of routing decisions, for fmalloc routing replay."
+    )
     decisions_text: bool = Field(False, description="Write source text into it too.")
 
     @model_validator(mode="after")
@@ -195,7 +197,7 @@ def metavar(name: str) -> str:
     """What kind of value a setting takes."""
     annotation = Settings.model_fields[name].annotation
     if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
+        return f"[{'|'.join(get_args(annotation))}]"
     # The innermost types of `Annotated[int, …] | None` and the like, without NoneType.
     kinds = re.findall(r"ByteSize|tuple|float|int|Path|str", str(annotation))
     return _METAVARS[kinds[0]]

@@ -1,66 +1,22 @@
-"""Languages by their codes, for learning and serving alike."""
+"""Language codes as files, models and clients write them: ISO 639, BCP 47, NLLB's and mBART's."""
 
 import re
+from functools import lru_cache
 
-# Two-letter code, three-letter code (NLLB), English name.
-LANGUAGES = (
-    ("af", "afr", "Afrikaans"),
-    ("ar", "arb", "Arabic"),
-    ("bg", "bul", "Bulgarian"),
-    ("bn", "ben", "Bengali"),
-    ("ca", "cat", "Catalan"),
-    ("cs", "ces", "Czech"),
-    ("cy", "cym", "Welsh"),
-    ("da", "dan", "Danish"),
-    ("de", "deu", "German"),
-    ("el", "ell", "Greek"),
-    ("en", "eng", "English"),
-    ("es", "spa", "Spanish"),
-    ("et", "est", "Estonian"),
-    ("eu", "eus", "Basque"),
-    ("fa", "pes", "Persian"),
-    ("fi", "fin", "Finnish"),
-    ("fr", "fra", "French"),
-    ("ga", "gle", "Irish"),
-    ("gl", "glg", "Galician"),
-    ("he", "heb", "Hebrew"),
-    ("hi", "hin", "Hindi"),
-    ("hr", "hrv", "Croatian"),
-    ("hu", "hun", "Hungarian"),
-    ("id", "ind", "Indonesian"),
-    ("is", "isl", "Icelandic"),
-    ("it", "ita", "Italian"),
-    ("ja", "jpn", "Japanese"),
-    ("ko", "kor", "Korean"),
-    ("lt", "lit", "Lithuanian"),
-    ("lv", "lvs", "Latvian"),
-    ("mk", "mkd", "Macedonian"),
-    ("ms", "zsm", "Malay"),
-    ("mt", "mlt", "Maltese"),
-    ("nb", "nob", "Norwegian Bokmål"),
-    ("nl", "nld", "Dutch"),
-    ("no", "nor", "Norwegian"),
-    ("pl", "pol", "Polish"),
-    ("pt", "por", "Portuguese"),
-    ("ro", "ron", "Romanian"),
-    ("ru", "rus", "Russian"),
-    ("sk", "slk", "Slovak"),
-    ("sl", "slv", "Slovenian"),
-    ("sq", "als", "Albanian"),
-    ("sr", "srp", "Serbian"),
-    ("sv", "swe", "Swedish"),
-    ("sw", "swh", "Swahili"),
-    ("th", "tha", "Thai"),
-    ("tr", "tur", "Turkish"),
-    ("uk", "ukr", "Ukrainian"),
-    ("ur", "urd", "Urdu"),
-    ("vi", "vie", "Vietnamese"),
-    ("zh", "zho", "Chinese"),
-)
-_SHORT = {long: code for code, long, _ in LANGUAGES}
+from langcodes import standardize_tag
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
+@lru_cache(4096)
 def short_code(code: str) -> str:
-    """A language's two letters where it has two, and no script, country or variant: `de` for `deu_Latn` and `de-AT`."""
+    """A code's language in BCP 47's shortest form, without script, country or variant.
+
+    `de` for `deu_Latn`, `de-AT` and `ger`. A language that models write as its macrolanguage is that one: `ms` for
+    `zsm`. Unknown languages stay as they are, in lower case.
+    """
     language = re.split("[-_]", code.lower())[0]
-    return _SHORT.get(language, language)
+    if not _LANGUAGE.fullmatch(language):
+        return language
+    # langcodes keeps every tag that it has parsed, so it is given languages alone: of those there is a bounded number.
+    return standardize_tag(language, macro=True).partition("-")[0]

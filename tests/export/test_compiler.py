@@ -1,4 +1,4 @@
-"""fmalloc-export at -O1 and -O2, on the store that was really learned."""
+"""fmalloc export at -O1 and -O2, on the store that was really learned."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from fmalloc.corpus import Languages, digest, read_pairs
 from fmalloc.store.store import Store
-from fmalloc_export.__main__ import main
+from fmalloc_export.commands import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from tests.support.stores import subprocess_environment, tree_bytes
@@ -19,7 +19,7 @@ ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
 
 
 def export(store: Path, output: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--store", str(store), "--output_dir", str(output), *arguments])
+    return CliRunner().invoke(main, ["--store", str(store), "--output-dir", str(output), *arguments])
 
 
 def exported(store: Path, output: Path, *arguments: str) -> Bundle:
@@ -92,7 +92,7 @@ def test_the_bytes_depend_on_nothing_but_store_and_options(
     learned: Path, compacted: Bundle, text: Path, tmp_path: Path
 ) -> None:
     """Another process, folder and number of threads."""
-    command = [sys.executable, "-m", "fmalloc_export", "--store", str(learned), "--output_dir", str(tmp_path / "b")]
+    command = [sys.executable, "-m", "fmalloc", "export", "--store", str(learned), "--output-dir", str(tmp_path / "b")]
     arguments = ["--task", "office", "-O2", "--keep", "0.5", "--calibration", str(text)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
     environment = subprocess_environment() | threads

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fmalloc.commands import train as main
 from fmalloc.store.store import Store
-from fmalloc.train import main
 from fmalloc.training.checkpoint import Checkpoint
 from tests.support.killing import environment
 from tests.support.terminal import Terminal

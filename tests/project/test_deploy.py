@@ -9,9 +9,10 @@ from starlette.routing import Route
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.app import create_app
+from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.metrics import Metrics
-from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
+from fmalloc_shared import verbs
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
 
 BUILD, FINAL = dockerfile_stages()
@@ -80,7 +81,8 @@ def test_the_image_starts_the_server_itself_as_somebody_without_rights() -> None
     (entrypoint,), (command,), (user,) = (of(FINAL, name) for name in ("ENTRYPOINT", "CMD", "USER"))
     assert entrypoint.rest.startswith("[")
     assert command.rest.startswith("[")
-    assert entrypoint.words[0] in PROJECT["project"]["scripts"]
+    program, verb = entrypoint.words
+    assert program in PROJECT["project"]["scripts"] and verb in verbs.main.verbs
     assert command.words == CONTAINER["args"] == [CONTAINER["volumeMounts"][0]["mountPath"]]
     assert [int(part) > 0 for part in user.rest.split(":")] == [True, True]
     assert not of(FINAL, "RUN")
@@ -108,11 +110,11 @@ def test_pods_have_settings_that_the_server_knows(monkeypatch: pytest.MonkeyPatc
 
 def test_probes_ask_for_what_the_server_answers(bundles: Path) -> None:
     settings = Settings(bundles=bundles, workers=1)
-    service = build(settings)
-    gate = Gatekeeper(None, settings, Metrics())
+    service = Service.of(settings)
+    gate = Gatekeeper(settings, Metrics())
     app = create_app(service, settings, gate)
     gate.close()
-    service.batcher.close()
+    service.close()
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     probes = {name: CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {probe["path"] for probe in probes.values()} == {"/livez", "/readyz"}

@@ -15,7 +15,7 @@ from tests.support.stores import subprocess_environment, write_store
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("fmalloc", "fmalloc_export", "fmalloc_runtime", "fmalloc_shared")
-COMMANDS = ("fmalloc", "fmalloc-train", "fmalloc-pretrain", "fmalloc-export", "fmalloc-translate", "fmalloc-serve")
+VERBS = ("train", "pretrain", "export", "eval", "translate", "serve")
 
 
 def run(*command: str | Path, text: str = "", **options: object) -> str:
@@ -55,8 +55,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The domain "it" of a small store, really compiled."""
     folder = tmp_path_factory.mktemp("compiled")
     write_store(folder / "store")
-    export = [sys.executable, "-m", "fmalloc_export", "--task", "it", "--store", folder / "store"]
-    run(*export, "--output_dir", folder / "bundles", env=subprocess_environment())
+    export = [sys.executable, "-m", "fmalloc", "export", "--task", "it", "--store", folder / "store"]
+    run(*export, "--output-dir", folder / "bundles", env=subprocess_environment())
     return folder / "bundles"
 
 
@@ -73,7 +73,7 @@ def test_wheel_holds_the_packages_and_the_licence(wheel: Path) -> None:
         assert module.relative_to(ROOT / "runtime").as_posix() in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "License-Expression: Apache-2.0" in metadata
-    assert all(f"{command} = " in scripts for command in COMMANDS)
+    assert all(f"{command} = " in scripts for command in ("fmalloc", *(f"fmalloc-{verb}" for verb in VERBS)))
 
 
 def test_base_installation_has_no_torch(binaries: Path, tmp_path: Path) -> None:
@@ -86,9 +86,13 @@ def test_runtime_commands_explain_themselves(binaries: Path, command: str, tmp_p
     assert "Usage: " in run(binaries / command, "--help", cwd=tmp_path)
 
 
-@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("pretrain", "train"), ("export", "export")])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [("train recipe.yaml", "train"), ("pretrain --train x --output-dir y", "train"), ("export --all", "export")],
+)
 def test_the_other_commands_say_what_to_install(binaries: Path, command: str, extra: str, tmp_path: Path) -> None:
-    done = subprocess.run([binaries / f"fmalloc-{command}"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    words = f"fmalloc-{command}".split()
+    done = subprocess.run([binaries / words[0], *words[1:]], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert f"is not installed: pip install 'fmalloc[{extra}]'" in done.stderr

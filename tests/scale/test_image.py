@@ -90,7 +90,8 @@ def running(image: Path, bundles: Path, root: Path) -> Iterator[tuple[str, subpr
     """The image's command; as the image's user on a read-only root where this process may arrange that."""
     port = free_port()
     (entrypoint,), (user,) = of(FINAL, "ENTRYPOINT"), of(FINAL, "USER")
-    command = [str(image / "opt" / "fmalloc" / "bin" / entrypoint.words[0]), str(bundles)]
+    program, *verb = entrypoint.words
+    command = [str(image / "opt" / "fmalloc" / "bin" / program), *verb, str(bundles)]
     if os.geteuid() == 0:
         command = [
             *("unshare", "--mount", "bash", "-ec", _READ_ONLY, "bash"),

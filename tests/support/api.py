@@ -13,10 +13,8 @@ import httpx
 import uvicorn
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
-from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
-from fmalloc_runtime.server.server import build
 from fmalloc_runtime.settings import Settings
 from tests.support.bundles import SENTENCES
 
@@ -37,10 +35,10 @@ class Served:
 def serving(bundles: Path, *, load: bool = True, **changes: Any) -> Iterator[Served]:
     """Serve on a free port; `changes` of the settings."""
     settings = Settings(bundles=bundles, device="cpu", workers=1, threads=1, **changes)
-    service = build(settings)
+    service = Service.of(settings)
     if load:
         service.registry.load()
-    gate = Gatekeeper(Keys(settings.keys) if settings.keys else None, settings, service.metrics)
+    gate = Gatekeeper(settings, service.metrics)
     config = uvicorn.Config(create_app(service, settings, gate), log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -53,7 +51,7 @@ def serving(bundles: Path, *, load: bool = True, **changes: Any) -> Iterator[Ser
         finally:
             server.should_exit = True
             thread.join(20)
-            service.batcher.close(1)
+            service.close()
             gate.close()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.pipeline import translate_texts
-from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation
+from fmalloc_runtime.text.pipeline import work_on
+from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
 from fmalloc_runtime.text.words import words
 
 # What each source becomes, best first: text, and its words' numbers of source words (None: the model has no attention).
@@ -23,17 +23,14 @@ def translate(
     batches: list[SourceBatch] | None = None,
 ) -> TextTranslation:
     """The text translated by a model that says `answers`, by what it reads; it must not read anything else."""
-    work = translate_texts([text], options or TextOptions(), model)
-    try:
-        batch = next(work)
-        while True:
-            if batches is not None:
-                batches.append(batch)
-            batch = work.send([_hypotheses(source, answers, model, batch) for source in batch.sources])
-    except StopIteration as done:
-        (translation,) = done.value
-        assert isinstance(translation, TextTranslation)
-        return translation
+
+    def answer(batch: SourceBatch) -> Found:
+        if batches is not None:
+            batches.append(batch)
+        return [_hypotheses(source, answers, model, batch) for source in batch.sources]
+
+    (translation,) = drive(work_on([text], options or TextOptions(), model), answer)
+    return translation
 
 
 def _hypotheses(

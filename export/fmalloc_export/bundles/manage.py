@@ -86,7 +86,7 @@ def _prune(directory: Path, ask: bool) -> None:
 
 def _existing(directory: Path) -> Path:
     if not directory.is_dir():
-        raise FmallocError(f"{directory}: no such directory; expected one with bundles, as fmalloc-export writes it")
+        raise FmallocError(f"{directory}: no such directory; expected one with bundles, as fmalloc export writes it")
     return directory
 
 

@@ -1,4 +1,4 @@
-"""`results.json` of fmalloc-eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
+"""`results.json` of fmalloc eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
 
 import re
 from importlib.metadata import version
@@ -22,34 +22,48 @@ _SPREAD = re.compile(r"\[\n([^\[\]{}\"]*?)\n\s*\]")
 
 
 class TestSet(StrictModel):
-    """Pairs that were translated and the SHA-256 of them; `samples`: dev pairs that the store kept."""
+    """Pairs that were translated."""
 
     __test__ = False
 
     pairs: Annotated[int, Field(ge=1)]
+    """How many."""
     sha256: Digest
+    """Of the pairs."""
     samples: bool
+    """Whether they are dev pairs that a store kept."""
 
 
 class ModelScore(StrictModel):
-    """What one model scores on one test set; intervals [low, high] of 95 %; `nll`: nats a target token or None."""
+    """What one model scores on one test set."""
 
     model: str
+    """Name."""
     test: str
+    """Name."""
     bleu: float
+    """0 to 100."""
     bleu_interval: _Interval
+    """Low and high end, 95 %."""
     chrf: float
+    """0 to 100."""
     chrf_interval: _Interval
+    """Low and high end, 95 %."""
     nll: float | None
+    """Nats per target token; null for bundles."""
 
 
 class Counts(StrictModel):
     """sacreBLEU's sufficient statistics of each sentence: what a paired test needs."""
 
     model: str
+    """Name."""
     test: str
+    """Name."""
     bleu: list[list[int]]
+    """Per sentence: lengths of both sides, matching n-grams of order 1 to 4, then all in the translation."""
     chrf: list[list[int]]
+    """Per sentence, for each order 1 to 6: n-grams of the translation, of the reference, and the matching ones."""
 
     def statistics(self, metric: MetricName) -> Statistics:
         """Those of one metric."""
@@ -60,29 +74,48 @@ class ModelDifference(StrictModel):
     """Score of a model less that of `against`, 95 % interval, and p-value of a paired bootstrap test."""
 
     model: str
+    """Name."""
     against: str
+    """A model of this file, or `file:model`."""
     test: str
+    """Name."""
     metric: MetricName
+    """`bleu` or `chrf`."""
     difference: float
+    """Score of model less that of against."""
     interval: _Interval
+    """Low and high end, 95 %."""
     p_value: float
+    """That of `sacrebleu --paired-bs`; 1 where no draw makes a difference."""
 
 
 class Results(StrictModel):
-    """See docs/formats.md. `models`: SHA-256 of what each is made of."""
+    """results.json: what was evaluated and how, scores, and the counts that they follow from."""
 
     version: Literal[1] = 1
+    """Of this file."""
     kind: Literal["store", "bundles", "model"]
+    """What was evaluated."""
     languages: dict[Literal["source", "target"], str]
+    """Of the pair."""
     beam_size: int
+    """Of the search."""
     resamples: int = RESAMPLES
+    """Bootstrap draws."""
     signatures: dict[MetricName, str]
+    """Signature of sacreBLEU."""
     versions: dict[str, str]
+    """Of the libraries."""
     models: dict[str, Digest]
+    """SHA-256 of what each is made of."""
     tests: dict[str, TestSet]
+    """By name."""
     scores: list[ModelScore]
+    """One record per model and test."""
     statistics: list[Counts]
+    """In the order of scores."""
     differences: list[ModelDifference]
+    """Empty without `--against`."""
 
     @model_validator(mode="after")
     def _check_cells(self) -> "Results":

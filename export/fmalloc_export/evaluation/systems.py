@@ -15,7 +15,6 @@ from fmalloc.model.devices import DeviceName, select
 from fmalloc.store.store import Store
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
-from fmalloc_runtime.live.snapshot import translate as served
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
@@ -110,7 +109,7 @@ class _Emitted:
         translations: list[str] = []
         for start in range(0, len(sources), _CHUNK_LINES):
             lines = sources[start : start + _CHUNK_LINES]
-            translations += [found.text.strip() for found in served(lines, options, self.translator)]
+            translations += [found.text.strip() for found in self.translator.translate_texts(lines, options)]
             advance(len(lines))
         return translations
 

@@ -1,4 +1,4 @@
-"""The results of fmalloc-eval as tables."""
+"""The results of fmalloc eval as tables."""
 
 from collections.abc import Callable
 

@@ -44,7 +44,7 @@ def write_triton_repository(
 def _read_live(bundles: Path, options: TritonOptions) -> Mapping[str, Bundle]:
     index = LiveIndex.of(bundles)
     if not index.domains:
-        raise FmallocError(f"{bundles / LIVE_FILE}: no domain is live: run fmalloc-export first")
+        raise FmallocError(f"{bundles / LIVE_FILE}: no domain is live: run fmalloc export first")
     if options.router in index.domains:
         raise FmallocError(f"{options.router!r} is a domain: choose another name for the model that routes (--router)")
     return {domain: Bundle.open(bundles / name) for domain, name in sorted(index.domains.items())}

@@ -1,5 +1,7 @@
-"""Who may come in, how often and with how much text."""
+"""Admits clients by key, rate and quota."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fmalloc_runtime.access.keys import KeyEntry, Keys
@@ -15,27 +17,38 @@ ANONYMOUS = "anonymous"
 
 @dataclass(frozen=True)
 class Usage:
-    """Characters that a client sent this month, and how many it may; None: as many as it likes."""
+    """Characters that a client has sent this month, and its monthly quota; None: unlimited."""
 
     characters: int
     limit: int | None
 
 
 class Gatekeeper:
-    """Checks keys, rates and quotas. Without keys everybody is one client, so that addresses need not be kept."""
+    """Checks keys, rates and quotas. Without keys all clients count as one, so that no addresses are kept."""
 
-    def __init__(self, keys: Keys | None, settings: Settings, metrics: Metrics) -> None:
-        self._keys = keys
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Read keys and usage; FmallocError if a file is missing or malformed."""
+        self._keys = Keys(settings.keys) if settings.keys else None
         self._settings = settings
         self._metrics = metrics
         self._rates = Rates()
         self._usage = UsageLedger(settings.usage)
 
-    def enter(self, credential: str | None, characters: int) -> str:
-        """Count a request of so many characters to translate; the client's name.
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, metrics: Metrics) -> Iterator["Gatekeeper"]:
+        """A gatekeeper whose counts are kept when the block is left."""
+        gate = cls(settings, metrics)
+        try:
+            yield gate
+        finally:
+            gate.close()
 
-        Raises UnauthorizedError, RateLimitedError, QuotaExceededError, or BodyTooLargeError for what no minute has
-        room for; nothing is counted then.
+    def enter(self, credential: str | None, characters: int) -> str:
+        """Count a request with so many characters to translate, and return the client's name.
+
+        Raises UnauthorizedError, RateLimitedError or QuotaExceededError, or BodyTooLargeError if the request exceeds
+        the limit per minute by itself; nothing is counted then.
         """
         try:
             return self._enter(self._identify(credential), characters)
@@ -44,27 +57,27 @@ class Gatekeeper:
             raise
 
     def give_back(self, client: str, characters: int) -> None:
-        """Take characters off a client's month that were counted and then not translated."""
+        """Uncount characters that were not translated after all."""
         self._usage.add(client, -characters)
 
     def usage(self, credential: str | None) -> Usage:
-        """What a client has used this month. Raises UnauthorizedError."""
+        """What a client has used this month; UnauthorizedError without a known key."""
         entry = self._identify(credential)
         name, limit = (entry.name, entry.characters) if entry else (ANONYMOUS, None)
         return Usage(self._usage.characters(name), limit)
 
     def close(self) -> None:
-        """Keep what was counted."""
+        """Write the usage file, if there is one."""
         self._usage.flush()
 
     def _identify(self, credential: str | None) -> KeyEntry | None:
         if self._keys is None:
             return None
         if not credential:
-            raise UnauthorizedError("no API key: ask the server's operator for one")
+            raise UnauthorizedError("an API key is required: ask the server's operator for one")
         entry = self._keys.find(credential)
         if entry is None:
-            raise UnauthorizedError("the API key is not known here")
+            raise UnauthorizedError("the API key is not known to this server")
         return entry
 
     def _enter(self, entry: KeyEntry | None, characters: int) -> str:
@@ -77,7 +90,7 @@ class Gatekeeper:
         used = self._usage.characters(name)
         if quota is not None and used + characters > quota:
             raise QuotaExceededError(
-                f"{used} of {quota} characters are used this month, {characters} more are too many"
+                f"{used} of {quota} characters are used this month: {characters} more exceed the quota"
             )
         self._rates.take(name, characters, requests_limit, characters_limit)
         self._usage.add(name, characters)

@@ -1,1 +1,1 @@
-"""The HTTP server: one module a dialect, over one service."""
+"""The HTTP app: one module per dialect, on one service."""

@@ -1,4 +1,4 @@
-"""Answers in the shape that each dialect's clients read."""
+"""Answers and errors in the format of each dialect."""
 
 import logging
 import math
@@ -14,27 +14,27 @@ from fmalloc_runtime.routing.router import Route
 from fmalloc_shared.errors import FmallocError
 
 _log = logging.getLogger(__name__)
-_FAILED = "the server failed to answer; its log says why"
+_FAILED = "the server failed to answer; see its log"
 
 
 class ErrorAnswer(BaseModel):
-    """What went wrong and what would be right."""
+    """What went wrong and what is expected."""
 
     error: str
 
 
 class MessageAnswer(BaseModel):
-    """What went wrong and what would be right."""
+    """What went wrong and what is expected."""
 
     message: str
 
 
 class RouteAnswer(BaseModel):
-    """The domain that the text took, how sure that was and why, and the bundle that serves it."""
+    """The domain of the text with its probability and the reason, and the bundle that serves it."""
 
     name: str
     score: float = Field(description="posterior probability of the domain")
-    scores: dict[str, float] = Field(description="posterior probability of every domain served")
+    scores: dict[str, float] = Field(description="posterior probability of each domain that is served")
     reason: str
     bundle: str
 
@@ -48,20 +48,21 @@ class RouteAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Dialect:
-    """Whose protocol it is, in which shape it tells errors, and how it says that the server is overloaded."""
+    """A protocol: its name, the format of its errors, its status for an overloaded server, and if it takes forms."""
 
     name: str
     error: type[ErrorAnswer] | type[MessageAnswer] = ErrorAnswer
     overloaded: int = 429
+    forms: bool = False
 
 
 def answer(content: BaseModel, status: int = 200) -> Response:
-    """JSON of the fields that were set."""
+    """A JSON answer with the fields that are set."""
     return Response(content.model_dump_json(exclude_unset=True), status, media_type=JSON)
 
 
 def answer_error(error: FmallocError, dialect: Dialect) -> Response:
-    """The answer for an error; the log alone has the details of what is the server's own fault."""
+    """The answer to an error. Details of the server's own faults go to the log only."""
     status = dialect.overloaded if isinstance(error, OverloadedError) else status_of(error)
     if status == 500:
         _log.error("a request failed", exc_info=error)
@@ -74,7 +75,7 @@ def answer_error(error: FmallocError, dialect: Dialect) -> Response:
 
 
 def answer_problem(problem: str, status: int, dialect: Dialect, headers: Mapping[str, str] | None = None) -> Response:
-    """An error of this dialect."""
+    """An error answer in this dialect."""
     (name,) = dialect.error.model_fields
     response = answer(dialect.error.model_validate({name: problem}), status)
     response.headers.update(headers or {})

@@ -1,4 +1,4 @@
-"""The HTTP app: all dialects over one service."""
+"""The HTTP app: all dialects on one service."""
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +13,6 @@ from fmalloc_runtime.api.dialects.health import Health
 from fmalloc_runtime.api.dialects.inference import Inference
 from fmalloc_runtime.api.dialects.libretranslate import LibreTranslate
 from fmalloc_runtime.api.dialects.native import Native
-from fmalloc_runtime.api.docs import docs_routes
 from fmalloc_runtime.api.middleware import middleware
 from fmalloc_runtime.api.openapi import openapi_route
 from fmalloc_runtime.api.operation import routes
@@ -23,7 +22,7 @@ from fmalloc_runtime.settings import Settings
 
 
 def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starlette:
-    """The app; who makes the service loads its registry, watches it and closes it."""
+    """The app; the caller opens and closes `service` and `gate`."""
     backend = Backend(service, settings, gate)
     operations = [
         operation
@@ -33,7 +32,7 @@ def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starle
     dialects = {operation.path: operation.dialect for operation in operations}
 
     async def refuse(request: Request, error: Exception) -> Response:
-        """Answer for a path, method or model that there is not, as the path's dialect does; a foreign path in both."""
+        """Answer 404 and 405 in the route's dialect; for unknown paths, with the error fields of all dialects."""
         assert isinstance(error, HTTPException)
         dialect = dialects.get(getattr(request.scope.get("route"), "path", ""))
         if dialect is None:
@@ -45,7 +44,7 @@ def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starle
         routes=[
             *routes(operations),
             openapi_route(operations, settings, service.registry),
-            *([*page_routes(), *docs_routes()] if settings.page else ()),
+            *(page_routes() if settings.page else ()),
         ],
         middleware=middleware(settings, service.metrics),
         exception_handlers={HTTPException: refuse},

@@ -1,4 +1,4 @@
-"""What every dialect does with a request once it is read: let it in, bound it, route it, translate it."""
+"""What all dialects do with a request: read it, admit it, check its limits, route and translate it."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -29,23 +29,23 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Backend:
-    """Service, limits and gate behind all dialects."""
+    """The service, limits and gatekeeper behind all dialects."""
 
     service: Service
     settings: Settings
     gate: Gatekeeper
 
     async def read(self, request: Request, model: type[_F], *, forms: bool = True) -> _F:
-        """The checked fields of a request; RequestError says what is wrong."""
+        """The checked fields of a request; RequestError if they are wrong."""
         return model.of(await read_sent(request, self.settings.body_limit, forms=forms))
 
     async def translate(
         self, request: Request, translation: TranslationRequest, credential: str | None = None
     ) -> Answer:
-        """Translate for a client that has a key; a client that goes away takes its work out of the queue.
+        """Translate for an admitted client; if it disconnects, its work leaves the queue.
 
-        `credential`: a key in the body, for clients that send none in the header. What is refused or fails is not
-        counted against the client's month.
+        `credential`: a key in the body, for clients that send none in the header. Requests that fail do not count
+        towards the client's monthly quota.
         """
         self._check_length(translation)
         client = self.enter(request, credential, translation.characters)
@@ -58,22 +58,22 @@ class Backend:
         return answer
 
     async def route(self, request: Request, translation: TranslationRequest) -> Route:
-        """Route without translating, which counts no characters."""
+        """Route without translation; this counts no characters."""
         self._check_length(translation)
         self.enter(request)
         return await run_sync(self.service.route, translation)
 
     def enter(self, request: Request, credential: str | None = None, characters: int = 0) -> str:
-        """Let the client in: its name. Or raise UnauthorizedError, RateLimitedError or QuotaExceededError."""
+        """Admit the client and return its name; raises as Gatekeeper.enter does."""
         return self.gate.enter(credential_of(request) or credential or None, characters)
 
     def usage(self, request: Request, credential: str | None = None) -> Usage:
-        """What the client has used; UnauthorizedError without a key that is known."""
+        """What the client has used this month; UnauthorizedError without a known key."""
         return self.gate.usage(credential_of(request) or credential or None)
 
     @property
     def languages(self) -> Languages:
-        """The language pair that is served; NotReadyError while there is none."""
+        """The language pair that is served; NotReadyError if there is none yet."""
         return self.service.registry.snapshot().languages
 
     def check_languages(self, source: str, target: str) -> None:
@@ -93,7 +93,7 @@ class Backend:
         alternatives: int | None = None,
         alignment: bool | None = None,
     ) -> TranslationOptions:
-        """How to search, within the limits; BadRequestError names the limit that was passed."""
+        """Search options within the limits; BadRequestError names the limit that is exceeded."""
         limit, most = self.settings.beam_limit, self.settings.alternatives_limit
         wanted = (alternatives or 0) + 1
         if beam_size is not None and beam_size > limit:
@@ -101,24 +101,24 @@ class Backend:
         if wanted - 1 > most:
             raise BadRequestError(f"alternatives is {wanted - 1}: at most {most} are allowed")
         if beam_size is not None and beam_size < wanted:
-            raise BadRequestError(f"alternatives is {wanted - 1}: a beam_size of {beam_size} finds {beam_size - 1}")
+            raise BadRequestError(f"alternatives is {wanted - 1}: a beam_size of {beam_size} gives {beam_size - 1}")
         beam = beam_size or max(self.settings.beam_size, wanted)
         return TranslationOptions(beam, max_length, hypotheses=wanted, attention=bool(alignment))
 
     def _check_length(self, translation: TranslationRequest) -> None:
         characters = translation.characters + len(translation.context)
         if characters > (limit := self.settings.text_limit):
-            raise BodyTooLargeError(f"the text has {characters} characters, at most {limit} are allowed in one request")
+            raise BodyTooLargeError(f"the text has {characters} characters, at most {limit} are allowed per request")
 
 
 def credential_of(request: Request) -> str | None:
-    """The key in `Authorization: DeepL-Auth-Key …` or `Bearer …`, if there is one."""
+    """The key in `Authorization: DeepL-Auth-Key …` or `Bearer …`, if any."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() or None if scheme.lower() in _SCHEMES else None
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`; it is cancelled, and ClientDisconnect raised, if the client leaves before."""
+    """The result of `work`; if the client disconnects first, `work` is cancelled and ClientDisconnect raised."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_wait_until_gone(request))
     try:

@@ -1,4 +1,4 @@
-"""What a client sends: query strings and bodies, read up to a limit, as named values."""
+"""Query strings and bodies of requests, read up to a limit, as named values."""
 
 import gc
 import json
@@ -22,26 +22,26 @@ JSON = "application/json"
 URL_ENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FORMS = (URL_ENCODED, MULTIPART)
-# A client that is still sending does not read our answer: what it sends is dropped for a while, then it is cut off.
+# A client that is still sending does not read the answer yet: what it sends is discarded up to these limits.
 _DRAIN_BYTES = 128 * 2**20
 _DRAIN_SECONDS = 10.0
-# Of one form; each costs memory far beyond its bytes.
+# Fields per form: each costs memory far beyond its bytes.
 _FORM_FIELDS = 20_000
 
 
 @dataclass(frozen=True)
 class Sent:
-    """The values of a request by name; those of a form are lists of strings, in the order that they came in."""
+    """The values of a request by name; those of a form are lists of strings, in their order."""
 
     values: Mapping[str, Any]
     is_form: bool
 
 
 async def read_sent(request: Request, limit: int, *, forms: bool = True) -> Sent:
-    """Read what a request brings: a JSON object, or a query string and a form together.
+    """Read a request: a JSON object, or a query string and a form together.
 
-    Raises BodyTooLargeError beyond `limit` bytes, UnsupportedMediaTypeError for other kinds, BadRequestError for broken
-    bodies.
+    Raises BodyTooLargeError beyond `limit` bytes, UnsupportedMediaTypeError for other content types, BadRequestError
+    for malformed bodies.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await _read_body(request, limit)
@@ -59,7 +59,7 @@ async def read_sent(request: Request, limit: int, *, forms: bool = True) -> Sent
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it: bounded in length and depth."""
+    """A value as error messages quote it: bounded in length and depth."""
     return _SHORT.repr(value)
 
 
@@ -87,7 +87,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
         if received > limit + _DRAIN_BYTES or time.monotonic() > deadline:
             break
     if received > limit:
-        raise BodyTooLargeError(f"the body is larger than {limit} bytes, which is the most that is read")
+        raise BodyTooLargeError(f"the body is larger than {limit} bytes, the limit for a request")
     return bytes(body)
 
 
@@ -104,7 +104,7 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which looks at all of a body's lists again and again while it grows."""
+    """Without garbage collection, which would traverse the growing lists of a body again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -123,7 +123,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _url_encoded(encoded: bytes, where: str) -> list[tuple[str, str]]:

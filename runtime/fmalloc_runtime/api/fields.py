@@ -1,4 +1,4 @@
-"""Checked fields of requests: a problem is told with the field's name, the value and what would be right."""
+"""Checked fields of requests: an error names the field, the value and what is expected."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -18,20 +18,20 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from fmalloc_runtime.api.bodies import Sent, shown
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError
 
-# Of one request: each costs memory far beyond its characters.
+# Texts per request: each costs memory far beyond its characters.
 TEXTS_LIMIT = 10_000
 _TAGS_LIMIT = 1_000
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
-# A schema's property with this key gets the limit that the settings give: `maximum`, or `maxLength` of strings.
+# In a schema: the setting that limits the property, as its `maximum`, or `maxLength` for strings.
 LIMIT = "x-limit"
-# A schema's property with this key gets the values that are served at the moment.
+# In a schema: which of the values served now are the property's `enum`.
 SERVED = "x-served"
 
 
 class Fields(BaseModel):
-    """The fields of a request. JSON must have the types of the model; forms have text that reads as such.
+    """The fields of a request. JSON must have the types of the model; text of forms is converted.
 
-    Fields in `several` may come more than once in a form. A blank optional field of a form counts as left out.
+    Fields in `several` may be repeated in a form. A blank optional field of a form counts as missing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,10 +39,10 @@ class Fields(BaseModel):
 
     @classmethod
     def of(cls, sent: Sent) -> Self:
-        """Check what was sent; BadRequestError names each field that is wrong."""
+        """Check what a client sent; BadRequestError names each wrong field."""
         values = cls._single(sent.values) if sent.is_form else sent.values
         if cls.model_config.get("extra") == "forbid" and (unknown := sorted(values.keys() - cls.model_fields.keys())):
-            raise BadRequestError(f"{shown(unknown[0])} is no field here: expected {', '.join(cls.model_fields)}")
+            raise BadRequestError(f"{shown(unknown[0])} is not a field: expected one of {', '.join(cls.model_fields)}")
         try:
             return cls.model_validate(values, strict=not sent.is_form)
         except ValidationError as error:
@@ -50,7 +50,7 @@ class Fields(BaseModel):
 
     @classmethod
     def _single(cls, values: Mapping[str, list[str]]) -> dict[str, Any]:
-        """A form's values; those that came several times stay lists."""
+        """A form's values; repeated ones stay lists."""
         found: dict[str, Any] = {}
         for name, given in values.items():
             field = cls.model_fields.get(name)
@@ -90,7 +90,7 @@ def _check_texts(value: object, info: ValidationInfo) -> str | list[str]:
     if not isinstance(value, list):
         raise BadRequestError(f"{name} is {shown(value)}: expected a string or a list of strings")
     if len(value) > TEXTS_LIMIT:
-        raise BodyTooLargeError(f"{name} has {len(value)} texts, at most {TEXTS_LIMIT} are allowed in one request")
+        raise BodyTooLargeError(f"{name} has {len(value)} texts, at most {TEXTS_LIMIT} are allowed per request")
     for number, text in enumerate(value, start=1):
         if not isinstance(text, str):
             raise BadRequestError(f"{name}[{number}] is {shown(text)}: expected a string")
@@ -106,7 +106,7 @@ def _check_text(name: str, text: str) -> None:
 
 
 def _check_whole(text: str) -> str:
-    """JSON can hold half a surrogate pair; UTF-8, and so every answer and log, cannot."""
+    """Refuse half a surrogate pair: JSON can hold it, but UTF-8, and so any answer or log, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -131,7 +131,7 @@ def _read_flag(value: object) -> object:
 
 
 def texts_schema(most: int, least: int = 0) -> WithJsonSchema:
-    """The schema of a text, or of so many."""
+    """The schema of a text, or of `least` to `most` texts."""
     text = {"type": "string", LIMIT: "text_limit"}
     return WithJsonSchema({"anyOf": [text, {"type": "array", "items": text, "minItems": least, "maxItems": most}]})
 

@@ -1,4 +1,4 @@
-"""What every request passes through: an id, a measure, a bound on bodies, and CORS where it is wanted."""
+"""Middleware of every request: request ids, metrics and the access log, a limit on bodies, and CORS if it is on."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.settings import Settings
 
 REQUEST_ID = "X-Request-ID"
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready"})
 _OTHER = "other"
 _RETRY_SECONDS = 1.0
@@ -27,7 +27,7 @@ _access = logging.getLogger(logs.ACCESS)
 
 
 def middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    """All of it, outermost first."""
+    """All middleware, outermost first."""
     found = [Middleware(RequestIds), Middleware(Measured, metrics=metrics)]
     if settings.cors:
         found.append(
@@ -52,7 +52,7 @@ def middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 
 class RequestIds:
-    """Takes the client's X-Request-ID if it is a sane one, or makes one, and answers with it."""
+    """Answers with the client's X-Request-ID if it is well-formed, else with a new one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class RequestIds:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         offered = Headers(scope=scope).get(REQUEST_ID, "")
-        identity = offered if _SANE_ID.fullmatch(offered) else uuid4().hex
+        identity = offered if _WELL_FORMED_ID.fullmatch(offered) else uuid4().hex
         scope["facts"] = logs.begin(identity)
 
         async def tagged(message: Message) -> None:
@@ -74,7 +74,7 @@ class RequestIds:
 
 
 class Measured:
-    """Counts, times and logs requests by path template; one that fails unforeseen is logged and answered with 500."""
+    """Counts, times and logs requests by path template; an unexpected error is logged and answered with 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -85,7 +85,7 @@ class Measured:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         began = time.perf_counter()
-        status = 499  # as proxies log it: the client had left before there was an answer
+        status = 499  # as proxies log it: the client disconnected before there was an answer
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -100,7 +100,7 @@ class Measured:
             _access.exception("the server failed")
             if begun:
                 raise
-            text = "the server failed to answer; its log says why"
+            text = "the server failed to answer; see its log"
             await JSONResponse({"error": text, "message": text}, 500)(scope, receive, send)
         finally:
             self._note(scope, status, time.perf_counter() - began)
@@ -115,10 +115,10 @@ class Measured:
 
 
 class BodiesBudget:
-    """Bounds the bytes of all bodies that are being read or worked on, and the time that one may take to arrive.
+    """Limits the bytes of all bodies in memory, and the time that one may take to arrive.
 
-    What goes beyond raises OverloadedError or SlowClientError where the body is read. Of one body, only as much counts
-    as is kept: up to `body_limit`, which is at most `limit`, so that a body alone always has room.
+    Reading a body beyond the limits raises OverloadedError or SlowClientError. A body counts with what is kept of it:
+    at most `body_limit` bytes, which is at most `limit`, so that a single body always has room.
     """
 
     def __init__(self, app: ASGIApp, limit: int, body_limit: int, seconds: float, metrics: Metrics) -> None:
@@ -149,18 +149,18 @@ class BodiesBudget:
                 raise SlowClientError(f"the body did not arrive within {self._seconds:g} seconds") from None
             received += len(message.get("body", b""))
             more = bool(message.get("more_body", False))
-            # Of a body that is too long nothing is kept; the rest of it is only drained.
+            # A body that is too long is not kept: the rest of it is read and discarded.
             grown = (received if received <= self._body_limit else 0) - held
             if self._held + grown > self._limit:
                 self._metrics.refused.labels("bodies").inc()
-                raise OverloadedError("the server holds all the request bodies that it can: try again", _RETRY_SECONDS)
+                raise OverloadedError("the server has no room for more request bodies now: try again", _RETRY_SECONDS)
             held += grown
             self._held += grown
             return message
 
         async def closing(message: Message) -> None:
             if message["type"] == "http.response.start" and more:
-                # Else a client that goes on sending would keep the connection.
+                # Otherwise a client that goes on sending would keep the connection.
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 

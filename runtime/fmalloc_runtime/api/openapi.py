@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of all operations, with the limits, languages and domains of this very server."""
+"""The OpenAPI 3.1 description of all operations, with the limits, languages and domains of this server."""
 
 import json
 import re
@@ -25,31 +25,36 @@ from fmalloc_shared.languages import short_code
 
 Schema = dict[str, Any]
 _REF = "#/components/schemas/{model}"
-# Where two modules have a model of one name, pydantic puts the module before it.
-_QUALIFIED = re.compile(r"fmalloc_runtime__api__([a-z]+)(?:_fields)?__")
+# If two modules have a model of the same name, pydantic puts the module before it.
+_QUALIFIED = re.compile(r"fmalloc_runtime__api__dialects__([a-z]+)__")
 _DESCRIPTIONS = {
     400: "A field is missing, malformed or not supported",
-    403: "No API key, or one that is not known",
-    404: "No such model or version",
+    403: "The API key is missing or unknown",
+    404: "Unknown model or version",
     408: "The body did not arrive in time",
-    413: "The body, or the text in it, is over the limit",
-    415: "The body is of another content type",
-    429: "This key, or the server, has all the work that it takes for now",
-    456: "This key's characters of the month are used up",
+    413: "The body, or the text in it, exceeds the limit",
+    415: "The content type is not supported",
+    429: "The rate limit of this key is reached, or the server is overloaded",
+    456: "The monthly quota of this key is used up",
     500: "The server failed",
     503: "Nothing is served yet, or the server is shutting down",
-    529: "The server has all the work that it takes for now",
+    529: "The server is overloaded",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
 _SECURITY: list[Schema] = [{}, {"bearer": []}, {"deepl": []}]
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
-    "deepl": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "DeepL-Auth-Key, then the key"},
+    "deepl": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "DeepL-Auth-Key and the key",
+    },
 }
 
 
 def openapi_route(operations: Sequence[Operation], settings: Settings, registry: Registry) -> Route:
-    """/openapi.json, with what is served when it is asked for; it is made once for each snapshot."""
+    """The route of /openapi.json, whose content is made once per snapshot."""
     made: tuple[Snapshot | None, bytes] | None = None
 
     def content(snapshot: Snapshot | None) -> bytes:
@@ -69,7 +74,7 @@ def openapi_route(operations: Sequence[Operation], settings: Settings, registry:
 
 
 def describe(operations: Sequence[Operation], settings: Settings, snapshot: Snapshot | None) -> Schema:
-    """The description; without a snapshot, domains and languages may be any string."""
+    """The description. Without a snapshot, domains and languages are arbitrary strings."""
     names, schemas = _schemas(operations)
     paths: dict[str, Schema] = {}
     for operation in operations:
@@ -92,7 +97,7 @@ def _introduction(operations: Sequence[Operation]) -> str:
 
 
 def _schemas(operations: Sequence[Operation]) -> tuple[Mapping[type, str], dict[str, Schema]]:
-    """References of models by class, and the schemas that they lead to."""
+    """References to models by class, and the schemas that they lead to."""
     requests = {operation.request for operation in operations if operation.request is not None}
     answers = {operation.response for operation in operations if operation.response is not None}
     answers |= {operation.dialect.error for operation in operations}
@@ -114,7 +119,7 @@ def _operation(operation: Operation, names: Mapping[type, str], schemas: Mapping
         ],
         "responses": _responses(operation, names),
     }
-    if operation.keyed:
+    if operation.needs_key:
         found["security"] = _SECURITY
     if operation.request is None:
         return found
@@ -122,7 +127,7 @@ def _operation(operation: Operation, names: Mapping[type, str], schemas: Mapping
         schema = schemas[names[operation.request].rpartition("/")[2]]
         found["parameters"] += _query(schema)
         return found
-    kinds = (JSON, *FORMS) if operation.forms else (JSON,)
+    kinds = (JSON, *FORMS) if operation.dialect.forms else (JSON,)
     found["requestBody"] = {
         "required": _needed(operation.request),
         "content": {kind: {"schema": {"$ref": names[operation.request]}} for kind in kinds},
@@ -177,7 +182,7 @@ def _served(snapshot: Snapshot | None) -> Mapping[str, list[str]]:
 
 
 def _filled(schema: object, settings: Settings, served: Mapping[str, list[str]]) -> object:
-    """The schema with real limits and values in place of their names."""
+    """The schema with the limits and values themselves in place of their names."""
     if isinstance(schema, list):
         return [_filled(item, settings, served) for item in schema]
     if not isinstance(schema, dict):

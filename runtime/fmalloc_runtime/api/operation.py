@@ -1,6 +1,6 @@
-"""One HTTP operation: what serves it, and all that its documentation says."""
+"""One HTTP operation: its handler, and everything that its documentation says."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from fmalloc_runtime.api.fields import Fields
 from fmalloc_shared.errors import FmallocError
 
 Handler = Callable[[Request], Awaitable[Response]]
-# A server can fail, or have nothing to serve, whatever it is asked.
+# Any operation can fail, or find that nothing is served.
 _ANYTIME = frozenset({500, 503})
 _WITH_BODY = frozenset({400, 408, 413, 415, 429})
 _WITH_KEY = frozenset({403, 429})
@@ -22,9 +22,10 @@ _WITH_KEY = frozenset({403, 429})
 
 @dataclass(frozen=True)
 class Operation:
-    """`request`: fields of the body, or of the query string with GET; `response`: of 200, None for plain text.
+    """`request`: fields of the body, or of the query string with GET. `response`: of 200, None for plain text.
 
-    `keyed`: whether it asks for a key. `statuses`: others than those that follow from the rest.
+    `statuses`: statuses of failure besides those that follow from the rest. `keyed`: an operation without request
+    fields needs a key, as all that have some do.
     """
 
     method: Literal["GET", "POST"]
@@ -34,32 +35,36 @@ class Operation:
     dialect: Dialect
     request: type[Fields] | None = None
     response: type[BaseModel] | None = None
-    forms: bool = False
+    statuses: Collection[int] = ()
     keyed: bool = False
-    statuses: frozenset[int] = frozenset()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether clients need a key where the server has keys."""
+        return self.keyed or self.request is not None
 
     @property
     def errors(self) -> list[int]:
-        """All statuses of failure that it can answer with, ascending."""
-        found = _ANYTIME | self.statuses
+        """All statuses of failure, ascending."""
+        found = _ANYTIME | {*self.statuses}
         if self.request is not None:
             found |= _WITH_BODY
-        if self.keyed:
+        if self.needs_key:
             found |= _WITH_KEY
         return sorted(found)
 
     async def serve(self, request: Request) -> Response:
-        """The handler's answer, or this dialect's for what went wrong."""
+        """The handler's answer, or an error in this dialect."""
         try:
             return await self.handler(request)
         except FmallocError as error:
             return answer_error(error, self.dialect)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; proxies log this status for it
+            return Response(status_code=499)  # nobody reads it; proxies log this status
 
 
 def routes(operations: Iterable[Operation]) -> list[BaseRoute]:
-    """A route for each path, so that a wrong method is told all that are right."""
+    """One route per path, so that 405 lists all methods of the path."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation

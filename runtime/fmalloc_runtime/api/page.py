@@ -1,4 +1,4 @@
-"""The page at `/` and its files at `/static/`: all of it is in memory, and nothing else can be asked for."""
+"""The pages at `/` and `/docs` and their files at `/static/`, all held in memory; nothing else is served."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,15 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 _FOLDER = files(__package__) / "page"
-_INDEX = "index.html"
-# The operating system's table may know these suffixes as something that browsers refuse.
+_PAGES = {"/": "index.html", "/docs": "docs.html"}
+# The operating system's table may give these suffixes types that browsers refuse.
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
-    "require-trusted-types-for 'script'"
+    "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 _HEADERS = {
-    # Asked again every time, so that a new release never mixes with files of the one before.
+    # Revalidated each time, so that a new release never mixes with files of the one before.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -36,7 +36,7 @@ class _File:
     etag: str
 
     def answer(self, request: Request) -> Response:
-        """The file, or 304 where the client has it already."""
+        """The file, or 304 if the client has it already."""
         headers = {**_HEADERS, "ETag": self.etag}
         held = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
         if self.etag in held or "*" in held:
@@ -45,12 +45,12 @@ class _File:
 
 
 def page_routes() -> list[Route]:
-    """Routes of the page; its files are read once, here."""
-    found = dict(_read())
-    index = found.pop(_INDEX)
+    """Routes of the pages; their files are read once, here."""
+    found = _read()
+    pages = {path: found.pop(name) for path, name in _PAGES.items()}
 
     async def page(request: Request) -> Response:
-        return index.answer(request)
+        return pages[request.scope["route"].path].answer(request)
 
     async def static(request: Request) -> Response:
         file = found.get(request.path_params["name"])
@@ -58,14 +58,14 @@ def page_routes() -> list[Route]:
             raise HTTPException(404)
         return file.answer(request)
 
-    return [Route("/", page), Route("/static/{name}", static)]
+    return [*(Route(path, page) for path in _PAGES), Route("/static/{name}", static)]
 
 
-def _read() -> list[tuple[str, _File]]:
-    read = []
+def _read() -> dict[str, _File]:
+    read = {}
     for entry in _FOLDER.iterdir():
         media_type = next((kind for suffix, kind in _TYPES.items() if entry.name.endswith(suffix)), None)
         if media_type:
             content = entry.read_bytes()
-            read.append((entry.name, _File(content, media_type, f'"{sha256(content).hexdigest()[:32]}"')))
+            read[entry.name] = _File(content, media_type, f'"{sha256(content).hexdigest()[:32]}"')
     return read

@@ -1,40 +1,43 @@
-"""A request for translation, from text to answer; HTTP and other front ends only change its shape."""
+"""From a translation request to its answer. HTTP and other front ends only translate between formats."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from anyio.to_thread import run_sync
 
+from fmalloc_runtime import machine
 from fmalloc_runtime.batching.admission import Admission
 from fmalloc_runtime.batching.batcher import Batcher
 from fmalloc_runtime.bundle.bundle import Languages
-from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import Lease
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.snapshot import Snapshot
-from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.router import AUTO, Route
-from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
-from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation, Work
+from fmalloc_runtime.settings import Settings
+from fmalloc_runtime.text.pipeline import plain_lines, work_on
+from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, advance
 
-# Texts up to here are prepared on the event loop: a thread would take longer than the work.
+# Texts of up to so many characters are prepared on the event loop: a thread would take longer than the work.
 _INLINE_CHARACTERS = 4_000
-# What each text of a request weighs beside its characters: objects take memory, however short it is.
+# What each text adds to its characters in a request's weight: its objects take memory, however short it is.
 _TEXT_WEIGHT = 64
+_CLOSE_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class TranslationRequest:
-    """What a client wants translated; `context` helps to route and is not translated."""
+    """What a client wants translated; `context` helps routing and is not translated."""
 
     texts: tuple[str, ...]
     domain: str = AUTO
@@ -48,16 +51,16 @@ class TranslationRequest:
 
     @property
     def weight(self) -> int:
-        """Characters that the request counts for where work in flight is bounded: context and texts add some."""
+        """What the request counts for in admission control, in characters; context and number of texts add some."""
         return self.characters + len(self.context) + _TEXT_WEIGHT * len(self.texts)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Translations of the texts in their order, the route that they took together, and seconds of each stage.
+    """Translations of the texts in their order, the route that they took together, and seconds per stage.
 
-    The stages: `route`, `load` (waiting for the domain's model, near 0 where it is in memory), `tokenise` (text to
-    sentences to tokens and back), `queue` (until the first sentence was begun), `inference` (until the last was done).
+    The stages: `route`, `load` (waiting for the domain's model, near 0 if it is in memory), `tokenise` (text to
+    sentences to tokens and back), `queue` (until the first sentence was started), `inference` (until the last ended).
     """
 
     translations: list[TextTranslation]
@@ -67,7 +70,7 @@ class Answer:
 
 
 class Service:
-    """Routes and translates; one for all requests of a process."""
+    """Routes and translates: one per process, for all requests. It owns the parts that it is made of."""
 
     def __init__(
         self, registry: Registry, batcher: Batcher, admission: Admission, metrics: Metrics, decisions: DecisionLog
@@ -79,15 +82,46 @@ class Service:
         self.decisions = decisions
         metrics.decisions_lost.set_function(lambda: decisions.lost)
 
+    @classmethod
+    def of(cls, settings: Settings, metrics: Metrics | None = None) -> "Service":
+        """A service with these settings. It serves nothing before its registry has loaded the bundles."""
+        workers = workers_of(settings)
+        engines = EngineSettings(settings.device, settings.compute_type, settings.threads, workers)
+        metrics = metrics or Metrics()
+        registry = Registry(settings.bundles, engines, settings.memory, settings.preload, metrics)
+        batcher = Batcher(workers, settings.batch_tokens, settings.batch_wait, metrics, exact=settings.exact)
+        decisions = DecisionLog(settings.decisions, settings.decisions_text)
+        return cls(registry, batcher, Admission(settings.queue_characters, metrics), metrics, decisions)
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, metrics: Metrics | None = None) -> Iterator["Service"]:
+        """A service that has loaded the live bundles and watches for changes until the block is left.
+
+        Raises FmallocError if the bundles cannot be served.
+        """
+        service = cls.of(settings, metrics)
+        try:
+            service.registry.load()
+            with service.registry.watch(settings.poll_seconds):
+                yield service
+        finally:
+            service.close()
+
+    def close(self) -> None:
+        """Take nothing new, give running work a second, and close the decision log."""
+        self.batcher.close(_CLOSE_SECONDS)
+        self.decisions.close()
+
     def route(self, request: TranslationRequest, snapshot: Snapshot | None = None) -> Route:
-        """Which domain's model takes the request, and why; nothing is translated."""
+        """The domain of the request's texts, and why; nothing is translated."""
         return (snapshot or self.registry.snapshot()).router.route(_routed_lines(request), request.domain)
 
     async def translate(self, request: TranslationRequest) -> Answer:
-        """Translate a request. Raises a RequestError, OverloadedError among them, before anything is translated.
+        """Translate a request. Raises a RequestError, such as OverloadedError, before anything is translated.
 
-        NotReadyError means that no bundles are served yet, or that the domain's model cannot be loaded. A caller
-        that is cancelled takes its sentences out of the queue.
+        Raises NotReadyError if no bundles are served yet or the domain's model cannot be loaded. Cancelling the caller
+        takes its sentences out of the queue.
         """
         with self.admission.admit(request.weight):
             seconds: dict[str, float] = {}
@@ -103,7 +137,7 @@ class Service:
             return Answer(translations, route, snapshot.languages, seconds)
 
     async def _lease(self, request: TranslationRequest, seconds: dict[str, float]) -> tuple[Snapshot, Route, Lease]:
-        """Route the request and claim the model that it takes, of the same snapshot; the caller releases it."""
+        """Route the request and claim its domain's model, of the same snapshot; the caller releases the lease."""
         while True:
             began = time.perf_counter()
             snapshot = self.registry.snapshot()
@@ -114,7 +148,7 @@ class Service:
                 await _done(lease.ready)
             except BaseException as error:
                 lease.release()
-                # A bundle may be gone because another took its place meanwhile.
+                # The bundle may be gone because another has replaced it in the meantime.
                 if isinstance(error, NotReadyError) and snapshot is not self.registry.snapshot():
                     continue
                 raise
@@ -124,12 +158,12 @@ class Service:
     async def _translate(
         self, request: TranslationRequest, translator: Translator, seconds: dict[str, float]
     ) -> list[TextTranslation]:
-        work = translate_texts(request.texts, request.options, translator)
+        work = work_on(request.texts, request.options, translator)
         seconds |= {"tokenise": 0.0, "queue": 0.0, "inference": 0.0}
-        found: list[tuple[Hypothesis, ...]] | None = None
+        found: Found | None = None
         while True:
             began = time.perf_counter()
-            step = await self._step(request, partial(_advance, work, found))
+            step = await self._step(request, partial(advance, work, found))
             submitted = time.perf_counter()
             seconds["tokenise"] += submitted - began
             if not isinstance(step, SourceBatch):
@@ -146,13 +180,13 @@ class Service:
 
 
 def _routed_lines(request: TranslationRequest) -> list[str]:
-    """What the router reads: without markup, with the context."""
+    """What the router scores: lines without markup, and the context."""
     lines = plain_lines(request.texts, request.options)
     return [*lines, *plain_lines((request.context,), TextOptions())] if request.context else lines
 
 
 def _routed_texts(request: TranslationRequest) -> list[str]:
-    """The same, text by text, as it is logged."""
+    """The same per text, as the decision log keeps it."""
     texts = ["\n".join(plain_lines((text,), request.options)) for text in request.texts]
     return [*texts, request.context] if request.context else texts
 
@@ -161,9 +195,10 @@ async def _done(future: Future[_T]) -> _T:
     return future.result() if future.done() else await asyncio.wrap_future(future)
 
 
-def _advance(work: Work, found: list[tuple[Hypothesis, ...]] | None) -> SourceBatch | list[TextTranslation]:
-    try:
-        return next(work) if found is None else work.send(found)
-    except StopIteration as done:
-        translations: list[TextTranslation] = done.value
-        return translations
+def workers_of(settings: Settings) -> int:
+    """How many batches run at once: as set, else one on a GPU, else as many as the CPUs have room for."""
+    if settings.workers:
+        return settings.workers
+    if settings.device == "cuda" or (settings.device == "auto" and machine.cuda_devices()):
+        return 1
+    return max(1, int(machine.cpus()) // max(settings.threads, 1))

@@ -1,1 +1,1 @@
-"""What `fmalloc doctor` looks at: one file for each part of an installation."""
+"""`fmalloc doctor`: one file of checks per part of an installation."""

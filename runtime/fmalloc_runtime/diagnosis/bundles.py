@@ -1,15 +1,17 @@
-"""The live bundles: whether they are whole, what runs them, and whether they have room."""
+"""Checks of the live bundles: their files, their engines, memory and disk."""
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.diagnosis import machine
+from fmalloc_runtime.diagnosis.doctor import Check, Finding, readable
 from fmalloc_runtime.diagnosis.engines import compute_types
-from fmalloc_runtime.diagnosis.finding import Finding, readable, version_tuple
+from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_runtime.live.loading import model_bytes
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
@@ -17,16 +19,21 @@ from fmalloc_shared.errors import FmallocError
 _PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("onnxruntime", "onnxruntime-gpu")}
 
 
+def checks(bundles: Path) -> list[Check]:
+    """All checks of this part."""
+    return [partial(examine, bundles)]
+
+
 def examine(bundles: Path) -> Iterator[Finding]:
     """Findings about live.json, each live bundle, memory and disk."""
     try:
         index = LiveIndex.of(bundles)
     except FmallocError as error:
-        advice = "name the directory that fmalloc-export writes to: fmalloc doctor BUNDLES"
+        advice = "name the directory that fmalloc export writes to: fmalloc doctor BUNDLES"
         yield Finding("bundles", "fail", str(error), advice)
         return
     if not index.domains:
-        yield Finding("bundles", "fail", f"{bundles / LIVE_FILE}: no domain is live", "run fmalloc-export")
+        yield Finding("bundles", "fail", f"{bundles / LIVE_FILE}: no domain is live", "run fmalloc export")
         return
     sizes = []
     for domain, name in sorted(index.domains.items()):
@@ -36,7 +43,7 @@ def examine(bundles: Path) -> Iterator[Finding]:
             yield from _bundle(domain, bundle)
         except FmallocError as error:
             yield Finding(
-                f"bundle {domain}", "fail", str(error), "compile it again with fmalloc-export, or copy it again"
+                f"bundle {domain}", "fail", str(error), "compile it again with fmalloc export, or copy it again"
             )
     yield from machine.memory(sum(sizes))
     yield from _disk(bundles, max(sizes, default=0))

@@ -1,26 +1,34 @@
 """`fmalloc doctor`: what is wrong with an installation, and what to do about it."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
 
-from fmalloc_runtime.diagnosis import bundles as bundle_checks
-from fmalloc_runtime.diagnosis import engines, machine
-from fmalloc_runtime.diagnosis.finding import Check, Finding
-
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+State = Literal["ok", "warn", "fail"]
+_STYLES: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def examine(bundles: Path) -> list[Finding]:
-    """Look at everything; a check that fails itself is a finding and hides no other."""
-    checks: list[Check] = [*machine.checks(), *engines.checks(), partial(bundle_checks.examine, bundles)]
-    return [finding for check in checks for finding in _looked(check)]
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check. `fail`: the installation cannot serve. `advice` is empty if all is well."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def examine(checks: Iterable[Check]) -> list[Finding]:
+    """The findings of all checks; a check that raises is itself a finding and hides no other."""
+    return [finding for check in checks for finding in _run(check)]
 
 
 def serves(findings: Sequence[Finding]) -> bool:
-    """Whether nothing was found that keeps the installation from serving."""
+    """Whether the installation can serve."""
     return all(finding.state != "fail" for finding in findings)
 
 
@@ -43,12 +51,17 @@ def show(findings: Sequence[Finding]) -> None:
         table.add_row(state, finding.check, Text(finding.found), Text(finding.advice))
     console = Console()
     console.print(table)
-    console.print("ready to serve" if serves(findings) else "this keeps it from serving: see fail above")
+    console.print("ready to serve" if serves(findings) else "this installation cannot serve: see fail above")
 
 
-def _looked(check: Check) -> list[Finding]:
+def readable(size: float) -> str:
+    """A number of bytes in MB or GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _run(check: Check) -> list[Finding]:
     try:
         return list(check())
-    except Exception as error:  # whatever is broken here is what the user wants to know of
+    except Exception as error:  # the user wants to know of whatever is broken here
         name = getattr(check, "__name__", "bundles")
-        return [Finding(name, "fail", f"{type(error).__name__}: {error}", "report this, please")]
+        return [Finding(name, "fail", f"{type(error).__name__}: {error}", "please report this")]

@@ -1,4 +1,4 @@
-"""The engines and the GPU."""
+"""Checks of the engines and the GPU."""
 
 import ctypes
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fmalloc_runtime.diagnosis.finding import Check, Finding, version_tuple
+from fmalloc_runtime.diagnosis.doctor import Check, Finding
+from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_runtime.engines.ctranslate2 import ctranslate2_version
 from fmalloc_runtime.engines.onnx import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
@@ -23,7 +24,7 @@ def checks() -> list[Check]:
 
 
 def ctranslate2() -> Iterator[Finding]:
-    """The default engine: there, new enough, and what it can compute in."""
+    """The default engine: installed, recent enough, and its compute types on this CPU."""
     try:
         found = ctranslate2_version()
     except FmallocError as error:
@@ -36,7 +37,7 @@ def ctranslate2() -> Iterator[Finding]:
 
 
 def onnxruntime() -> Iterator[Finding]:
-    """The other engine: at most one of its packages, and where it can run."""
+    """The other engine: at most one of its packages, and its execution providers."""
     there = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(there) == 2:
         advice = "pip uninstall onnxruntime onnxruntime-gpu, then install the one you want: both are one module"
@@ -59,7 +60,7 @@ def onnxruntime() -> Iterator[Finding]:
 
 
 def cuda() -> Iterator[Finding]:
-    """Devices, and the library that CTranslate2 loads when it first needs it."""
+    """Devices, and cuBLAS, which CTranslate2 loads only when it first needs it."""
     devices, problem = _cuda_devices()
     if not devices:
         if problem or _NVIDIA_DRIVER.exists():
@@ -79,9 +80,9 @@ def cuda() -> Iterator[Finding]:
 
 
 def compute_types(device: str) -> list[str]:
-    """What CTranslate2 can compute in on a device; empty where it cannot say."""
+    """CTranslate2's compute types on a device; empty if unknown."""
     if device == "cuda" and not _cuda_devices()[0]:
-        return []  # asked a second time, CTranslate2 names float32 for a GPU that is not there
+        return []  # asked a second time, CTranslate2 names float32 for a missing GPU
     try:
         import ctranslate2
 

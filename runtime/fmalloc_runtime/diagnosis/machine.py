@@ -1,4 +1,4 @@
-"""Python, CPU and what the process may use of the machine."""
+"""Checks of Python, the CPU and the limits of the process."""
 
 import os
 import platform
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fmalloc_runtime import machine
-from fmalloc_runtime.diagnosis.finding import Check, Finding, readable
+from fmalloc_runtime.diagnosis.doctor import Check, Finding, readable
 from fmalloc_runtime.settings import Loaded, Settings
 from fmalloc_shared.errors import FmallocError
 
 _PYTHON = (3, 11)
 _CPU_INFO = Path("/proc/cpuinfo")
 _FAST = ("avx512f", "avx2", "asimd")
-# Besides connections: models, libraries, logs.
+# Files besides connections: models, libraries, logs.
 _OTHER_FILES = 128
 
 
@@ -34,20 +34,20 @@ def python() -> Iterator[Finding]:
 
 
 def settings() -> Iterator[Finding]:
-    """Variables of the environment and the file that FMALLOC_CONFIG names."""
+    """Environment variables, and the file that FMALLOC_CONFIG names."""
     try:
         origins = Loaded.of().origins
     except FmallocError as error:
-        yield Finding("settings", "fail", str(error), "mend or remove them; fmalloc-serve --help explains each one")
+        yield Finding("settings", "fail", str(error), "correct or remove them; fmalloc serve --help explains each one")
     else:
-        yield Finding("settings", "ok", ", ".join(sorted(origins)) or "all as they come")
+        yield Finding("settings", "ok", ", ".join(sorted(origins)) or "all defaults")
 
 
 def cpu() -> Iterator[Finding]:
-    """Instructions that int8 models need to be fast, and a switch that makes them slow."""
+    """Instruction sets that make int8 models fast, and a switch that makes them slow."""
     vendor, flags = _cpu_info()
     if not flags:
-        yield Finding("CPU", "ok", f"{platform.machine()}, its features are not known here")
+        yield Finding("CPU", "ok", f"{platform.machine()}, its features are unknown")
         return
     fast = [name for name in _FAST if name in flags]
     if fast:
@@ -56,11 +56,11 @@ def cpu() -> Iterator[Finding]:
         advice = f"expect int8 models to be several times slower than on a CPU with one of {', '.join(_FAST)}"
         yield Finding("CPU", "warn", f"{vendor or platform.machine()} without {', '.join(_FAST)}", advice)
     if vendor == "AuthenticAMD" and os.environ.get("CT2_USE_MKL") == "1":
-        yield Finding("MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 models run 7 to 16 times slower so")
+        yield Finding("MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 is 7 to 16 times slower with it")
 
 
 def cpus() -> Iterator[Finding]:
-    """CPUs that may be used, and threads that would fight for them."""
+    """CPUs that the process may use, and threads that would compete for them."""
     allowed, there = machine.cpus(), os.cpu_count() or 1
     found = f"{allowed:g} of {there} CPUs may be used"
     if allowed < 1:
@@ -74,7 +74,7 @@ def cpus() -> Iterator[Finding]:
 
 
 def open_files() -> Iterator[Finding]:
-    """Whether the connections that the server takes have room."""
+    """Whether the limit on open files allows the server's connections."""
     wanted = Settings.model_fields["connections"].default
     soft, hard = machine.open_files()
     found = f"{soft} now, {hard} if asked for" if hard >= 0 else f"{soft} now, any number if asked for"
@@ -86,12 +86,12 @@ def open_files() -> Iterator[Finding]:
 
 
 def memory(needed: int) -> Iterator[Finding]:
-    """Memory against what the models need, in bytes."""
+    """Memory against the `needed` bytes of the models."""
     limit = machine.memory()
     if limit is None:
-        yield Finding("memory", "ok", f"models need {readable(needed)}; how much there is is not known here")
+        yield Finding("memory", "ok", f"models need {readable(needed)}; the available memory is unknown")
     elif needed > limit:
-        advice = f"set --memory below {readable(limit)}: models then come and go; or grant more"
+        advice = f"set --memory below {readable(limit)}: models are then loaded on demand; or grant more"
         yield Finding("memory", "warn", f"models need {readable(needed)}, there is {readable(limit)}", advice)
     else:
         yield Finding("memory", "ok", f"models need {readable(needed)}, there is {readable(limit)}")

@@ -1,4 +1,4 @@
-"""What turns source tokens into target tokens: the one interface that the rest of the runtime knows."""
+"""The engine interface: source tokens in, target tokens out. The rest of the runtime knows no other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 
 from fmalloc_shared.errors import FmallocError
 
-# Padded tokens that one call of the model may hold: bounds memory whatever the number of sentences.
+# Padded tokens per call of the model: bounds memory whatever the number of sentences.
 BATCH_TOKENS = 2048
-
 
 Mixing = Literal["any", "equal", "none"]
 
 
 @dataclass(frozen=True)
 class TranslationOptions:
-    """How to search. The defaults agree with transformers' beam search with `early_stopping=True`.
+    """Beam search options. The defaults agree with transformers' beam search with `early_stopping=True`.
 
     `max_length` bounds the output in tokens, end token included (None: as long as the model can).
     `length_penalty` is the exponent of the length that a hypothesis' log-probability is divided by.
-    `hypotheses`: how many of each source are wanted, at most `beam_size`; `attention`: whether they carry it.
+    `hypotheses`: how many to return per source, at most `beam_size`; `attention`: whether they carry attention.
     """
 
     beam_size: int = 4
@@ -42,11 +41,11 @@ class TranslationOptions:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """An output of the model, without target prefix and end token.
+    """One output of the model, without target prefix and end token.
 
-    `score` is its log-probability in nats over its length to the power of the length penalty; it ranks
-    hypotheses of one source and says nothing about quality. `attention`, where it was asked for and the model has it,
-    is (tokens, source tokens): how much each token looked at each source token, rows adding up to 1.
+    `score`: log-probability in nats over the length to the power of the length penalty. It ranks hypotheses of one
+    source and does not measure quality. `attention`: (tokens, source tokens), each row summing to 1, if it was asked
+    for and the model provides it.
     """
 
     tokens: tuple[str, ...]
@@ -57,8 +56,8 @@ class Hypothesis:
 class Engine(Protocol):
     """Translates tokens; safe to call from several threads at once.
 
-    `mixing`: which sources can share a batch without changing each other's translations: any, those of equal length
-    (padding changes the last bits of sums, which rounding to integers can turn into other words), or none.
+    `mixing`: which sources can share a batch without changing each other's translations: any; those of equal length,
+    because padding changes the last bits of sums, which rounding to integers can turn into other words; or none.
     """
 
     device: str
@@ -67,14 +66,14 @@ class Engine(Protocol):
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
     ) -> list[tuple[Hypothesis, ...]]:
-        """The best hypotheses of each source, best first. Sources carry their own prefix and end token; none is cut."""
+        """The best hypotheses of each source, best first. Sources carry prefix and end token; none is truncated."""
         ...
 
 
 def translate_exactly(
     engine: Engine, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
 ) -> list[tuple[Hypothesis, ...]]:
-    """As Engine.translate, in as many calls as it takes for no source to change another's translation."""
+    """As Engine.translate, but batch-invariant: in as many calls as `engine.mixing` requires."""
     groups: dict[int, list[int]] = {}
     for position, source in enumerate(sources):
         key = {"any": 0, "equal": len(source), "none": position}[engine.mixing]
@@ -85,3 +84,8 @@ def translate_exactly(
         for position, hypotheses in zip(positions, engine.translate(batch, target_prefix, options), strict=True):
             found[position] = hypotheses
     return found
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparison."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

@@ -15,7 +15,7 @@ _BATCH_LOGITS = 1 << 25
 
 
 class OnnxEngine:
-    """Runs what fmalloc-export writes for ONNX Runtime; see CTranslate2Engine for the parameters.
+    """Runs what fmalloc export writes for ONNX Runtime; see CTranslate2Engine for the parameters.
 
     Weights run in the type in which they were exported, so that `compute_type` is `default`.
     """

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc_runtime.bundle.bundle import Bundle, Languages
-from fmalloc_runtime.engines.base import Hypothesis, translate_exactly
 from fmalloc_runtime.live.loading import Lease, ModelCache
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.routing.router import AUTO, Route, Router
-from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
-from fmalloc_runtime.text.translation import SourceBatch, TextOptions, TextTranslation
+from fmalloc_runtime.text.pipeline import plain_lines
+from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_shared.ngrams import NgramCounts
 
 
@@ -17,7 +16,7 @@ from fmalloc_shared.ngrams import NgramCounts
 class Snapshot:
     """Verified bundles and their n-gram counts by domain, all of one language pair, and the router between them.
 
-    Immutable but for `models`, which all snapshots of a registry share: what of them is in memory.
+    Immutable except for `models`, the cache of loaded models that all snapshots of a registry share.
     """
 
     bundles: Mapping[str, Bundle]
@@ -36,13 +35,13 @@ class Snapshot:
         return self.models.loaded(self.bundles[domain])
 
     def lease(self, domain: str) -> Lease:
-        """A claim on the domain's model, which is loaded if it is not in memory; does not wait for it."""
+        """Claim the domain's model, which is loaded if it is not in memory. Does not wait for it."""
         return self.models.lease(self.bundles[domain])
 
     def load(self, domain: str) -> Translator:
         """The domain's model, loaded if it is not in memory; NotReadyError if it cannot be.
 
-        It stays in memory as long as the caller holds it, but once unloaded it does not count against the bound.
+        It stays in memory as long as the caller holds it; once unloaded, it no longer counts against the limit.
         """
         with self.lease(domain) as translator:
             return translator
@@ -57,20 +56,4 @@ class Snapshot:
         options = options or TextOptions()
         route = self.router.route(plain_lines(texts, options), domain)
         with self.lease(route.domain) as translator:
-            return translate(texts, options, translator), route
-
-
-def translate(texts: Sequence[str], options: TextOptions, translator: Translator) -> list[TextTranslation]:
-    """Translate texts with one model, in the calling thread."""
-    work = translate_texts(texts, options, translator)
-    try:
-        batch = next(work)
-        while True:
-            batch = work.send(_run(translator, batch))
-    except StopIteration as done:
-        translations: list[TextTranslation] = done.value
-        return translations
-
-
-def _run(translator: Translator, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
-    return translate_exactly(translator.engine, batch.sources, translator.tokenizer.target_prefix, batch.options)
+            return translator.translate_texts(texts, options), route

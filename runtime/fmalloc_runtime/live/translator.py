@@ -1,18 +1,20 @@
-"""A bundle loaded: text in, text out."""
+"""A loaded bundle: text in, text out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.engines.base import Engine, TranslationOptions
+from fmalloc_runtime.engines.base import Engine, TranslationOptions, translate_exactly, version_tuple
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_version
 from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
 from fmalloc_runtime.errors import InputTooLongError
+from fmalloc_runtime.text.pipeline import work_on
+from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
 
 DEFAULT_OPTIONS = TranslationOptions()
-# By the manifest's name: the engine, and what it runs on.
+# By the manifest's name: the engine, its display name, its package, and the version that is installed.
 _ENGINES: Mapping[str, tuple[Callable[..., Engine], str, str, Callable[[], str]]] = {
     "ctranslate2": (CTranslate2Engine, "CTranslate2", "ctranslate2", ctranslate2_version),
     "onnx": (OnnxEngine, "ONNX Runtime", "onnxruntime", onnxruntime_version),
@@ -31,7 +33,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Translation:
-    """Output text; `score` as Hypothesis.score, None where nothing was there to translate."""
+    """Output text; `score` as Hypothesis.score, None for a blank text."""
 
     text: str
     score: float | None
@@ -52,12 +54,12 @@ class Translator:
 
     @property
     def source_language(self) -> str:
-        """Code of the language that it reads."""
+        """Code of the source language."""
         return self.bundle.manifest.languages.source
 
     @property
     def maximum_length(self) -> int:
-        """Tokens that the model has positions for."""
+        """Tokens that the model has positions for, in a source or an output."""
         return self.bundle.manifest.maximum_length
 
     def encode(self, text: str) -> list[str]:
@@ -69,9 +71,9 @@ class Translator:
         return self.tokenizer.decode(tokens)
 
     def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
-        """Translate each text as one sentence; blank texts come back as they are.
+        """Translate each text as one sentence; blank texts come back unchanged.
 
-        Raises InputTooLongError, before anything is translated, if a text is longer than the model can take.
+        Raises InputTooLongError, before anything is translated, if a text has more tokens than the model has positions.
         """
         wanted = [index for index, text in enumerate(texts) if text.strip()]
         sources = [self._encode(texts[index], index) for index in wanted]
@@ -81,10 +83,18 @@ class Translator:
             translations[index] = Translation(self.tokenizer.decode(hypothesis.tokens), hypothesis.score)
         return translations
 
-    def replay_golden(self) -> None:
-        """Raise FmallocError with the first golden source whose translation is another now.
+    def translate_texts(self, texts: Sequence[str], options: TextOptions) -> list[TextTranslation]:
+        """Translate whole texts, as the server does, in the calling thread."""
+        return drive(work_on(texts, options, self), self.search)
 
-        Each is translated alone: ONNX Runtime scales int8 activations over the whole batch.
+    def search(self, batch: SourceBatch) -> Found:
+        """The hypotheses of each source, batch-invariant: no source changes another's translation."""
+        return translate_exactly(self.engine, batch.sources, self.tokenizer.target_prefix, batch.options)
+
+    def replay_golden(self) -> None:
+        """Raise FmallocError for the first golden source that no longer translates to what is recorded.
+
+        Each is translated alone, since ONNX Runtime scales int8 activations over the whole batch.
         """
         for number, record in enumerate(self.bundle.golden(), start=1):
             (translation,) = self.translate([record.source])
@@ -100,7 +110,7 @@ class Translator:
         allowed = self.bundle.manifest.maximum_length
         if len(tokens) > allowed:
             raise InputTooLongError(
-                f"{len(tokens)} tokens in one line, {self.bundle.manifest.domain} can take {allowed}: "
+                f"{len(tokens)} tokens in one line, {self.bundle.manifest.domain} takes at most {allowed}: "
                 f"put line breaks between the sentences of {text[:60]!r}…",
                 index,
             )
@@ -112,7 +122,7 @@ def _load_engine(bundle: Bundle, settings: EngineSettings) -> Engine:
     try:
         return _engine(bundle, settings, files)
     except FmallocError:
-        # The engine found no files where the bundle was packed after it had been asked.
+        # The bundle may have been packed after `model_files` looked, so that the engine found no files.
         if files is not None or (files := bundle.model_files()) is None:
             raise
         return _engine(bundle, settings, files)
@@ -122,9 +132,9 @@ def _engine(bundle: Bundle, settings: EngineSettings, files: Mapping[str, bytes]
     info = bundle.manifest.engine
     if info.name not in _ENGINES:
         known = " or ".join(repr(name) for name in _ENGINES)
-        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not known here, expected {known}")
+        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not supported by this version, expected {known}")
     engine, name, package, version = _ENGINES[info.name]
-    if _parts(found := version()) < _parts(info.minimum_version):
+    if version_tuple(found := version()) < version_tuple(info.minimum_version):
         raise FmallocError(
             f"{bundle.path}: needs {name} {info.minimum_version} or newer, found {found}: "
             f"pip install '{package}>={info.minimum_version}'"
@@ -138,7 +148,3 @@ def _engine(bundle: Bundle, settings: EngineSettings, files: Mapping[str, bytes]
         maximum_length=bundle.manifest.maximum_length,
         files=files,
     )
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

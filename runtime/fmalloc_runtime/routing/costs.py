@@ -19,51 +19,69 @@ class Score(StrictModel):
     """Quality of one model's translations of one domain's text, 0 to 100."""
 
     bleu: _Points
+    """0 to 100."""
     chrf: _Points
+    """0 to 100."""
 
 
 class ScoredText(StrictModel):
-    """A domain's held-out text as it was scored: number of lines, SHA-256 of the pairs."""
+    """A domain's held-out text as it was scored."""
 
     lines: Annotated[int, Field(ge=1)]
+    """How many."""
     digest: Digest
+    """SHA-256 of the pairs."""
 
 
 class Expected(StrictModel):
-    """What routing loses on average, in points of the metric, against every text going to its own domain.
-
-    At threshold 0 (the likeliest domain always), at the default, at the chosen one, if all text went to general, and
-    if all went to the model that translates its domain best (`oracle`, below 0 where that is not the domain's own).
-    """
+    """Mean loss per document, in points of the metric, against every text going to its own domain."""
 
     zero: float
+    """At threshold 0: the likeliest domain always."""
     default: float
+    """At the default threshold."""
     chosen: float
+    """At the chosen threshold."""
     always_general: float | None
+    """With all text sent to `general`; null without that domain."""
     oracle: float
+    """With every domain's text sent to the model that translates it best; below 0 where that is not its own."""
 
 
 class Simulation(StrictModel):
-    """How the threshold was found: documents of so many lines in a row with their weights, every domain as frequent."""
+    """How the threshold was found: on documents of held-out lines in a row, every domain as frequent as any other."""
 
     weights: Annotated[dict[str, _Share], Field(min_length=1)]
+    """Lines per document: its share."""
     documents: Count
+    """How many."""
     default: _Share
+    """The threshold without this file."""
     expected: Expected
+    """Mean loss per document."""
 
 
 class RoutingCosts(StrictModel):
-    """`matrix[model][text]`: the model of one domain on the held-out text of another; `bundles` are the models."""
+    """routing.json: the score matrix and the threshold that loses least by it."""
 
     version: Literal[1] = 1
+    """Of this file."""
     threshold: _Share
+    """Of the posterior: below it, text goes to `general`."""
     metric: Metric
+    """What losses are counted in."""
     bundles: Annotated[dict[DomainName, str], Field(min_length=1)]
+    """Name of the bundle that was measured, per domain."""
     texts: dict[DomainName, ScoredText]
+    """Held-out text per domain."""
     matrix: dict[DomainName, dict[DomainName, Score]]
+    """`matrix.it.law` is the model of `it` on text of `law`; a row and a column per domain of `bundles`."""
     beam_size: Annotated[int, Field(ge=1)]
+    """Of the search."""
     signatures: dict[Metric, str]
+    """Signatures of sacreBLEU, by metric."""
     simulation: Simulation
+    """How the threshold was found."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -89,7 +107,7 @@ class RoutingCosts(StrictModel):
         changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
         if not changed:
             return None
-        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc route-costs again"
+        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc routing costs again"
 
     def _quality(self, model: str, text: str) -> float:
         cell = self.matrix[model][text]

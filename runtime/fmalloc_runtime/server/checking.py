@@ -1,4 +1,4 @@
-"""`fmalloc-serve --check`: all that can be wrong before serving, at once."""
+"""`fmalloc serve --check`: all that can be wrong before serving, at once."""
 
 from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.access.usage import UsageLedger

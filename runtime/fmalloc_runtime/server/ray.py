@@ -1,4 +1,4 @@
-"""The server as a Ray Serve application: every replica is a whole server, and Ray spreads requests over them."""
+"""The server as a Ray Serve application: each replica is a complete server, and Ray spreads requests over them."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -8,28 +8,26 @@ from starlette.applications import Starlette
 
 from fmalloc_runtime import logs
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
-from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.api.app import create_app
-from fmalloc_runtime.server.server import build
+from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.settings import Loaded, Settings
 from fmalloc_shared.errors import FmallocError
 
 # Sentences of different requests share batches, so a replica takes many requests at once; queue_characters bounds them.
 _ONGOING_REQUESTS = 256
-_CLOSE_SECONDS = 1.0
-# What a server of its own does, and here is done elsewhere.
+# Settings of a server process that Ray takes care of.
 _ELSEWHERE = {
     **dict.fromkeys(
         ("host", "port", "connections", "header_seconds", "body_seconds", "keep_alive_seconds"),
         "Ray's proxy listens: see http_options of the Serve config",
     ),
     "drain_seconds": "Ray stops replicas: see graceful_shutdown_timeout_s of the deployment",
-    "usage": "several replicas cannot keep one file",
+    "usage": "several replicas cannot share one file",
 }
 
 
 class Replica:
-    """A replica: it serves what live.json names, watches it, and answers in all dialects."""
+    """One replica: it serves what live.json names, watches it for changes, and answers in all dialects."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         """`given` as for `application`. Raises FmallocError if there is nothing to serve."""
@@ -38,13 +36,8 @@ class Replica:
         self._closing = ExitStack()
         settings = replica_settings(given, ray.get_runtime_context().get_assigned_resources())
         logs.configure(settings.log_format, settings.log_level)
-        service = build(settings)
-        self._closing.callback(service.decisions.close)
-        self._closing.callback(service.batcher.close, _CLOSE_SECONDS)
-        gate = Gatekeeper(Keys(settings.keys) if settings.keys else None, settings, service.metrics)
-        self._closing.callback(gate.close)
-        service.registry.load()
-        self._closing.enter_context(service.registry.watch(settings.poll_seconds))
+        service = self._closing.enter_context(Service.open(settings))
+        gate = self._closing.enter_context(Gatekeeper.open(settings, service.metrics))
         self._app = create_app(service, settings, gate)
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -55,9 +48,9 @@ class Replica:
 
 
 def application(given: dict[str, Any]) -> Any:
-    """What `serve run` and `serve deploy` import: a deployment of Translator as a Ray Serve application.
+    """The Ray Serve application that `serve run` and `serve deploy` import: a deployment of Replica.
 
-    `given`: settings by the names that they have in a file of settings.
+    `given`: settings by their names in a settings file.
     Raises FmallocError, before any replica is started, if one is unknown, wrong, or not for a replica.
     """
     from ray import serve
@@ -69,10 +62,10 @@ def application(given: dict[str, Any]) -> Any:
 
 
 def replica_settings(given: Mapping[str, Any], resources: Mapping[str, float]) -> Settings:
-    """The settings of a replica with these Ray `resources`: without `workers`, one for each of its CPUs."""
+    """The settings of a replica with these Ray `resources`; `workers` defaults to one per CPU of the replica."""
     for name in given:
         if name in _ELSEWHERE:
-            raise FmallocError(f"{name}: no setting of a Ray replica; {_ELSEWHERE[name]}")
+            raise FmallocError(f"{name}: not a setting of a Ray replica; {_ELSEWHERE[name]}")
     settings = Loaded.of(given).settings
     if settings.workers or resources.get("GPU"):
         return settings

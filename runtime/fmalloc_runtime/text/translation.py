@@ -1,10 +1,11 @@
-"""What translating texts asks of a model and gives back; the text pipeline does no translating itself."""
+"""What the text pipeline asks of a model and gives back. It runs no model itself: `drive` brings the two together."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
+from fmalloc_runtime.tokenizer.offsets import Span
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 
 Format = Literal["text", "html", "xml"]
@@ -34,18 +35,18 @@ class TextOptions:
 class SentenceTranslation:
     """One sentence of a text; `score` as Hypothesis.score.
 
-    `alignment`: pairs of character spans ((source begin, end), (translation begin, end)), where it was asked for.
+    `alignment`: pairs of character spans, source first, if it was asked for.
     """
 
     source: str
     translation: str
     score: float
-    alignment: tuple[tuple[tuple[int, int], tuple[int, int]], ...] | None = None
+    alignment: tuple[tuple[Span, Span], ...] | None = None
 
 
 @dataclass(frozen=True)
 class TextTranslation:
-    """A whole text; `alternatives` are the next best ones, as many as hypotheses were asked for less one."""
+    """A whole text. `alternatives`: the next best translations, one fewer than the hypotheses that were asked for."""
 
     text: str
     alternatives: tuple[str, ...]
@@ -57,17 +58,17 @@ class TextModel(Protocol):
 
     @property
     def maximum_length(self) -> int:
-        """Tokens that a source may have."""
+        """Most tokens of a source."""
         ...
 
     @property
     def source_language(self) -> str:
-        """Code of the language that is read, as `de`."""
+        """Code of the source language, such as `de`."""
         ...
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What says where tokens stand in text."""
+        """The tokenizer, for the character spans of tokens."""
         ...
 
     def encode(self, text: str) -> list[str]:
@@ -87,5 +88,24 @@ class SourceBatch:
     options: TranslationOptions
 
 
-# Yields what is to be translated, is sent the hypotheses of each source, returns the texts in their order.
-Work = Generator[SourceBatch, list[tuple[Hypothesis, ...]], list[TextTranslation]]
+# The hypotheses of each source of a batch, in its order.
+Found = list[tuple[Hypothesis, ...]]
+# Yields batches to translate, is sent what was found for each, and returns the texts in their order.
+Work = Generator[SourceBatch, Found, list[TextTranslation]]
+
+
+def advance(work: Work, found: Found | None = None) -> SourceBatch | list[TextTranslation]:
+    """Take one step: the next batch to translate, or the texts at the end. `found` answers the batch before."""
+    try:
+        return next(work) if found is None else work.send(found)
+    except StopIteration as done:
+        translations: list[TextTranslation] = done.value
+        return translations
+
+
+def drive(work: Work, translate: Callable[[SourceBatch], Found]) -> list[TextTranslation]:
+    """Do all of the work: `translate` is called with each batch."""
+    step = advance(work)
+    while isinstance(step, SourceBatch):
+        step = advance(work, translate(step))
+    return step

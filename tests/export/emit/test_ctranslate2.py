@@ -16,6 +16,7 @@ from fmalloc_export.emit.ctranslate2 import QUANTIZATIONS, FSMTLoader, emit, loa
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_shared.errors import FmallocError
+from tests.support.machine import adds_integers_exactly
 from tests.support.stores import BASES, CORE_BASES, ODD_WIDTHS, subprocess_environment, tree_bytes, write_store
 
 
@@ -183,7 +184,8 @@ def test_quantized_models_score_about_as_the_exact_one(core_store: Store, tmp_pa
         target = [*tokenizer.target_prefix, *compiled.domain.vocabulary.target[10:30]]
         scores.append(np.array(translator.score_batch([source], [target])[0].log_probs))
     assert np.isfinite(scores[1]).all()
-    assert 0 < np.abs(scores[0] - scores[1]).mean() < {"int8": 0.5, "int16": 0.2}.get(quantization.split("_")[0], 0.05)
+    exact, coarse = {"int8": (0.5, 1.2), "int16": (0.2, 1.2)}.get(quantization.split("_")[0], (0.05, 0.05))
+    assert 0 < np.abs(scores[0] - scores[1]).mean() < (exact if adds_integers_exactly() else coarse)
 
 
 def test_a_bound_on_the_output_does_not_count_the_language_token(core_store: Store, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""fmalloc route-costs: the matrix of every model on every text, resumed and reused, and the threshold from it."""
+"""fmalloc routing costs: the matrix of every model on every text, resumed and reused, and the threshold from it."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fmalloc.corpus import digest
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
-from fmalloc_export.routing.command import route_costs
+from fmalloc_export.commands import costs
 from fmalloc_export.routing.costs import Measurement
 from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import Bundle
@@ -49,12 +49,12 @@ def ignore(_lines: int, _cell: str) -> None:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(route_costs, [str(argument) for argument in arguments])
+    return CliRunner().invoke(costs, [str(argument) for argument in arguments])
 
 
 def arguments(directory: Path, corpora: dict[str, Path]) -> list[object]:
     texts = [item for domain, path in corpora.items() for item in ("--text", f"{domain}={path}")]
-    return ["--bundles", directory, *texts, "--lines", 4, "--beam-size", 2, "--threads", 1, "--device", "cpu"]
+    return [directory, *texts, "--sentences", 4, "--beam-size", 2, "--threads", 1, "--device", "cpu"]
 
 
 def test_a_cell_is_a_model_on_a_text(own_bundles: Path, corpora: dict[str, Path]) -> None:
@@ -142,15 +142,15 @@ def test_every_live_domain_needs_text(bundles: Path, corpora: dict[str, Path], o
     make_live(own_bundles, bundle_of(own_bundles, "it"))
     it = f"it={corpora['it']}"
     for given, message in (
-        (["--bundles", bundles, "--text", it], "text of general, kitchen is missing"),
+        ([bundles, "--text", it], "text of general, kitchen is missing"),
         (
-            ["--bundles", bundles, "--text", it, "--text", "law=x"],
+            [bundles, "--text", it, "--text", "law=x"],
             "--text law=…: law is not live; general, it, kitchen",
         ),
-        (["--bundles", bundles, "--text", it, "--text", it], "given twice"),
-        (["--bundles", bundles, "--text", "it"], "expected NAME=PATH"),
-        (["--bundles", own_bundles, "--text", it], "expected two live domains or more to route between, found it"),
-        (["--bundles", corpora["it"], "--text", it], "live.json: cannot be read"),
+        ([bundles, "--text", it, "--text", it], "given twice"),
+        ([bundles, "--text", "it"], "expected NAME=PATH"),
+        ([own_bundles, "--text", it], "expected two live domains or more to route between, found it"),
+        ([corpora["it"], "--text", it], "live.json: cannot be read"),
     ):
         result = run(*given)
         assert result.exit_code == 2 and message in re.sub(r"\s+", " ", result.output), result.output

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_export.__main__ import main as export
 from fmalloc_export.bundles.pack import pack
-from fmalloc_export.triton.command import triton
+from fmalloc_export.commands import export, triton
 from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.registry import Registry
@@ -32,7 +31,7 @@ def live(bundles: Path, **changed: Path) -> None:
 
 
 def test_each_domain_is_a_model_with_its_bundle_inside(bundles: Path, tmp_path: Path) -> None:
-    done = run(bundles, "--output_dir", tmp_path / "repository")
+    done = run(bundles, "--output-dir", tmp_path / "repository")
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "repository").iterdir()} == MODELS
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]
@@ -76,7 +75,7 @@ def test_options_are_in_the_configuration(bundles: Path, tmp_path: Path) -> None
         "--queue-seconds",
         "0.01",
     )
-    assert run(bundles, "--output_dir", tmp_path / "new", *options, "--queue-requests", "9").exit_code == 0
+    assert run(bundles, "--output-dir", tmp_path / "new", *options, "--queue-requests", "9").exit_code == 0
     text = (tmp_path / "new" / "it" / "config.pbtxt").read_text()
     for line in (
         "max_batch_size: 64",
@@ -140,7 +139,7 @@ def test_a_folder_that_is_there_is_not_touched(
 ) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "notes.txt").write_text("mine")
-    done = run(bundles, "--output_dir", tmp_path / "here", *arguments)
+    done = run(bundles, "--output-dir", tmp_path / "here", *arguments)
     assert done.exit_code == 2
     assert message in done.output
     assert [path.name for path in tmp_path.rglob("*")] == ["here", "notes.txt"]
@@ -148,11 +147,11 @@ def test_a_folder_that_is_there_is_not_touched(
 
 def test_a_damaged_bundle_is_refused_and_leaves_nothing(own_bundles: Path, tmp_path: Path) -> None:
     (bundle_of(own_bundles, "it") / "model" / "model.bin").write_bytes(b"damaged")
-    done = run(own_bundles, "--output_dir", tmp_path / "out" / "repository")
+    done = run(own_bundles, "--output-dir", tmp_path / "out" / "repository")
     assert done.exit_code == 2
     assert "model.bin: sha256 is" in done.output
     assert not (tmp_path / "out").exists()
-    assert run(tmp_path / "nowhere", "--output_dir", tmp_path / "out").exit_code == 2
+    assert run(tmp_path / "nowhere", "--output-dir", tmp_path / "out").exit_code == 2
 
 
 def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
         "it",
         "--store",
         tmp_path / "store",
-        "--output_dir",
+        "--output-dir",
         tmp_path / "bundles",
         "--layout",
         "triton",

@@ -89,10 +89,10 @@ def test_what_is_the_servers_own_fault_is_500_without_details(
         word = "e" * 200
         answer = served.client.post("/translate", json={"q": word, **PAIR})
         assert answer.status_code == 500
-        assert answer.json() == {"error": "the server failed to answer; its log says why"}
+        assert answer.json() == {"error": "the server failed to answer; see its log"}
         answer = served.client.post("/v2/translate", json={"text": [word], "target_lang": "EN"})
         assert answer.status_code == 500
-        assert answer.json() == {"message": "the server failed to answer; its log says why"}
+        assert answer.json() == {"message": "the server failed to answer; see its log"}
     assert "No position encodings are defined" in caplog.text
 
 

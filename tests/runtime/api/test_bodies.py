@@ -34,8 +34,8 @@ FORM = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
         (b'{"q": "gr\xfc\xdf"}', "the body is not JSON in UTF-8"),
         (b'\xff\xfe{\x00"\x00', "the body is not JSON in UTF-8"),
         (b'{"q": "a", "source": "de", "q": "b"}', "the body is not JSON in UTF-8: 'q' is given twice"),
-        (b'{"q": NaN}', "the body is not JSON in UTF-8: NaN is no JSON number"),
-        (b'{"q": -Infinity}', "the body is not JSON in UTF-8: -Infinity is no JSON number"),
+        (b'{"q": NaN}', "the body is not JSON in UTF-8: NaN is not a JSON number"),
+        (b'{"q": -Infinity}', "the body is not JSON in UTF-8: -Infinity is not a JSON number"),
         (b"[" * 15_000, "the body is not JSON in UTF-8"),
         (b'{"q": ' * 3_000, "the body is not JSON in UTF-8"),
         (b'{"q": ' + b"9" * 15_000 + b"}", "the body is not JSON in UTF-8"),
@@ -172,10 +172,7 @@ def test_100_megabytes_are_413_and_not_kept(server: Server, declared: bool) -> N
     connection.request("POST", "/translate", (b"x" * 2**20 for _ in range(100)), headers)
     answer = connection.getresponse()
     assert answer.status == 413
-    assert (
-        json.loads(answer.read())["error"]
-        == f"the body is larger than {2 * 2**20} bytes, which is the most that is read"
-    )
+    assert json.loads(answer.read())["error"] == f"the body is larger than {2 * 2**20} bytes, the limit for a request"
     connection.close()
     assert peak_memory(server) - before < 30 * 2**20
     assert server.ask("GET", "/livez")[0] == 200

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_language, language_name, short_code
+from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_language, language_name
+from fmalloc_shared.languages import short_code
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,11 @@ from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_langua
         ("de", "de_DE"),
         ("de", "deu_Latn"),
         ("deu_Latn", "de"),
+        ("ger", "de"),
+        ("de-DE-1996", "deu"),
+        ("fa", "pes_Arab"),
+        ("zsm_Latn", "ms"),
+        ("iw", "he"),
         ("EN-GB", "en"),
         ("EN-US", "en_XX"),
         ("EN", "eng_Latn"),
@@ -30,7 +36,18 @@ def test_one_language_in_two_spellings(asked: str, served: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "served"),
-    [("fr", "de"), ("PT-PT", "pt_BR"), ("ZH-HANT", "zho_Hans"), ("", "de"), ("d", "de"), ("-", "de"), ("xx", "en_XX")],
+    [
+        ("fr", "de"),
+        ("PT-PT", "pt_BR"),
+        ("ZH-HANT", "zho_Hans"),
+        ("", "de"),
+        ("d", "de"),
+        ("-", "de"),
+        ("xx", "en_XX"),
+        ("no", "nb"),
+        ("x" * 40, "de"),
+        ("dé", "de"),
+    ],
 )
 def test_two_languages(asked: str, served: str) -> None:
     assert not is_language(asked, served)
@@ -44,7 +61,8 @@ def test_codes_that_clients_are_told() -> None:
         "zh",
         "qxq",
     ]
-    assert [language_name(code) for code in ("de", "deu_Latn", "qxq")] == ["German", "German", "qxq"]
+    assert [language_name(code) for code in ("de", "deu_Latn", "qxq")] == ["German", "German", "Qashqa'i"]
+    assert [language_name(code) for code in ("cmn_Hans", "lvs", "xx", "d")] == ["Chinese", "Latvian", "xx", "d"]
     assert deepl_source("en_XX") == "EN"
     assert [code for code, _ in deepl_targets("en")] == ["EN-GB", "EN-US"]
     assert deepl_targets("pt_BR") == (("PT-BR", "Portuguese (Brazilian)"),)

@@ -1,4 +1,4 @@
-"""The page's files: how they are served, that they fit together, and that they hold nothing from elsewhere."""
+"""The pages' files: how they are served, that they fit together, and that they hold nothing from elsewhere."""
 
 import re
 import tomllib
@@ -18,8 +18,11 @@ FOLDER = ROOT / "runtime" / "fmalloc_runtime" / "api" / "page"
 FILES = sorted(FOLDER.iterdir())
 TEXTS = {file.name: file.read_text(encoding="utf-8") for file in FILES}
 SCRIPTS = {name: text for name, text in TEXTS.items() if name.endswith(".js")}
-PATHS = {"/": TEXTS["index.html"]} | {f"/static/{name}": text for name, text in TEXTS.items() if name != "index.html"}
-TYPES = {"/": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PAGES = {"/": "index.html", "/docs": "docs.html"}
+PATHS = {path: TEXTS[name] for path, name in PAGES.items()} | {
+    f"/static/{name}": text for name, text in TEXTS.items() if name not in PAGES.values()
+}
+TYPES = {"/": "text/html", "/docs": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 VOID = {"input", "img", "link", "meta"}
 OPTIONAL_END = {"option"}
 
@@ -40,7 +43,7 @@ def test_files_have_types_policies_and_tags(client: TestClient, path: str) -> No
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "no-cache"
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
-    assert policy["default-src"] == "'self'" and policy["frame-ancestors"] == policy["form-action"] == "'none'"
+    assert policy["default-src"] == "'none'" and policy["frame-ancestors"] == policy["form-action"] == "'none'"
     assert not any("unsafe" in part for part in policy.values())
     head = client.head(path)
     assert head.status_code == 200 and head.content == b"" and head.headers["etag"] == answer.headers["etag"]
@@ -84,8 +87,11 @@ def test_the_server_has_the_page_where_it_is_wanted(bundles: Path) -> None:
             assert running.client.get("/static/../api/page.py").status_code == 404
 
 
-def test_the_page_is_small() -> None:
-    assert sum(file.stat().st_size for file in FILES) < 25_000
+def test_the_pages_are_small() -> None:
+    docs = {file for file in FILES if file.stem == "docs"}
+    assert len(docs) == 3
+    assert sum(file.stat().st_size for file in docs) < 9_000
+    assert sum(file.stat().st_size for file in {*FILES} - docs) < 25_000
 
 
 class _Reader(HTMLParser):
@@ -108,25 +114,32 @@ class _Reader(HTMLParser):
         assert not data.strip() or self.open[-1] not in ("script", "style"), "inline script or style"
 
 
-def read_page() -> _Reader:
-    """The parsed page."""
+def read_page(name: str = "index.html") -> _Reader:
+    """A parsed page."""
     reader = _Reader()
-    reader.feed(TEXTS["index.html"])
+    reader.feed(TEXTS[name])
     reader.close()
     assert reader.open == []
     return reader
 
 
-def test_the_page_is_well_formed_and_all_that_it_refers_to_exists() -> None:
-    attributes = read_page().attributes
+LINKED = {
+    "index.html": {"docs", "openapi.json", "static/icon.svg", "static/script.js", "static/style.css"},
+    "docs.html": {"openapi.json", "static/icon.svg", "static/docs.js", "static/docs.css"},
+}
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_a_page_is_well_formed_and_all_that_it_refers_to_exists(page: str) -> None:
+    attributes = read_page(page).attributes
     names = [name for _, name, _ in attributes]
     assert not [name for name in names if name.startswith("on") or name == "style"]
     ids = [value for _, name, value in attributes if name == "id"]
     assert len(ids) == len(set(ids))
     referred = {value for _, name, value in attributes if name in ("for", "aria-describedby", "aria-labelledby")}
-    assert referred and referred <= set(ids)
+    assert bool(referred) == (page == "index.html") and referred <= set(ids)
     linked = {value for _, name, value in attributes if name in ("src", "href")}
-    assert linked == {"docs", "openapi.json", "static/icon.svg", "static/script.js", "static/style.css"}
+    assert linked == LINKED[page]
     assert {f"/{name}" for name in linked if name.startswith("static/")} <= set(PATHS)
 
 
@@ -139,7 +152,9 @@ def test_scripts_refer_to_what_exists() -> None:
             for wanted in re.findall(rf'import {{ ([^}}]+) }} from "\./{module}"', text):
                 assert all(re.search(rf"export [\w ]+ {item}\b", TEXTS[module]) for item in wanted.split(", ")), wanted
         assert set(re.findall(r'(?:\$|\bon)\("([\w-]+)"', text)) <= ids, name
-    reached = {"script.js"} | {name for text in SCRIPTS.values() for name in re.findall(r'from "\./([^"]+)"', text)}
+    reached = {"script.js", "docs.js"} | {
+        name for text in SCRIPTS.values() for name in re.findall(r'from "\./([^"]+)"', text)
+    }
     assert reached == set(SCRIPTS)
 
 

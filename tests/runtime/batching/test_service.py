@@ -1,17 +1,20 @@
 """Requests from text to answer: routed, batched with others, on one snapshot from beginning to end."""
 
 import asyncio
+import json
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fmalloc_runtime import machine
 from fmalloc_runtime.batching.admission import MINIMUM_CHARACTERS, Admission
 from fmalloc_runtime.batching.batcher import Batcher
-from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest
+from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest, workers_of
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import NotReadyError, OverloadedError, UnknownDomainError
@@ -21,6 +24,7 @@ from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.replay import read_decisions
+from fmalloc_runtime.settings import Settings
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support.batching import WAIT, WatchedEngine, watched
 from tests.support.bundles import CPU, SENTENCES, bundle_of, write_bundle
@@ -306,3 +310,24 @@ def test_closing_fails_what_is_not_translated_in_time(served: Served) -> None:
     asyncio.run(ask())
     with pytest.raises(NotReadyError, match="shutting down"):
         asyncio.run(served.service.translate(request(LINE)))
+
+
+def test_workers_share_the_cpus() -> None:
+    assert workers_of(Settings(workers=3)) == 3
+    assert workers_of(Settings(device="cuda")) == 1
+    assert workers_of(Settings(device="cpu")) == max(1, int(machine.cpus()))
+    assert workers_of(Settings(device="cpu", threads=10_000)) == 1
+
+
+def test_what_is_built_follows_the_settings(bundles: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    settings = Settings(bundles=bundles, device="cpu", workers=1, preload=("it",), decisions=log)
+    with Service.open(settings) as service:
+        snapshot = service.registry.snapshot()
+        assert [domain for domain in snapshot.bundles if snapshot.loaded(domain)] == ["it"]
+        service.decisions.record("auto", [LINE], snapshot.router.route([LINE]))
+        assert "fmalloc-watcher" in {thread.name for thread in threading.enumerate()}
+    assert "fmalloc-watcher" not in {thread.name for thread in threading.enumerate()}
+    assert json.loads(log.read_text())["domain"] == "it"
+    with pytest.raises(NotReadyError, match="shutting down"):
+        asyncio.run(service.translate(TranslationRequest((LINE,), "it")))

@@ -2,7 +2,6 @@
 
 import http.client
 import itertools
-import json
 import signal
 import socket
 import threading
@@ -16,8 +15,6 @@ import psutil
 import pytest
 
 from fmalloc_runtime import machine
-from fmalloc_runtime.server.server import build, workers_of
-from fmalloc_runtime.settings import Settings
 from tests.support.bundles import SENTENCES
 from tests.support.server_process import Server, serving
 
@@ -43,26 +40,6 @@ def gone_after(connection: socket.socket) -> float:
     with suppress(ConnectionResetError):
         assert connection.recv(1) == b""
     return time.perf_counter() - began
-
-
-def test_workers_share_the_cpus() -> None:
-    assert workers_of(Settings(workers=3)) == 3
-    assert workers_of(Settings(device="cuda")) == 1
-    assert workers_of(Settings(device="cpu")) == max(1, int(machine.cpus()))
-    assert workers_of(Settings(device="cpu", threads=10_000)) == 1
-
-
-def test_what_is_built_follows_the_settings(bundles: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    service = build(Settings(bundles=bundles, device="cpu", workers=1, preload=("it",), decisions=log))
-    try:
-        snapshot = service.registry.load()
-        assert [domain for domain in snapshot.bundles if snapshot.loaded(domain)] == ["it"]
-        service.decisions.record("auto", [LINE], snapshot.router.route([LINE]))
-    finally:
-        service.batcher.close(1)
-        service.decisions.close()
-    assert json.loads(log.read_text())["domain"] == "it"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

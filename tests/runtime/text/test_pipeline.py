@@ -7,7 +7,7 @@ import pytest
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
+from fmalloc_runtime.text.pipeline import plain_lines, work_on
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
 from tests.support.bundles import CPU, bundle_of
 from tests.support.text_answers import translate
@@ -282,7 +282,7 @@ def test_no_text_is_too_long(unit: str, model: Translator) -> None:
     """And nothing of it is left out: what the model reads, together, is the text."""
     text = unit * 60
     options = HTML if "<" in unit else TextOptions()
-    work = translate_texts([text], options, model)
+    work = work_on([text], options, model)
     batch = next(work)
     assert all(len(source) <= model.maximum_length for source in batch.sources)
     translation = translate(text, _Echo(), model, options)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.text.document.markup import pairs
+from fmalloc_runtime.text.document.scanner import scan
 from fmalloc_runtime.text.items import find_items
-from fmalloc_runtime.text.markup import pairs
-from fmalloc_runtime.text.pipeline import plain_lines, translate_texts
-from fmalloc_runtime.text.scanner import scan
-from fmalloc_runtime.text.translation import Format, SourceBatch, TextOptions, TextTranslation
+from fmalloc_runtime.text.pipeline import plain_lines, work_on
+from fmalloc_runtime.text.translation import Format, Found, SourceBatch, TextOptions, TextTranslation, drive
 from tests.support.bundles import CPU, SENTENCES, bundle_of
 
 WORDS = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
@@ -62,7 +62,7 @@ class Adversary:
         self._random = np.random.default_rng(seed)
         self._model = model
 
-    def answer(self, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
+    def answer(self, batch: SourceBatch) -> Found:
         return [
             tuple(self._hypothesis(source, batch) for _ in range(batch.options.hypotheses)) for source in batch.sources
         ]
@@ -81,23 +81,21 @@ class Adversary:
 class Silent(Adversary):
     """Says nothing."""
 
-    def answer(self, batch: SourceBatch) -> list[tuple[Hypothesis, ...]]:
+    def answer(self, batch: SourceBatch) -> Found:
         return [(Hypothesis((), -1.0),) * batch.options.hypotheses for _ in batch.sources]
 
 
 def run(texts: list[str], options: TextOptions, model: Translator, adversary: Adversary) -> list[TextTranslation]:
-    work = translate_texts(texts, options, model)
-    batches = 0
-    try:
-        batch = next(work)
-        while True:
-            batches += 1
-            assert all(0 < len(source) <= model.maximum_length for source in batch.sources)
-            batch = work.send(adversary.answer(batch))
-    except StopIteration as done:
-        assert batches <= 2
-        translations: list[TextTranslation] = done.value
-        return translations
+    batches = []
+
+    def answer(batch: SourceBatch) -> Found:
+        batches.append(batch)
+        assert all(0 < len(source) <= model.maximum_length for source in batch.sources)
+        return adversary.answer(batch)
+
+    translations = drive(work_on(texts, options, model), answer)
+    assert len(batches) <= 2
+    return translations
 
 
 def tags(text: str, html: bool) -> Counter[str]:

@@ -1,1 +1,1 @@
-"""The protocols that clients speak: LibreTranslate, DeepL, Open Inference Protocol, and our own."""
+"""The protocols: LibreTranslate, DeepL, the Open Inference Protocol, our own, and health checks."""

@@ -1,6 +1,7 @@
-"""DeepL's protocol, version 2, as CAT tools and Weblate speak it: translate, languages, usage; with `domain` added."""
+"""DeepL's protocol, version 2, as CAT tools and Weblate use it: translate, languages, usage; with `domain` added."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, WithJsonSchema
@@ -18,9 +19,12 @@ from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import Splitting, TextOptions
 
-DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529)
+DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529, forms=True)
 TEXTS_LIMIT = 50
-# They change the translation in ways that no model here can: silence would be wrong.
+# What DeepL answers if nothing is limited; its clients expect a number.
+_UNLIMITED = 1_000_000_000_000
+_QUOTA = frozenset({456, 529})
+# They would change the translation in ways that no model here can; to ignore them silently would be wrong.
 _REFUSED = ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions")
 _SPLITTING: dict[str, Splitting] = {"0": "none", "1": "sentences", "nonewlines": "sentences"}
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -39,13 +43,13 @@ _Refused = Annotated[object, WithJsonSchema({"enum": [None, "", []], "descriptio
 
 
 class KeyFields(Fields):
-    """A request whose key may come as a field, which DeepL's older clients do."""
+    """A request whose key may be a field, as DeepL's older clients send it."""
 
     auth_key: String | None = None
 
 
 class LanguagesFields(KeyFields):
-    """Which side of the language pair; the source is the default."""
+    """One side of the language pair; the source is the default."""
 
     type: Literal["source", "target"] | None = None
 
@@ -89,13 +93,13 @@ class TranslateFields(KeyFields):
     custom_instructions: _Refused = None
 
     def translation(self, search: TranslationOptions) -> TranslationRequest:
-        """What there is to translate; BadRequestError for what no model here can do."""
+        """The request for the service; BadRequestError for what no model here can do."""
         for name in _REFUSED:
             if getattr(self, name):
                 raise BadRequestError(f"{name} is not supported here: leave it out")
         texts = texts_of(self.text)
         if not 1 <= len(texts) <= TEXTS_LIMIT:
-            raise BadRequestError(f"text is given {len(texts)} times: expected 1 to {TEXTS_LIMIT} texts in one request")
+            raise BadRequestError(f"text is given {len(texts)} times: expected 1 to {TEXTS_LIMIT} texts per request")
         if self.split_sentences == "nonewlines" and not self.tag_handling:
             texts = tuple(map(_without_newlines, texts))
         options = TextOptions(
@@ -110,7 +114,7 @@ class TranslateFields(KeyFields):
 
 
 class TranslatedText(BaseModel):
-    """One translation; `billed_characters` where they were asked for."""
+    """One translation; `billed_characters` if they were asked for."""
 
     detected_source_language: str
     text: str
@@ -125,7 +129,7 @@ class TranslateAnswer(BaseModel):
 
 
 class Language(BaseModel):
-    """A language; `supports_formality` of targets."""
+    """A language; `supports_formality` of targets only."""
 
     language: str
     name: str
@@ -133,11 +137,11 @@ class Language(BaseModel):
 
 
 class LanguagesAnswer(RootModel[list[Language]]):
-    """All languages."""
+    """All languages of one side."""
 
 
 class UsageAnswer(BaseModel):
-    """Characters; where nothing is limited, the limit is 10 to the power of 12, as DeepL answers then."""
+    """Characters of this month; if nothing is limited, the limit is 10 to the power of 12, as DeepL's is then."""
 
     character_count: int
     character_limit: int
@@ -156,33 +160,19 @@ class GlossaryPairs(BaseModel):
     supported_languages: list[LanguageCodes]
 
 
-def _without_newlines(text: str) -> str:
-    """The text with single line ends as spaces; blank lines still part paragraphs."""
-
-    def joined(space: re.Match[str]) -> str:
-        inside = space.start() > 0 and space.end() < len(text)
-        return " " if inside and len(_LINE_END.findall(space[0])) == 1 else space[0]
-
-    return re.sub(r"\s+", joined, text)
-
-
-# What DeepL answers where nothing is limited; its clients expect a number.
-_UNLIMITED = 1_000_000_000_000
-_QUOTA = frozenset({456, 529})
-
-
+@dataclass(frozen=True)
 class DeepL:
-    """Its handlers."""
+    """The handlers of this dialect."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    backend: Backend
 
     @property
     def operations(self) -> list[Operation]:
-        """What it serves, with GET and POST alike where DeepL does."""
-        pairs = "Language pairs with glossaries: none"
-        return [
-            *(
+        """All operations; GET and POST are alike, as DeepL's are."""
+        found = [
+            operation
+            for method in ("GET", "POST")
+            for operation in (
                 Operation(
                     method,
                     "/v2/translate",
@@ -191,13 +181,8 @@ class DeepL:
                     DIALECT,
                     TranslateFields,
                     TranslateAnswer,
-                    forms=True,
-                    keyed=True,
-                    statuses=_QUOTA,
-                )
-                for method in ("GET", "POST")
-            ),
-            *(
+                    _QUOTA,
+                ),
                 Operation(
                     method,
                     "/v2/languages",
@@ -206,46 +191,33 @@ class DeepL:
                     DIALECT,
                     LanguagesFields,
                     LanguagesAnswer,
-                    forms=True,
-                    keyed=True,
-                    statuses=_QUOTA,
-                )
-                for method in ("GET", "POST")
-            ),
-            *(
+                    _QUOTA,
+                ),
                 Operation(
-                    method,
-                    "/v2/usage",
-                    "Characters translated this month",
-                    self.usage,
-                    DIALECT,
-                    KeyFields,
-                    UsageAnswer,
-                    forms=True,
-                    keyed=True,
-                )
-                for method in ("GET", "POST")
-            ),
-            Operation("GET", "/v2/glossary-language-pairs", pairs, self.glossaries, DIALECT, response=GlossaryPairs),
+                    method, "/v2/usage", "Characters translated this month", self.usage, DIALECT, KeyFields, UsageAnswer
+                ),
+            )
+        ]
+        pairs = "Language pairs with glossaries: none"
+        return [
+            *found,
+            Operation("GET", "/v2/glossary-language-pairs", pairs, self.glossaries, DIALECT, None, GlossaryPairs),
         ]
 
     async def translate(self, request: Request) -> Response:
         """Translate up to 50 texts, routed together."""
-        wanted = await self._backend.read(request, TranslateFields)
+        wanted = await self.backend.read(request, TranslateFields)
         self._check_languages(wanted.source_lang, wanted.target_lang)
-        translation = wanted.translation(self._backend.search())
-        found = await self._backend.translate(request, translation, wanted.auth_key)
-        return answer(
-            TranslateAnswer(
-                translations=_translated(found, translation.texts, wanted), domain=RouteAnswer.of(found.route)
-            )
-        )
+        translation = wanted.translation(self.backend.search())
+        found = await self.backend.translate(request, translation, wanted.auth_key)
+        texts = _translated(found, translation.texts, billed=bool(wanted.show_billed_characters))
+        return answer(TranslateAnswer(translations=texts, domain=RouteAnswer.of(found.route)))
 
     async def languages(self, request: Request) -> Response:
         """The source language, or the variants of the target language that DeepL's clients ask for."""
-        wanted = await self._backend.read(request, LanguagesFields)
-        self._backend.enter(request, wanted.auth_key)
-        pair = self._backend.languages
+        wanted = await self.backend.read(request, LanguagesFields)
+        self.backend.enter(request, wanted.auth_key)
+        pair = self.backend.languages
         if wanted.type != "target":
             return answer(
                 LanguagesAnswer([Language(language=deepl_source(pair.source), name=language_name(pair.source))])
@@ -256,9 +228,9 @@ class DeepL:
         )
 
     async def usage(self, request: Request) -> Response:
-        """What this key has translated this month, and how much it may."""
-        wanted = await self._backend.read(request, KeyFields)
-        usage = self._backend.usage(request, wanted.auth_key)
+        """The characters that this key has translated this month, and its quota."""
+        wanted = await self.backend.read(request, KeyFields)
+        usage = self.backend.usage(request, wanted.auth_key)
         limit = _UNLIMITED if usage.limit is None else usage.limit
         return answer(UsageAnswer(character_count=usage.characters, character_limit=limit))
 
@@ -267,7 +239,7 @@ class DeepL:
         return answer(GlossaryPairs(supported_languages=[]))
 
     def _check_languages(self, source: str | None, target: str) -> None:
-        pair = self._backend.languages
+        pair = self.backend.languages
         if source and source.lower() != AUTO and not is_language(source, pair.source):
             expected = deepl_source(pair.source)
             raise BadRequestError(f"Value for 'source_lang' not supported: {source[:20]!r}, expected {expected!r}")
@@ -276,12 +248,20 @@ class DeepL:
             raise BadRequestError(f"Value for 'target_lang' not supported: {target[:20]!r}, expected {expected}")
 
 
-def _translated(found: Answer, texts: tuple[str, ...], wanted: TranslateFields) -> list[TranslatedText]:
+def _without_newlines(text: str) -> str:
+    """The text with single line ends as spaces; blank lines still separate paragraphs."""
+
+    def joined(space: re.Match[str]) -> str:
+        inside = space.start() > 0 and space.end() < len(text)
+        return " " if inside and len(_LINE_END.findall(space[0])) == 1 else space[0]
+
+    return re.sub(r"\s+", joined, text)
+
+
+def _translated(found: Answer, texts: tuple[str, ...], *, billed: bool) -> list[TranslatedText]:
     source = deepl_source(found.languages.source)
     results = []
     for text, translation in zip(texts, found.translations, strict=True):
         result = TranslatedText(detected_source_language=source, text=translation.text)
-        results.append(
-            result.model_copy(update={"billed_characters": len(text)}) if wanted.show_billed_characters else result
-        )
+        results.append(result.model_copy(update={"billed_characters": len(text)}) if billed else result)
     return results

@@ -1,4 +1,6 @@
-"""Whether the server lives and can translate, and its figures."""
+"""Health checks and metrics: /livez, /readyz, /health, /metrics."""
+
+from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
@@ -13,7 +15,7 @@ DIALECT = Dialect("Health")
 
 
 class Status(BaseModel):
-    """In one word."""
+    """The state in one word."""
 
     status: str
 
@@ -26,27 +28,27 @@ class Served(BaseModel):
 
 
 class Ready(BaseModel):
-    """What is served; `failure`: why the last change of live.json was not taken over, if so."""
+    """What is served. `failure`: why the last change of live.json was not applied, if so."""
 
     status: str
     domains: dict[str, Served]
     failure: str | None
 
 
+@dataclass(frozen=True)
 class Health:
-    """Its handlers."""
+    """The handlers of this dialect."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    backend: Backend
 
     @property
     def operations(self) -> list[Operation]:
-        """What it serves."""
+        """All operations."""
         return [
-            Operation("GET", "/livez", "The process answers", self.live, DIALECT, response=Status),
-            Operation("GET", "/readyz", "Something is served", self.ready, DIALECT, response=Ready),
-            Operation("GET", "/health", "The same in short, as LibreTranslate", self.health, DIALECT, response=Status),
-            Operation("GET", "/metrics", "Figures for Prometheus", self.metrics, DIALECT),
+            Operation("GET", "/livez", "The process answers", self.live, DIALECT, None, Status),
+            Operation("GET", "/readyz", "Bundles are served", self.ready, DIALECT, None, Ready),
+            Operation("GET", "/health", "The same in short, as LibreTranslate", self.health, DIALECT, None, Status),
+            Operation("GET", "/metrics", "Metrics for Prometheus", self.metrics, DIALECT),
         ]
 
     async def live(self, _request: Request) -> Response:
@@ -54,8 +56,8 @@ class Health:
         return answer(Status(status="live"))
 
     async def ready(self, _request: Request) -> Response:
-        """503 until something is served."""
-        registry = self._backend.service.registry
+        """503 until bundles are served."""
+        registry = self.backend.service.registry
         snapshot = registry.snapshot()
         domains = {
             name: Served(bundle=bundle.name, loaded=snapshot.loaded(name) is not None)
@@ -64,10 +66,10 @@ class Health:
         return answer(Ready(status="ready", domains=domains, failure=registry.failure))
 
     async def health(self, _request: Request) -> Response:
-        """503 until something is served."""
-        self._backend.service.registry.snapshot()
+        """503 until bundles are served."""
+        self.backend.service.registry.snapshot()
         return answer(Status(status="ok"))
 
     async def metrics(self, _request: Request) -> Response:
-        """Prometheus' text format."""
-        return Response(self._backend.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        """Metrics in Prometheus' text format."""
+        return Response(self.backend.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,5 +1,6 @@
-"""The Open Inference Protocol: health, metadata and inference. Models are domains, versions hashes of bundles."""
+"""The Open Inference Protocol: health, metadata and inference. A model is a domain, a version a bundle's hash."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.text.translation import TextOptions
 
 DIALECT = Dialect("Open Inference Protocol")
+_INPUT, _OUTPUT = "text", "translation"
 
 
 class Tensor(BaseModel):
@@ -44,20 +46,20 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Something is served."""
+    """Bundles are served."""
 
     ready: bool
 
 
 class ModelReady(BaseModel):
-    """A domain is served; one that was unloaded is loaded when it is needed."""
+    """A domain is served; its model is loaded on demand."""
 
     name: str
     ready: bool
 
 
 class Model(BaseModel):
-    """A domain; its one version is the hash of the bundle that is live."""
+    """A domain; its only version is the hash of the live bundle."""
 
     name: str
     versions: list[str]
@@ -78,7 +80,7 @@ class InputTensor(BaseModel):
 
 
 class OutputName(BaseModel):
-    """An output that is wanted."""
+    """An output that is asked for."""
 
     name: Literal["translation"]
 
@@ -89,7 +91,7 @@ class InferFields(Fields):
     id: String | None = None
     inputs: list[InputTensor] = Field(min_length=1, max_length=1, description="a list of one tensor, text")
     outputs: list[OutputName] | None = Field(None, max_length=1)
-    parameters: dict[str, object] | None = Field(None, description="none is known; they are ignored")
+    parameters: dict[str, object] | None = Field(None, description="ignored")
 
 
 class OutputTensor(Tensor):
@@ -99,7 +101,7 @@ class OutputTensor(Tensor):
 
 
 class InferAnswer(BaseModel):
-    """Translations, and the version of the model that made them; `id` where one was sent."""
+    """Translations, and the version of the model that made them; `id` if one was sent."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -109,47 +111,26 @@ class InferAnswer(BaseModel):
     outputs: list[OutputTensor]
 
 
-_INPUT, _OUTPUT = "text", "translation"
-_NOT_FOUND = frozenset({404})
-
-
+@dataclass(frozen=True)
 class Inference:
-    """Its handlers."""
+    """The handlers of this dialect."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    backend: Backend
 
     @property
     def operations(self) -> list[Operation]:
-        """What it serves, with and without the version of a model."""
+        """All operations, with and without a model's version."""
         found = [
-            Operation("GET", "/v2", "The server", self.server, DIALECT, response=Server),
-            Operation("GET", "/v2/health/live", "Alive", self.live, DIALECT, response=Live),
-            Operation("GET", "/v2/health/ready", "Ready to translate", self.ready, DIALECT, response=Ready),
+            Operation("GET", "/v2", "The server", self.server, DIALECT, None, Server),
+            Operation("GET", "/v2/health/live", "Alive", self.live, DIALECT, None, Live),
+            Operation("GET", "/v2/health/ready", "Ready to translate", self.ready, DIALECT, None, Ready),
         ]
         for path, which in (("/v2/models/{model}", ""), ("/v2/models/{model}/versions/{version}", ", by version")):
+            ready, infer = f"A domain is served{which}", f"Translate with a domain{which}"
             found += [
-                Operation("GET", path, f"A domain{which}", self.model, DIALECT, response=Model, statuses=_NOT_FOUND),
-                Operation(
-                    "GET",
-                    f"{path}/ready",
-                    f"A domain is served{which}",
-                    self.model_ready,
-                    DIALECT,
-                    response=ModelReady,
-                    statuses=_NOT_FOUND,
-                ),
-                Operation(
-                    "POST",
-                    f"{path}/infer",
-                    f"Translate with a domain{which}",
-                    self.infer,
-                    DIALECT,
-                    InferFields,
-                    InferAnswer,
-                    keyed=True,
-                    statuses=_NOT_FOUND | {456},
-                ),
+                Operation("GET", path, f"A domain{which}", self.model, DIALECT, None, Model, {404}),
+                Operation("GET", f"{path}/ready", ready, self.model_ready, DIALECT, None, ModelReady, {404}),
+                Operation("POST", f"{path}/infer", infer, self.infer, DIALECT, InferFields, InferAnswer, {404, 456}),
             ]
         return found
 
@@ -162,12 +143,12 @@ class Inference:
         return answer(Live(live=True))
 
     async def ready(self, _request: Request) -> Response:
-        """503 until something is served."""
-        self._backend.service.registry.snapshot()
+        """503 until bundles are served."""
+        self.backend.service.registry.snapshot()
         return answer(Ready(ready=True))
 
     async def model(self, request: Request) -> Response:
-        """What a domain takes and gives."""
+        """Inputs and outputs of a domain."""
         bundle = self._bundle(request)
         engine = bundle.manifest.engine
         return answer(
@@ -186,22 +167,22 @@ class Inference:
 
     async def infer(self, request: Request) -> Response:
         """Translate texts with the model of one domain."""
-        wanted = await self._backend.read(request, InferFields, forms=False)
+        wanted = await self.backend.read(request, InferFields, forms=False)
         domain = self._bundle(request).manifest.domain
         (tensor,) = wanted.inputs
         if tensor.shape not in ([len(tensor.data)], [len(tensor.data), 1]):
             expected = f"[{len(tensor.data)}] or [{len(tensor.data)}, 1] for as many strings in data"
             raise BadRequestError(f"inputs[1].shape is {shown(tensor.shape)}: expected {expected}")
-        translation = TranslationRequest(tuple(tensor.data), domain, options=TextOptions(search=self._backend.search()))
-        found = await self._backend.translate(request, translation)
+        translation = TranslationRequest(tuple(tensor.data), domain, options=TextOptions(search=self.backend.search()))
+        found = await self.backend.translate(request, translation)
         texts = [translation.text for translation in found.translations]
         output = OutputTensor(name=_OUTPUT, datatype="BYTES", shape=tensor.shape, data=texts)
         content = InferAnswer(model_name=domain, model_version=_version(found.route.bundle), outputs=[output])
         return answer(content if wanted.id is None else content.model_copy(update={"id": wanted.id}))
 
     def _bundle(self, request: Request) -> Bundle:
-        """The live bundle that the path names; 404 if there is none."""
-        bundles = self._backend.service.registry.snapshot().bundles
+        """The live bundle that the path names; 404 if it names another."""
+        bundles = self.backend.service.registry.snapshot().bundles
         model, wanted = request.path_params["model"], request.path_params.get("version")
         if model not in bundles:
             raise HTTPException(404, f"model {model[:80]!r} is not served: use one of {', '.join(sorted(bundles))}")

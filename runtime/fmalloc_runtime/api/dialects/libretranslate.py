@@ -1,5 +1,6 @@
-"""LibreTranslate's protocol: /translate with `domain` added, /languages, /detect."""
+"""LibreTranslate's protocol: /translate with `domain` added, /languages, /detect, /frontend/settings."""
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, RootModel
@@ -16,7 +17,7 @@ from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_shared.languages import short_code
 
-DIALECT = Dialect("LibreTranslate")
+DIALECT = Dialect("LibreTranslate", forms=True)
 
 
 class TranslateFields(Fields):
@@ -40,7 +41,7 @@ class TranslateFields(Fields):
 
 
 class DetectFields(Fields):
-    """Text to name the language of."""
+    """Text whose language is asked for."""
 
     several: ClassVar[frozenset[str]] = frozenset({"q"})
 
@@ -49,14 +50,14 @@ class DetectFields(Fields):
 
 
 class Detected(BaseModel):
-    """There is one source language, so nothing is detected: the confidence, of 100, is 0."""
+    """The one source language that is served. It is not detected from the text: confidence is always 0, of 100."""
 
     confidence: float
     language: str
 
 
 class TranslateAnswer(BaseModel):
-    """A list where `q` was one; `alternatives` where they were asked for, `detectedLanguage` where source was auto."""
+    """Lists if `q` was one; `alternatives` if they were asked for, `detectedLanguage` if `source` was auto."""
 
     translatedText: str | list[str]  # noqa: N815 - LibreTranslate's name
     alternatives: list[str] | list[list[str]] = []
@@ -88,14 +89,14 @@ class LanguageName(BaseModel):
 
 
 class LanguagePair(BaseModel):
-    """What is translated into what."""
+    """Source and target language."""
 
     source: LanguageName
     target: LanguageName
 
 
 class FrontendSettings(BaseModel):
-    """What LibreTranslate's clients ask for to draw their page."""
+    """Limits and features, for pages of LibreTranslate's clients."""
 
     charLimit: int  # noqa: N815 - LibreTranslate's names
     frontendTimeout: int  # noqa: N815
@@ -107,53 +108,32 @@ class FrontendSettings(BaseModel):
     language: LanguagePair
 
 
+@dataclass(frozen=True)
 class LibreTranslate:
-    """Its handlers."""
+    """The handlers of this dialect."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    backend: Backend
 
     @property
     def operations(self) -> list[Operation]:
-        """What it serves."""
+        """All operations."""
         return [
             Operation(
-                "POST",
-                "/translate",
-                "Translate text",
-                self.translate,
-                DIALECT,
-                TranslateFields,
-                TranslateAnswer,
-                forms=True,
-                keyed=True,
-                statuses=frozenset({456}),
+                "POST", "/translate", "Translate text", self.translate, DIALECT, TranslateFields, TranslateAnswer, {456}
             ),
-            Operation("GET", "/languages", "Languages", self.languages, DIALECT, response=LanguagesAnswer),
-            Operation(
-                "POST",
-                "/detect",
-                "The source language",
-                self.detect,
-                DIALECT,
-                DetectFields,
-                DetectAnswer,
-                forms=True,
-                keyed=True,
-            ),
-            Operation(
-                "GET", "/frontend/settings", "Limits, for pages", self.frontend, DIALECT, response=FrontendSettings
-            ),
+            Operation("GET", "/languages", "Languages", self.languages, DIALECT, None, LanguagesAnswer),
+            Operation("POST", "/detect", "The source language", self.detect, DIALECT, DetectFields, DetectAnswer),
+            Operation("GET", "/frontend/settings", "Limits, for pages", self.frontend, DIALECT, None, FrontendSettings),
         ]
 
     async def translate(self, request: Request) -> Response:
         """Translate one text or several."""
-        wanted = await self._backend.read(request, TranslateFields)
-        search = self._backend.search(alternatives=wanted.alternatives)
-        self._backend.check_languages(wanted.source, wanted.target)
+        wanted = await self.backend.read(request, TranslateFields)
+        search = self.backend.search(alternatives=wanted.alternatives)
+        self.backend.check_languages(wanted.source, wanted.target)
         options = TextOptions(format=wanted.format or "text", search=search)
         translation = TranslationRequest(texts_of(wanted.q), wanted.domain or AUTO, options=options)
-        found = await self._backend.translate(request, translation, wanted.api_key)
+        found = await self.backend.translate(request, translation, wanted.api_key)
         texts = [translation.text for translation in found.translations]
         alternatives = [_distinct(translation) for translation in found.translations]
         one = isinstance(wanted.q, str)
@@ -167,31 +147,24 @@ class LibreTranslate:
         return answer(content.model_copy(update=extra))
 
     async def languages(self, _request: Request) -> Response:
-        """The pair that is served; nothing is translated from the target."""
-        pair = self._backend.languages
-        source, target = (short_code(code) for code in (pair.source, pair.target))
-        return answer(
-            LanguagesAnswer(
-                [
-                    Language(code=source, name=language_name(source), targets=[target]),
-                    Language(code=target, name=language_name(target), targets=[]),
-                ]
-            )
-        )
+        """The language pair that is served; nothing is translated from the target."""
+        source, target = self._pair()
+        languages = [
+            Language(code=source.code, name=source.name, targets=[target.code]),
+            Language(code=target.code, name=target.name, targets=[]),
+        ]
+        return answer(LanguagesAnswer(languages))
 
     async def detect(self, request: Request) -> Response:
         """Name the one source language."""
-        wanted = await self._backend.read(request, DetectFields)
-        self._backend.enter(request, wanted.api_key)
-        return answer(DetectAnswer([_detected(self._backend.languages.source)]))
+        wanted = await self.backend.read(request, DetectFields)
+        self.backend.enter(request, wanted.api_key)
+        return answer(DetectAnswer([_detected(self.backend.languages.source)]))
 
     async def frontend(self, _request: Request) -> Response:
         """Limits and languages."""
-        settings, pair = self._backend.settings, self._backend.languages
+        settings, (source, target) = self.backend.settings, self._pair()
         keys = settings.keys is not None
-        source, target = (
-            LanguageName(code=short_code(code), name=language_name(code)) for code in (pair.source, pair.target)
-        )
         return answer(
             FrontendSettings(
                 charLimit=settings.text_limit,
@@ -205,11 +178,18 @@ class LibreTranslate:
             )
         )
 
+    def _pair(self) -> tuple[LanguageName, LanguageName]:
+        pair = self.backend.languages
+        source, target = (
+            LanguageName(code=short_code(code), name=language_name(code)) for code in (pair.source, pair.target)
+        )
+        return source, target
+
 
 def _detected(language: str) -> Detected:
     return Detected(confidence=0.0, language=short_code(language))
 
 
 def _distinct(translation: TextTranslation) -> list[str]:
-    """The alternatives that say something else."""
+    """The alternatives that differ from the translation and from each other."""
     return [text for text in dict.fromkeys(translation.alternatives) if text != translation.text]

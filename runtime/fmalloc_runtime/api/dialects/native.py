@@ -1,5 +1,6 @@
-"""What no other protocol has: domains, routing without translating, and translations with all that is known of them."""
+"""Our own protocol: domains, routing without translation, and translations with sentences and alignments."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -25,47 +26,47 @@ _Span = tuple[int, int]
 
 
 class RouteFields(Fields):
-    """Text to find the domain of."""
+    """Text to route to a domain."""
 
     model_config = ConfigDict(extra="forbid")
 
     text: Texts = Field(description="the text to route, or a list of texts that are routed together")
     domain: _Domain | None = Field(None, description="a domain, or auto, the default")
-    format: Format | None = Field(None, description="what the text is; text, the default, has no markup")
+    format: Format | None = Field(None, description="the format of the text; text, the default, has no markup")
 
 
 class TranslateFields(RouteFields):
-    """Text to translate, and how."""
+    """Text to translate, and options."""
 
     text: Texts = Field(description="the text to translate, or a list of texts that are routed together")
     beam_size: Annotated[int, Field(ge=1, json_schema_extra={LIMIT: "beam_limit"})] | None = Field(
-        None, description="hypotheses that are followed at once"
+        None, description="the beam size, 1 for greedy search"
     )
     max_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="the most tokens of a sentence's translation; without it, as many as the model can"
+        None, description="most tokens per translated sentence; the model's limit is the default"
     )
     alternatives: Annotated[int, Field(ge=0, json_schema_extra={LIMIT: "alternatives_limit"})] | None = Field(
-        None, description="how many of the next best translations to add; 0 is the default"
+        None, description="how many alternative translations to add; 0 is the default"
     )
-    alignment: bool | None = Field(None, description="whether to say which part of a sentence became which")
-    split: Splitting | None = Field(None, description="what is translated as one; sentences is the default")
+    alignment: bool | None = Field(None, description="whether to add word alignments")
+    split: Splitting | None = Field(None, description="the unit of translation; sentences is the default")
     protect: bool | None = Field(
         None,
-        description="whether placeholders, URLs, e-mail addresses and numbers come out as they went in (true)",
+        description="whether to preserve placeholders, URLs, e-mail addresses and numbers; true is the default",
     )
     ignore_tags: Tags = Field(None, description="elements whose content is not translated")
 
 
 class RouteOnly(BaseModel):
-    """Where the text would go."""
+    """The route that the text would take."""
 
     domain: RouteAnswer
 
 
 class Sentence(BaseModel):
-    """One sentence; `alignment` where it was asked for: pairs of spans, [begin, end) in characters, source first.
+    """One sentence. `alignment`, if it was asked for: pairs of character spans [begin, end), source first.
 
-    `log_probability`: of the translation, in nats a token; it ranks alternatives and says nothing about quality.
+    `log_probability`: of the translation, in nats per token; it ranks alternatives and does not measure quality.
     """
 
     source: str
@@ -83,7 +84,7 @@ class Translated(BaseModel):
 
 
 class TranslateAnswer(BaseModel):
-    """Translations in the order of the texts, the route that they took together, and seconds of each stage."""
+    """Translations in the order of the texts, the route that they took together, and seconds per stage."""
 
     translations: list[Translated]
     domain: RouteAnswer
@@ -91,7 +92,7 @@ class TranslateAnswer(BaseModel):
 
 
 class Domain(BaseModel):
-    """A domain that is served. `default`: what is unsure goes there; `loaded`: its model is in memory now."""
+    """A domain that is served. `default`: texts of uncertain domain go there; `loaded`: its model is in memory."""
 
     name: str
     bundle: str
@@ -106,83 +107,73 @@ class Domain(BaseModel):
 
 
 class DomainsAnswer(BaseModel):
-    """All domains. `threshold`: the posterior that a text needs to leave the default domain."""
+    """All domains. `threshold`: the least posterior probability for another domain than the default."""
 
     languages: Languages
     threshold: float
     domains: list[Domain]
 
 
+@dataclass(frozen=True)
 class Native:
-    """Its handlers."""
+    """The handlers of this dialect."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    backend: Backend
 
     @property
     def operations(self) -> list[Operation]:
-        """What it serves."""
+        """All operations."""
         return [
             Operation(
                 "GET",
                 "/v1/domains",
-                "Domains and their bundles",
+                "Domains and bundles",
                 self.domains,
                 DIALECT,
                 None,
                 DomainsAnswer,
                 keyed=True,
             ),
-            Operation(
-                "POST",
-                "/v1/route",
-                "Find a text's domain",
-                self.route,
-                DIALECT,
-                RouteFields,
-                RouteOnly,
-                keyed=True,
-            ),
+            Operation("POST", "/v1/route", "Find a text's domain", self.route, DIALECT, RouteFields, RouteOnly),
             Operation(
                 "POST",
                 "/v1/translate",
-                "Translate text, with all that is known of it",
+                "Translate text, with sentences, alternatives and alignments",
                 self.translate,
                 DIALECT,
                 TranslateFields,
                 TranslateAnswer,
-                keyed=True,
-                statuses=frozenset({456}),
+                {456},
             ),
         ]
 
     async def domains(self, request: Request) -> Response:
         """All domains that are served."""
-        self._backend.enter(request)
-        snapshot = self._backend.service.registry.snapshot()
+        self.backend.enter(request)
+        snapshot = self.backend.service.registry.snapshot()
         return answer(await run_sync(_described, snapshot))
 
     async def route(self, request: Request) -> Response:
         """Route without translating."""
-        wanted = await self._backend.read(request, RouteFields, forms=False)
+        wanted = await self.backend.read(request, RouteFields, forms=False)
         options = TextOptions(format=wanted.format or "text")
-        route = await self._backend.route(
+        route = await self.backend.route(
             request, TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
         )
         return answer(RouteOnly(domain=RouteAnswer.of(route)))
 
     async def translate(self, request: Request) -> Response:
         """Translate, with alternatives, sentences and alignments."""
-        wanted = await self._backend.read(request, TranslateFields, forms=False)
+        wanted = await self.backend.read(request, TranslateFields, forms=False)
         options = TextOptions(
             format=wanted.format or "text",
             splitting=wanted.split or "sentences",
             protect=wanted.protect is not False,
             ignore_tags=frozenset(wanted.ignore_tags or ()),
-            search=self._backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
+            search=self.backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
         )
         translation = TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
-        found = await self._backend.translate(request, translation)
+        found = await self.backend.translate(request, translation)
         return answer(
             TranslateAnswer(
                 translations=[_translated(translation) for translation in found.translations],
@@ -230,5 +221,5 @@ def _described(snapshot: Snapshot) -> DomainsAnswer:
 
 
 def _size(bundle: Bundle) -> int:
-    """Bytes on disk; what a packed bundle shares with others is not its own."""
+    """Bytes on disk, without what a packed bundle shares with others."""
     return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())

@@ -137,8 +137,8 @@ def test_newlines_can_be_ignored(client: httpx.Client, expected: str) -> None:
     ("fields", "complaint"),
     [
         ({}, "text is missing: expected the text to translate, or a list of texts; target_lang is missing"),
-        ({"text": []}, "text is given 0 times: expected 1 to 50 texts in one request"),
-        ({"text": ["a"] * (TEXTS_LIMIT + 1)}, "text is given 51 times: expected 1 to 50 texts in one request"),
+        ({"text": []}, "text is given 0 times: expected 1 to 50 texts per request"),
+        ({"text": ["a"] * (TEXTS_LIMIT + 1)}, "text is given 51 times: expected 1 to 50 texts per request"),
         ({"text": ["a", 7]}, "text[2] is 7: expected a string"),
         ({"text": ["a"], "source_lang": "FR"}, "Value for 'source_lang' not supported: 'FR', expected 'DE'"),
         ({"text": ["a"], "target_lang": "DE"}, "Value for 'target_lang' not supported: 'DE', expected 'EN-GB' or"),

@@ -132,7 +132,7 @@ def test_languages_as_others_write_them(client: httpx.Client, source: str, targe
 def test_limits(client: httpx.Client) -> None:
     answer = client.post("/translate", json={"q": ["a" * 5_000, "b"], **PAIR})
     assert answer.status_code == 413
-    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed in one request"
+    assert answer.json()["error"] == "the text has 5001 characters, at most 5000 are allowed per request"
     answer = client.post("/translate", json={"q": "a" * 20_001, **PAIR})
     assert answer.status_code == 413 and "larger than 20000 bytes" in answer.json()["error"]
 
@@ -170,7 +170,7 @@ def test_keys(bundles: Path, tmp_path: Path, expected: str) -> None:
     with serving(bundles, keys=tmp_path / "keys.json") as served:
         fields = {"q": LINE, **PAIR}
         answer = served.client.post("/translate", json=fields)
-        assert answer.status_code == 403 and "no API key" in answer.json()["error"]
+        assert answer.status_code == 403 and "an API key is required" in answer.json()["error"]
         assert served.client.post("/translate", json={**fields, "api_key": "wrong"}).status_code == 403
         assert served.client.post("/detect", json=fields).status_code == 403
         assert served.client.get("/languages").status_code == 200

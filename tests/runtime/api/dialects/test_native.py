@@ -86,12 +86,12 @@ def test_lines_can_be_kept_whole(client: httpx.Client) -> None:
     ("fields", "complaint"),
     [
         ({}, "text is missing: expected the text to translate, or a list of texts"),
-        ({"text": "a", "beamsize": 2}, "'beamsize' is no field here: expected text, domain, format, beam_size"),
+        ({"text": "a", "beamsize": 2}, "'beamsize' is not a field: expected one of text, domain, format, beam_size"),
         ({"text": "a", "beam_size": 9}, "beam_size is 9: at most 8 is allowed"),
         ({"text": "a", "beam_size": 0}, "beam_size is 0: expected greater than or equal to 1"),
         ({"text": "a", "beam_size": True}, "beam_size is True: expected a valid integer"),
         ({"text": "a", "alternatives": 6}, "alternatives is 6: at most 5 are allowed"),
-        ({"text": "a", "alternatives": 2, "beam_size": 2}, "alternatives is 2: a beam_size of 2 finds 1"),
+        ({"text": "a", "alternatives": 2, "beam_size": 2}, "alternatives is 2: a beam_size of 2 gives 1"),
         ({"text": "a", "max_length": 0}, "max_length is 0: expected greater than or equal to 1"),
         ({"text": "a", "format": "pdf"}, "format is 'pdf': expected 'text', 'html' or 'xml'"),
         ({"text": "a", "split": "words"}, "split is 'words': expected 'sentences', 'lines' or 'none'"),
@@ -123,7 +123,7 @@ def test_keys(bundles: Path, tmp_path: Path) -> None:
             ("POST", "/v1/translate", {"text": LINE}),
         ):
             answer = served.client.request(method, path, json=body)
-            assert answer.status_code == 403 and "no API key" in answer.json()["error"]
+            assert answer.status_code == 403 and "an API key is required" in answer.json()["error"]
             assert served.client.request(method, path, json=body, headers=headers).status_code == 200
         usage = served.client.get("/v2/usage", headers=headers).json()
         assert usage == {"character_count": len(LINE), "character_limit": 10**12}

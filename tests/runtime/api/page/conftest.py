@@ -10,9 +10,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
-from fmalloc_runtime.access.keys import Keys, add_key
+from fmalloc_runtime.access.keys import add_key
 from fmalloc_runtime.api.app import create_app
-from fmalloc_runtime.server.server import build
+from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.settings import Settings
 from tests.support.page import Site, Visit, running, visiting
 
@@ -28,14 +28,11 @@ def site(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         "/scarce": Settings(**common, requests_per_minute=2),
         "": Settings(**common, text_limit=5_000, alternatives_limit=2),
     }
-    service = build(settings[""])
-    service.registry.load()
     with ExitStack() as stack:
-        stack.callback(service.batcher.close, 1)
+        service = stack.enter_context(Service.open(settings[""]))
         mounts = []
         for path, chosen in settings.items():
-            gate = Gatekeeper(Keys(chosen.keys) if chosen.keys else None, chosen, service.metrics)
-            stack.callback(gate.close)
+            gate = stack.enter_context(Gatekeeper.open(chosen, service.metrics))
             mounts.append(Mount(path, create_app(service, chosen, gate)))
         yield Site(stack.enter_context(running(Starlette(routes=mounts))), key)
 

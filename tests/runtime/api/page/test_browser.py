@@ -249,3 +249,13 @@ def test_the_policy_is_in_force(browser: Browser, site: Site) -> None:
     page.wait_for_function("broken.length >= 4")
     assert set(page.evaluate("broken")) == {"require-trusted-types-for", "style-src-attr", "connect-src"}
     context.close()
+
+
+def test_the_description_of_the_interface_is_drawn(browser: Browser, site: Site) -> None:
+    with visiting(browser, site, "docs#schema-NativeTranslateFields") as visit:
+        opened = visit.page.locator("#schema-NativeTranslateFields")
+        expect(opened).to_have_attribute("open", "")
+        assert "beam_size" in (opened.text_content() or "")
+        assert visit.page.locator("#operations details").count() > 20
+        headings = visit.page.locator("#operations h2").all_text_contents()
+        assert headings == ["LibreTranslate", "DeepL", "fmalloc", "Open Inference Protocol", "Health", "Schemas"]

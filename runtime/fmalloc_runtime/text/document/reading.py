@@ -1,0 +1,82 @@
+"""A segment as a model reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from fmalloc_runtime.text.document.block import OBJECT
+from fmalloc_runtime.text.document.segment import Segment
+from fmalloc_runtime.text.document.sentences import readable
+from fmalloc_runtime.text.items import Item
+from fmalloc_runtime.text.words import is_closing
+from fmalloc_runtime.tokenizer.offsets import Span
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A segment as the model reads it: with its items in it, or without them (`bare`).
+
+    What a kept element without a short text shows is never read.
+    """
+
+    segment: Segment
+    bare: bool
+
+    @cached_property
+    def taken(self) -> tuple[Item, ...]:
+        """The items that are not read."""
+        return tuple(item for item in self.segment.items if self.bare or item.text == OBJECT)
+
+    @cached_property
+    def read(self) -> tuple[Item, ...]:
+        """The items that are read."""
+        return () if self.bare else tuple(item for item in self.segment.items if item.text != OBJECT)
+
+    @cached_property
+    def text(self) -> str:
+        """What the model reads."""
+        if not self.needs_attention:
+            return readable(self.segment.text)
+        return readable("".join(character for character, _ in self._characters))
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether anything must be put into the translation."""
+        return bool(self.segment.tags or self.taken)
+
+    def source_spans(self, tokens: Sequence[Span]) -> list[Span]:
+        """Spans of the text that the model reads as spans of the segment's."""
+        origins = [origin for _, origin in self._characters]
+        return [(origins[begin], origins[end - 1] + 1) if begin < end else (0, 0) for begin, end in tokens]
+
+    @cached_property
+    def _characters(self) -> list[tuple[str, int]]:
+        text = self.segment.text
+        if not self.needs_attention:
+            return list(zip(text, range(len(text)), strict=True))
+        found: list[tuple[str, int]] = []
+        at, apart = 0, False
+        gone = {(item.begin, item.end) for item in self.taken} | {(tag.at, tag.at) for tag in self.segment.tags}
+        for begin, end in (*sorted(gone), (len(text), len(text))):
+            _append(found, text, at, begin, apart=apart)
+            at, apart = end, begin < end
+        while found and found[-1][0].isspace():
+            found.pop()
+        return found
+
+
+def _append(found: list[tuple[str, int]], text: str, begin: int, end: int, *, apart: bool) -> None:
+    """Add a stretch of text behind a tag or item that was taken out, with one space at most between what is left.
+
+    `apart`: whether words that now touch would be one.
+    """
+    for at in range(begin, end):
+        character = text[at]
+        if character.isspace() and (not found or found[-1][0].isspace()):
+            continue
+        if at == begin and found:
+            if found[-1][0].isspace() and is_closing(character):
+                found.pop()
+            elif apart and found[-1][0].isalnum() and character.isalnum():
+                found.append((" ", at))
+        found.append((character, at))

@@ -1,0 +1,127 @@
+"""A sentence of a document, with the tags that stand in it."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from fmalloc_runtime.text.document.block import Block, Tag, items_of
+from fmalloc_runtime.text.document.sentences import fitting, sentences
+from fmalloc_runtime.text.items import Item
+from fmalloc_runtime.text.translation import TextOptions
+from fmalloc_runtime.text.words import has_letters
+from fmalloc_runtime.tokenizer.offsets import Span
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What replaces characters `begin` to `end` of a document when it is translated.
+
+    Tags and items are placed within `text`. A tag without its partner here has it in another segment.
+    `lead` and `trail`: whitespace of the document between the text and the first or last tag.
+    """
+
+    text: str
+    begin: int
+    end: int
+    tags: tuple[Tag, ...] = ()
+    items: tuple[Item, ...] = ()
+    lead: str = ""
+    trail: str = ""
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there are letters outside the items."""
+        at = 0
+        for item in self.items:
+            if has_letters(self.text[at : item.begin]):
+                return True
+            at = item.end
+        return has_letters(self.text[at:])
+
+
+def segments_of(
+    block: Block, document: str, language: str, options: TextOptions, fits: Callable[[Segment], bool]
+) -> list[Segment]:
+    """The segments of a block that are to be translated, in order; `fits`: whether the model can take one.
+
+    What has no letters outside its items is not among them, nor is a single sign that is too long.
+    """
+    items = items_of(block, document, options.protect)
+    whole = [(item.begin, item.end) for item in items]
+
+    def segment(span: Span) -> Segment:
+        begin, end = span
+        inside = items[bisect_left(whole, (begin, 0)) : bisect_left(whole, (end, 0))]
+        moved = tuple(replace(item, begin=item.begin - begin, end=item.end - begin) for item in inside)
+        return Segment(block.text[begin:end], block.starts[begin], block.ends[end - 1], (), moved)
+
+    def done(span: Span) -> bool:
+        piece = segment(span)
+        return not piece.has_text or fits(piece)
+
+    found = sentences(block.text, language, options.splitting, whole)
+    spans = [part for span in found for part in fitting(block.text, span, whole, done)]
+    segments = [segment(span) for span in spans]
+    if tags := _outside(block.tags, whole):
+        segments = _with_tags(segments, spans, tags, document)
+    return [piece for piece in segments if piece.has_text and fits(piece)]
+
+
+def _outside(tags: Sequence[Tag], whole: Sequence[Span]) -> list[Tag]:
+    """Tags that no item has swallowed."""
+    inside = []
+    for tag in tags:
+        before = bisect_left(whole, (tag.at, 0)) - 1
+        if before < 0 or whole[before][1] <= tag.at:
+            inside.append(tag)
+    return inside
+
+
+def _with_tags(segments: Sequence[Segment], spans: Sequence[Span], tags: Sequence[Tag], document: str) -> list[Segment]:
+    """Give each segment the tags inside it, and those at its edges that have their partner inside.
+
+    All others stay between the segments, where they are.
+    """
+    places = [tag.at for tag in tags]
+    given = []
+    before = 0
+    for index, (segment, (begin, end)) in enumerate(zip(segments, spans, strict=True)):
+        following = spans[index + 1][0] if index + 1 < len(spans) else places[-1]
+        first, last = bisect_right(places, begin), bisect_left(places, end)
+        stop = max(bisect_right(places, following), last)
+        inside = {tag.pair for tag in tags[first:last] if tag.pair >= 0}
+        heads = [at for at in range(before, first) if tags[at].kind == "open" and tags[at].pair in inside]
+        tails = [at for at in range(last, stop) if tags[at].kind == "close" and tags[at].pair in inside]
+        own_first, own_last = min(heads, default=first), max(tails, default=last - 1) + 1
+        given.append(_with(segment, begin, tags[own_first:first], tags[first:last], tags[last:own_last], document))
+        before = own_last
+    return given
+
+
+def _with(
+    segment: Segment, begin: int, heads: Sequence[Tag], inside: Sequence[Tag], tails: Sequence[Tag], document: str
+) -> Segment:
+    moved = (
+        *(replace(tag, at=0) for tag in heads),
+        *(replace(tag, at=tag.at - begin) for tag in inside),
+        *(replace(tag, at=len(segment.text)) for tag in tails),
+    )
+    first = heads[0].begin if heads else segment.begin
+    last = tails[-1].end if tails else segment.end
+    return replace(
+        segment,
+        begin=first,
+        end=last,
+        tags=moved,
+        lead=_between(document, first, segment.begin, heads),
+        trail=_between(document, segment.end, last, tails),
+    )
+
+
+def _between(document: str, begin: int, end: int, tags: Iterable[Tag]) -> str:
+    """What stands in the document besides the tags."""
+    pieces = []
+    for tag in tags:
+        pieces.append(document[begin : tag.begin] if begin < tag.begin else "")
+        begin = max(begin, tag.end)
+    return "".join(pieces) + document[begin:end]

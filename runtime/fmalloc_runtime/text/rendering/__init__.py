@@ -1,0 +1,1 @@
+"""A translated segment put back into its document: tags and items in their places."""

@@ -1,0 +1,132 @@
+"""A translation as the model gave it, and as it is written into a document."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fmalloc_runtime.text.items import Item, foreign
+from fmalloc_runtime.text.rendering.placement import Placed
+from fmalloc_runtime.text.words import is_closing, is_opening
+from fmalloc_runtime.tokenizer.offsets import Span
+
+_PREFIXES = "%{$#"
+_SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Text of a hypothesis, and where each of its tokens stands in it."""
+
+    text: str
+    tokens: Sequence[Span]
+
+    def without(self, items: Sequence[Item], *, placeholders: bool) -> "Output":
+        """What is left without the items and, if asked, without whatever looks like a placeholder."""
+        kept = list(range(len(self.text)))
+        text = self.text
+        while spans := foreign(items, text, placeholders=placeholders):
+            gone = {at for begin, end in spans for at in range(begin, end)}
+            kept = [origin for at, origin in enumerate(kept) if at not in gone]
+            text = "".join(self.text[origin] for origin in kept)
+        if len(kept) == len(self.text):
+            return self
+        gone = {at for match in _SPACES.finditer(text) for at in range(*match.span())}
+        kept = [origin for at, origin in enumerate(kept) if at not in gone]
+        before = [0] * (len(self.text) + 1)
+        for origin in kept:
+            before[origin + 1] = 1
+        for at in range(1, len(before)):
+            before[at] += before[at - 1]
+        tokens = [(before[begin], before[end]) for begin, end in self.tokens]
+        return Output("".join(self.text[origin] for origin in kept), tokens)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A translation in a document, and what a reader sees of it; `words`: where each word stands in `shown`."""
+
+    raw: str
+    shown: str
+    words: tuple[Span, ...] = ()
+
+
+def write(
+    text: str,
+    words: Sequence[Span],
+    placed: Sequence[Placed],
+    kept: Mapping[int, str],
+    escape: Callable[[str], str],
+) -> Written:
+    """The text with what is placed before its words; `kept`: what is written for words that are items."""
+    writer = _Writer(escape)
+    rest = deque(placed)
+    spans: list[Span] = []
+    at = 0
+    for index, (begin, end) in enumerate((*words, (len(text), len(text)))):
+        writer.space = text[at:begin]
+        while rest and rest[0].at == index:
+            writer.place(rest.popleft())
+        if begin < end:
+            writer.before_word(text[begin])
+            first = writer.length
+            shown = text[begin:end]
+            writer.add(kept.get(index) or escape(shown), shown)
+            spans.append((first, writer.length))
+        at = end
+    return Written("".join(writer.raw), "".join(writer.shown), tuple(spans))
+
+
+def _would_merge(before: str, after: str) -> bool:
+    """Whether two signs side by side read as one: 5 behind 2, %s behind %, {0} before }."""
+    if before.isalnum() and after.isalnum():
+        return True
+    return (before in _PREFIXES and after in ("%", "{")) or before == after == "}"
+
+
+class _Writer:
+    """Puts each space between two words where the source has one beside what is placed between them."""
+
+    def __init__(self, escape: Callable[[str], str]) -> None:
+        self.raw: list[str] = []
+        self.shown: list[str] = []
+        self.length = 0
+        self.space = ""  # of the text, not written yet
+        self._escape = escape
+        self._last = " "  # shown
+        self._owed = False
+        self._touching = False
+
+    def add(self, raw: str, shown: str) -> None:
+        if raw:
+            self.raw.append(raw)
+        if shown:
+            self.shown.append(shown)
+            self.length += len(shown)
+            self._last = shown[-1]
+
+    def place(self, placed: Placed) -> None:
+        first = next((shown[0] for _, shown in placed.parts if shown and not shown.isspace()), "")
+        if placed.kind == "point":
+            spaced = placed.spaced[0] and not is_opening(self._last)
+            if self._owed or spaced or _would_merge(self._last, first):
+                self._write_space()
+        elif placed.kind == "open" and (self.space or self._owed):
+            self._write_space()
+        for raw, shown in placed.parts:
+            self.add(raw, "" if shown.isspace() and self._last.isspace() else shown)
+        if placed.kind == "point":
+            self._owed, self._touching = placed.spaced[1], bool(first)
+
+    def before_word(self, character: str) -> None:
+        owed = self._owed and not is_closing(character)
+        if self.space or owed or (self._touching and _would_merge(self._last, character)):
+            self._write_space()
+        self._owed = self._touching = False
+
+    def _write_space(self) -> None:
+        space, self.space, self._owed = self.space or " ", "", False
+        if self.raw and not self.raw[-1][-1].isspace():
+            self.raw.append(self._escape(space))
+        if not self._last.isspace():
+            self.add("", space)

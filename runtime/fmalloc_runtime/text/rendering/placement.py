@@ -1,0 +1,159 @@
+"""Where in a translation the tags and items of its source go."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc_runtime.text.rendering.alignment import Weights
+from fmalloc_runtime.text.rendering.tree import Node, Part, Point, TagPair
+from fmalloc_runtime.tokenizer.offsets import Span
+
+# How much less each further word says about where something stood between words.
+_FADING = 0.6
+# What all words before and after a place say about it, against what the two beside it say.
+_WHOLE = 0.5
+# Where nothing else tells two places apart, the one nearer to the same share of the text wins.
+_TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Something that is written before target word `at`; the order of several at one place is that of the list."""
+
+    at: int
+    kind: Literal["open", "close", "point"]
+    parts: Sequence[Part]
+    spaced: tuple[bool, bool] = (False, False)
+
+
+def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool]) -> list[Placed]:
+    """Where each node goes, well-formed; `weights` (target words, source words) as word_weights gives them.
+
+    `signs`: which source words, then which target words, are punctuation.
+    """
+    return list(_Placer(weights, signs).run(tree))
+
+
+class _Placer:
+    def __init__(self, weights: Weights, signs: Sequence[bool]) -> None:
+        self._count, self._sources = weights.shape
+        self._sums = np.concatenate([np.zeros((self._count, 1), np.float32), np.cumsum(weights, axis=1)], axis=1)
+        self._weights = weights
+        self._source_signs, self._target_signs = signs[: self._sources], signs[self._sources :]
+        self._source_end, self._target_end = _words_end(self._source_signs), _words_end(self._target_signs)
+
+    def run(self, tree: Sequence[Node]) -> Iterator[Placed]:
+        waiting: list[Placed | tuple[Node, Span]] = list(reversed(self._arrange(tree, 0, self._count)))
+        while waiting:
+            step = waiting.pop()
+            if isinstance(step, Placed):
+                yield step
+                continue
+            node, (begin, end) = step
+            if isinstance(node, Point):
+                yield Placed(begin, "point", node.parts, node.spaced)
+                continue
+            if node.reach != "begin":
+                yield Placed(begin, "open", node.opens)
+            if node.reach != "end":
+                waiting.append(Placed(end, "close", node.closes))
+            waiting.extend(reversed(self._arrange(node.children, begin, end)))
+
+    def _arrange(self, nodes: Sequence[Node], low: int, high: int) -> list[tuple[Node, Span]]:
+        """A span of target words for each node, disjoint, within `low` to `high`, in the order in which they stand."""
+        found: list[tuple[Span, int]] = []
+        free = [(low, high)]
+        inside = np.zeros(self._count + 1, dtype=bool)  # places in the middle of a pair
+        for index in sorted(range(len(nodes)), key=lambda index: self._urgency(nodes[index], low, high)):
+            node = nodes[index]
+            if isinstance(node, Point):
+                span = self._gap(node.at, low, high, inside)
+            elif node.reach == "both":
+                span = self._run(node, free) or self._gap(node.begin, low, high, inside)
+                free = _without(free, span)
+                inside[span[0] + 1 : span[1]] = True
+            else:
+                at = self._edge(node, low, high)
+                span, low, high = ((at, high), low, at) if node.reach == "end" else ((low, at), at, high)
+                free = [(low, high)]
+            found.append((span, index))
+        return [(nodes[index], span) for span, index in sorted(found)]
+
+    def _urgency(self, node: Node, low: int, high: int) -> tuple[int, float]:
+        """What must reach an edge comes first, then the surest pairs, then points between them."""
+        if isinstance(node, Point):
+            return 2, 0.0
+        if node.reach != "both" or low == high:
+            return 0, 0.0
+        return 1, -_best_run(self._gains(node), low, high)[0]
+
+    def _gains(self, pair: TagPair) -> Weights:
+        """How much more each target word comes from inside than from outside."""
+        gains: Weights = 2 * (self._sums[:, pair.end] - self._sums[:, pair.begin]) - self._sums[:, -1]
+        return gains
+
+    def _run(self, pair: TagPair, free: Sequence[Span]) -> Span | None:
+        """The words that come from inside most; None if none is free."""
+        gains = self._gains(pair)
+        runs = [_best_run(gains, *span) for span in free if span[0] < span[1]]
+        if not runs:
+            return None
+        _, begin, end = max(runs)
+        # Punctuation at an edge belongs inside only where the source has it there.
+        while end - begin > 1 and self._target_signs[end - 1] and not self._source_signs[pair.end - 1]:
+            end -= 1
+        while end - begin > 1 and self._target_signs[begin] and not self._source_signs[pair.begin]:
+            begin += 1
+        return begin, end
+
+    def _edge(self, pair: TagPair, low: int, high: int) -> int:
+        """Where a pair begins that reaches to the end, or ends that reaches back to the beginning."""
+        gains = self._gains(pair)[low:high]
+        sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])
+        if pair.begin < pair.end and low < high:  # then it is around one word at least
+            sums[0 if pair.reach == "begin" else -1] = -np.inf
+        return low + int(sums.argmax())
+
+    def _gap(self, at: int, low: int, high: int, inside: NDArray[np.bool_]) -> Span:
+        """Between which target words something stands that stood before source word `at`."""
+        if at > self._source_end:  # among the signs that end the source: as far from the end of the translation
+            low = max(low, min(high, self._count - (self._sources - at)))
+        elif self._source_end < self._sources:
+            high = max(low, min(high, self._target_end))
+        distance = np.arange(self._sources, dtype=np.float32) - (at - 0.5)
+        before = self._weights[low:high] @ (-np.sign(distance) * _FADING ** (np.abs(distance) - 0.5))
+        scores = _WHOLE * np.concatenate([[0], np.cumsum(before)])
+        scores[1:] += before
+        scores[:-1] -= before
+        wanted = low + at / max(self._sources, 1) * (high - low)
+        scores -= _TIE * np.abs(np.arange(low, high + 1) - wanted)
+        scores[inside[low : high + 1]] = -np.inf
+        best = low + int(scores.argmax())
+        return best, best
+
+
+def _words_end(signs: Sequence[bool]) -> int:
+    """Where the punctuation begins that ends a text."""
+    return max((at + 1 for at, sign in enumerate(signs) if not sign), default=0)
+
+
+def _best_run(gains: Weights, low: int, high: int) -> tuple[float, int, int]:
+    """The words in a row with the largest sum of gains, one at least: sum, begin, end."""
+    sums = np.concatenate([[0], np.cumsum(gains[low:high])])
+    lowest = np.minimum.accumulate(sums[:-1])
+    end = int((sums[1:] - lowest).argmax()) + 1
+    begin = int(sums[:end].argmin())
+    return float(sums[end] - sums[begin]), low + begin, low + end
+
+
+def _without(free: Sequence[Span], taken: Span) -> list[Span]:
+    rest = []
+    for begin, end in free:
+        if begin <= taken[0] and taken[1] <= end and taken[0] < taken[1]:
+            rest.extend([(begin, taken[0]), (taken[1], end)])
+        else:
+            rest.append((begin, end))
+    return rest

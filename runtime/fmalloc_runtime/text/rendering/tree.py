@@ -1,0 +1,162 @@
+"""What must be put into a translation, as a tree over the words of the source."""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fmalloc_runtime.text.document.block import Tag
+from fmalloc_runtime.text.document.segment import Segment
+from fmalloc_runtime.text.items import Item
+from fmalloc_runtime.text.words import words
+from fmalloc_runtime.tokenizer.offsets import Span
+
+Reach = Literal["both", "end", "begin"]
+# What is written, and what a reader sees of it.
+Part = tuple[str, str]
+
+
+@dataclass
+class Point:
+    """Something that stands before word `at`, characters `begin` to `end` of the source.
+
+    `shows`: whether a reader sees any of it. `spaced`: whether there is space, or nothing at all, before and after it
+    in the source.
+    """
+
+    at: int
+    begin: int
+    end: int
+    parts: deque[Part]
+    spaced: tuple[bool, bool]
+    shows: bool = False
+
+
+@dataclass
+class TagPair:
+    """Tags around words `begin` to before `end`; `reach`: if it opens and closes here, or goes on after or before."""
+
+    begin: int
+    end: int
+    opens: deque[Part]
+    closes: deque[Part]
+    reach: Reach
+    children: "list[TagPair | Point]" = field(default_factory=list)
+
+
+Node = TagPair | Point
+
+
+def source_words(segment: Segment, taken: Collection[Item]) -> list[Span]:
+    """The words of a segment that the model sees; what is taken out is none."""
+    whole = [(item.begin, item.end) for item in segment.items]
+    out = {(item.begin, item.end) for item in taken}
+    return [span for span in words(segment.text, whole, {tag.at for tag in segment.tags}) if span not in out]
+
+
+def tree_of(segment: Segment, spans: Sequence[Span], document: str, taken: Iterable[Item]) -> list[Node]:
+    """Tags and taken items of a segment as nodes over its words `spans`, in their order.
+
+    Tags without words between them are one node: there are not many more nodes than words and items.
+    """
+    builder = _Builder(segment, [end for _, end in spans], document)
+    events: list[tuple[int, Tag | Item]] = [(tag.at, tag) for tag in segment.tags]
+    events.extend((item.begin, item) for item in taken)
+    for _, event in sorted(events, key=lambda pair: (pair[0], isinstance(pair[1], Item))):
+        builder.add(event)
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self, segment: Segment, ends: Sequence[int], document: str) -> None:
+        self._text = segment.text
+        self._ends = ends
+        self._document = document
+        self._opened: list[Tag] = []
+        self._levels: list[list[Node]] = [[]]
+        kinds = ("open", "close")
+        opening, closing = ({tag.pair for tag in segment.tags if tag.kind == kind} for kind in kinds)
+        self._whole = opening & closing
+
+    def add(self, event: Tag | Item) -> None:
+        if isinstance(event, Item):
+            self._point(event.begin, event.end, (event.raw, event.text), shows=True)
+        elif event.kind == "point":
+            self._point(event.at, event.at, self._part(event))
+        elif event.kind == "open":
+            self._opened.append(event)
+            self._levels.append([])
+        elif event.pair in self._whole:
+            opened = self._opened.pop()
+            self._pair(opened.at, event.at, self._part(opened), self._part(event), "both")
+        else:
+            self._levels.append([])
+            self._levels.reverse()  # all that came before is inside
+            self._pair(0, event.at, ("", ""), self._part(event), "begin")
+
+    def finish(self) -> list[Node]:
+        while self._opened:
+            tag = self._opened.pop()
+            self._pair(tag.at, len(self._text), self._part(tag), ("", ""), "end")
+        return self._levels[0]
+
+    def _part(self, tag: Tag) -> Part:
+        return self._document[tag.begin : tag.end], ""
+
+    def _point(self, begin: int, end: int, part: Part, shows: bool = False) -> None:
+        self._append(Point(self._gap(begin), begin, end, deque([part]), self._spaced(begin, end), shows))
+
+    def _pair(self, begin: int, end: int, opening: Part, closing: Part, reach: Reach) -> None:
+        children = self._levels.pop()
+        pair = TagPair(self._gap(begin), self._gap(end), deque([opening]), deque([closing]), reach, children)
+        if reach == "both" and pair.begin == pair.end:
+            self._append(self._without_words(pair, begin, end))
+        else:
+            self._append(_simplified(pair))
+
+    def _without_words(self, pair: TagPair, begin: int, end: int) -> Point:
+        point = Point(pair.begin, begin, end, deque(), self._spaced(begin, end))
+        if pair.children and isinstance(inner := pair.children[0], Point):  # one at most: they stand at one place
+            point.parts, point.shows = inner.parts, inner.shows
+        point.parts.extendleft(pair.opens)
+        point.parts.extend(pair.closes)
+        return point
+
+    def _append(self, node: Node) -> None:
+        level = self._levels[-1]
+        before = level[-1] if level else None
+        if isinstance(node, Point) and isinstance(before, Point) and before.at == node.at:
+            between = self._text[before.end : node.begin]
+            before.parts.extend([(between, between)] if between else [])
+            before.parts.extend(node.parts)
+            before.end = node.end
+            before.spaced = before.spaced[0], node.spaced[1]
+            before.shows |= node.shows
+        else:
+            level.append(node)
+
+    def _gap(self, at: int) -> int:
+        return bisect_right(self._ends, at)
+
+    def _spaced(self, begin: int, end: int) -> tuple[bool, bool]:
+        before, after = self._text[max(begin - 1, 0) : begin], self._text[end : end + 1]
+        return not before or before.isspace(), not after or after.isspace()
+
+
+def _simplified(pair: TagPair) -> TagPair:
+    """Tags at the edges become part of the pair's own, and so does a pair around the same words."""
+    children = pair.children
+    if children and isinstance(first := children[0], Point) and first.at == pair.begin and not first.shows:
+        pair.opens.extend(first.parts)
+        del children[0]
+    if children and isinstance(last := children[-1], Point) and last.at == pair.end and not last.shows:
+        pair.closes.extendleft(reversed(last.parts))
+        del children[-1]
+    if len(children) != 1 or not isinstance(inner := children[0], TagPair):
+        return pair
+    if (inner.begin, inner.end, inner.reach) != (pair.begin, pair.end, pair.reach):
+        return pair
+    inner.opens.extendleft(reversed(pair.opens))
+    inner.closes.extend(pair.closes)
+    return inner
