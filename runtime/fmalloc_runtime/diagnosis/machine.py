@@ -56,9 +56,7 @@ def cpu() -> Iterator[Finding]:
         advice = f"expect int8 models to be several times slower than on a CPU with one of {', '.join(_FAST)}"
         yield Finding("CPU", "warn", f"{vendor or platform.machine()} without {', '.join(_FAST)}", advice)
     if vendor == "AuthenticAMD" and os.environ.get("CT2_USE_MKL") == "1":
-        yield Finding(
-            "MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 is 7 to 16 times slower with it"
-        )
+        yield Finding("MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 is 7 to 16 times slower with it")
 
 
 def cpus() -> Iterator[Finding]:
