@@ -25,7 +25,7 @@ _STARTING_SECONDS = 120.0
 _LOADED = re.compile(r'^fmalloc_reloads_created\{result="ok"\} (\S+)$', re.MULTILINE)
 # Of so many answers, all come from the same one of two replicas once in 2**39 times.
 SEVERAL = 40
-_REPLICA = "ray::ServeReplica:fmalloc:Translator"
+_REPLICA = "ray::ServeReplica:fmalloc:Replica"
 
 
 @dataclass(frozen=True)
