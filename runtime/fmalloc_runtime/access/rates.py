@@ -28,9 +28,7 @@ class Rates:
         Raises BodyTooLargeError for more characters than are allowed per minute, for which no waiting helps.
         """
         if characters_limit is not None and characters > characters_limit:
-            raise BodyTooLargeError(
-                f"{characters} characters in one request, at most {characters_limit} per minute"
-            )
+            raise BodyTooLargeError(f"{characters} characters in one request, at most {characters_limit} per minute")
         wanted: list[tuple[RateLimiter, RateLimitItem, int, str]] = []
         if requests_limit is not None:
             wanted.append((self._requests, RateLimitItemPerMinute(requests_limit), 1, "requests"))

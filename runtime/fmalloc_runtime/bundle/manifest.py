@@ -1,4 +1,4 @@
-"""`manifest.json`: what a bundle is, what was done to it and what it holds."""
+"""`manifest.json`: what a bundle is, how it was compiled, and what files it has."""
 
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -34,14 +34,14 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Languages(StrictModel):
-    """Codes of the language pair."""
+    """Language codes of the pair."""
 
     source: str
     target: str
 
 
 class EngineInfo(StrictModel):
-    """What runs `model/`, from which version on, with which weights (`float32`, `int8` …)."""
+    """The engine that runs `model/`, its minimum version, and the type of the weights (`float32`, `int8` …)."""
 
     name: str
     minimum_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
@@ -49,7 +49,7 @@ class EngineInfo(StrictModel):
 
 
 class PassInfo(StrictModel):
-    """A compiler pass and what it did."""
+    """A compiler pass and its report."""
 
     name: str
     report: JsonValue
@@ -64,7 +64,7 @@ class SourceInfo(StrictModel):
 
 
 class Identical(StrictModel):
-    """In how many sentences a model gives the masked PyTorch model's tokens."""
+    """The number of sentences in which a model gives the same tokens as the masked PyTorch model."""
 
     sliced_greedy: Count
     sliced_beam: Count
@@ -73,7 +73,7 @@ class Identical(StrictModel):
 
 
 class Parity(StrictModel):
-    """Masked PyTorch model against sliced and emitted float32 model; `tolerance` of log-probabilities."""
+    """Sliced and emitted float32 model compared with the masked PyTorch model; `tolerance` of log-probabilities."""
 
     real_sentences: Count
     random_sentences: Count
@@ -82,7 +82,7 @@ class Parity(StrictModel):
 
 
 class Drop(StrictModel):
-    """A score before less the score after, with the 95 % interval of a paired bootstrap."""
+    """The loss of a score, with the 95 % confidence interval of a paired bootstrap."""
 
     value: float
     low: float
@@ -103,7 +103,7 @@ class Quality(StrictModel):
 
 
 class Manifest(StrictModel):
-    """`manifest.json`: what a bundle is and holds. Its digest names the bundle."""
+    """The content of `manifest.json`. Its digest names the bundle."""
 
     version: Literal[1] = 1
     domain: DomainName

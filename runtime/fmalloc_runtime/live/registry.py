@@ -180,11 +180,9 @@ class Registry:
 
     def _router(self, counts: Mapping[str, NgramCounts], index: LiveIndex) -> Router:
         costs = RoutingCosts.of(self._bundles)
-        if costs is None:
-            return Router(counts, index.domains)
-        if stale := costs.stale(index.domains):
+        if costs and (stale := costs.stale(index.domains)):
             _log.warning("%s", stale)
-        return Router(counts, index.domains, costs.threshold, f"by {ROUTING_COSTS_FILE}")
+        return Router.of(counts, index.domains, costs)
 
     def _read_stamp(self) -> _Stamp:
         """Of live.json, of the routing costs, and of the directory, which changes as bundles come and go."""

@@ -1,4 +1,4 @@
-"""`routing.json`: what a wrong domain costs, measured, and the threshold on the posterior that loses least by it."""
+"""`routing.json`: the score matrix of domains and models, and the threshold on the posterior with the least loss."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,24 +16,24 @@ _Points = Annotated[float, Field(ge=0, le=100)]
 
 
 class Score(StrictModel):
-    """Quality of one model's translations of one domain's text, 0 to 100."""
+    """Scores of one model on the text of one domain, 0 to 100."""
 
     bleu: _Points
     chrf: _Points
 
 
 class ScoredText(StrictModel):
-    """A domain's held-out text as it was scored: number of lines, SHA-256 of the pairs."""
+    """The held-out text of a domain that was scored: number of lines, SHA-256 of the pairs."""
 
     lines: Annotated[int, Field(ge=1)]
     digest: Digest
 
 
 class Expected(StrictModel):
-    """What routing loses on average, in points of the metric, against every text going to its own domain.
+    """The expected loss of routing, in points of the metric, compared with routing each text to its own domain.
 
-    At threshold 0 (the likeliest domain always), at the default, at the chosen one, if all text went to general, and
-    if all went to the model that translates its domain best (`oracle`, below 0 where that is not the domain's own).
+    At threshold 0 (always the most probable domain), at the default, at the chosen one, with all text in general, and
+    with each text at the model that translates its domain best (`oracle`: below 0 if that is another domain's).
     """
 
     zero: float
@@ -44,7 +44,7 @@ class Expected(StrictModel):
 
 
 class Simulation(StrictModel):
-    """How the threshold was found: documents of so many lines in a row with their weights, every domain as frequent."""
+    """How the threshold was chosen: `weights` by consecutive lines per document, domains equally frequent."""
 
     weights: Annotated[dict[str, _Share], Field(min_length=1)]
     documents: Count
@@ -53,7 +53,7 @@ class Simulation(StrictModel):
 
 
 class RoutingCosts(StrictModel):
-    """`matrix[model][text]`: the model of one domain on the held-out text of another; `bundles` are the models."""
+    """`matrix[model][text]`: scores of one domain's model on another's held-out text; `bundles` are the models."""
 
     version: Literal[1] = 1
     threshold: _Share
@@ -81,16 +81,16 @@ class RoutingCosts(StrictModel):
         return cls.read(path) if path.exists() else None
 
     def cost(self, text: str, chosen: str) -> float:
-        """Points of the metric that text of one domain loses with the model `chosen`; below 0 where it gains."""
+        """Points of the metric that a domain's text loses with the model `chosen`; below 0 if it gains."""
         return self._quality(text, text) - self._quality(chosen, text)
 
     def stale(self, live: Mapping[str, str]) -> str | None:
-        """What differs from the bundles that are live (by domain) now; None if they are those that were measured."""
+        """A warning if the live bundles (by domain) differ from those that were measured, else None."""
         changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
         if not changed:
             return None
-        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc route-costs again"
+        return f"{ROUTING_COSTS_FILE} is for other bundles of {', '.join(changed)}: run fmalloc route-costs again"
 
     def _quality(self, model: str, text: str) -> float:
-        cell = self.matrix[model][text]
-        return cell.bleu if self.metric == "bleu" else cell.chrf
+        score = self.matrix[model][text]
+        return score.bleu if self.metric == "bleu" else score.chrf
