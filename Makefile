@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-scale check real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
+.PHONY: help demo test test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -33,11 +33,17 @@ test-scale: ## run the tests of Ray Serve, Triton and the image, in an environme
 	$(SCALE_VENV)/bin/python -m pip install --quiet -e '.[scale]'
 	$(SCALE_VENV)/bin/python -m pytest tests/scale
 
-check: $(READY) ## lint, format, types and import rules
+check: $(READY) ## lint, format, types, import rules, Markdown and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mdformat --check *.md docs benchmarks
+	$(BIN)/typos
+
+docs: $(READY) ## make a site of the documentation in .work/site/html; a dead link is an error
+	$(BIN)/python -m docs.reference
+	$(BIN)/python -m docs.site
 
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
 	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'

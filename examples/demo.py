@@ -32,7 +32,7 @@ from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.files import sha256_files
 
 TOY = Path(__file__).resolve().parent / "toy"
-COMMANDS = Path(sys.executable).parent
+FMALLOC = Path(sys.executable).parent / "fmalloc"
 GENERAL, FIRST, SECOND = "general", "it", "chess"
 DOMAINS = (GENERAL, FIRST, SECOND, "workshop")
 SINGLE_SENTENCES = 50
@@ -55,42 +55,37 @@ class Claim:
     met: bool
 
 
-def command(name: str, *arguments: object) -> list[str]:
-    """A command of this installation."""
-    return [str(COMMANDS / name), *map(str, arguments)]
-
-
-def run(name: str, *arguments: object) -> None:
-    """Run one of our commands in the working directory, as a user would."""
-    console.print(f"[bold]$ {name} {' '.join(map(str, arguments))}[/]")
-    subprocess.run(command(name, *arguments), check=True)
+def run(*arguments: str) -> None:
+    """Run the command in the working directory, as a user would."""
+    console.print(f"[bold]$ fmalloc {' '.join(arguments)}[/]")
+    subprocess.run([FMALLOC, *arguments], check=True)
 
 
 def pretrain() -> None:
     """A small base model, from scratch."""
     shape = "--vocab-size 1000 --d-model 96 --encoder-layers 2 --decoder-layers 2 --heads 4 --ffn 512"
     schedule = "--updates 400 --batch-tokens 1500 --learning-rate 3e-3 --warmup-updates 150 --validate-every 100"
-    paths = "--train corpus/general --output base --device cpu"
-    run("fmalloc-pretrain", *f"{paths} {shape} {schedule}".split())
+    paths = "--train corpus/general --output-dir base --device cpu"
+    run("pretrain", *f"{paths} {shape} {schedule}".split())
 
 
 def learn_and_be_killed() -> None:
     """Learn until the second task is in the store; then the process is killed, as a power cut would."""
     recipe = TOY / "recipe.yaml"
-    console.print(f"[bold]$ fmalloc-train {recipe.name}[/]   (and kill -9 after {SECOND})")
-    with subprocess.Popen(command("fmalloc-train", recipe), stdout=subprocess.DEVNULL) as learning:
+    console.print(f"[bold]$ fmalloc train {recipe.name}[/]   (and kill -9 after {SECOND})")
+    with subprocess.Popen([FMALLOC, "train", recipe], stdout=subprocess.DEVNULL) as learning:
         while learning.poll() is None and not Path("store/tasks", SECOND).is_dir():
             time.sleep(0.1)
         if learning.poll() is not None:
-            raise RuntimeError(f"fmalloc-train ended with {learning.returncode} before it could be killed")
+            raise RuntimeError(f"fmalloc train ended with {learning.returncode} before it could be killed")
         learning.kill()
 
 
 def learn_the_rest() -> Store:
     """The same command again goes on where the killed one was."""
     recipe = TOY / "recipe.yaml"
-    console.print(f"[bold]$ fmalloc-train {recipe.name}[/]   (again)")
-    subprocess.run(command("fmalloc-train", recipe), check=True, stdout=subprocess.DEVNULL)
+    console.print(f"[bold]$ fmalloc train {recipe.name}[/]   (again)")
+    subprocess.run([FMALLOC, "train", recipe], check=True, stdout=subprocess.DEVNULL)
     return Store.open(Path("store"))
 
 
@@ -169,8 +164,8 @@ def measure_speed(store: Store, lines: list[str]) -> Claim:
 def compact() -> Claim:
     """The smallest model of a domain that is as good, as far as its dev set tells."""
     run(
-        "fmalloc-export",
-        *f"--task {FIRST} -O2 --quantization int8 --calibration corpus/{FIRST} --output_dir small".split(),
+        "export",
+        *f"--task {FIRST} -O2 --quantization int8 --calibration corpus/{FIRST} --output-dir small".split(),
     )
     manifest = Manifest.read(bundle("small", FIRST) / MANIFEST_FILE)
     before = sum(Manifest.read(bundle("bundles", FIRST) / MANIFEST_FILE).widths.values())
@@ -183,15 +178,15 @@ def demonstrate() -> list[Claim]:
     subprocess.run([sys.executable, TOY / "make_corpus.py", "corpus"], check=True)
     pretrain()
     learn_and_be_killed()
-    run("fmalloc-export", "--task", FIRST, "--output_dir", "early")
+    run("export", "--task", FIRST, "--output-dir", "early")
     task = Path("store/tasks", FIRST)
     before = {f"memory of {FIRST}": digest(task), f"bundle of {FIRST}": digest(bundle("early", FIRST))}
     store = learn_the_rest()
-    run("fmalloc-export", "--all")
+    run("export", "--all")
     after = {f"memory of {FIRST}": digest(task), f"bundle of {FIRST}": digest(bundle("bundles", FIRST))}
     tests = {name: list(read_corpus(Path("corpus", name), Languages("de", "en")).test) for name in DOMAINS}
     claims = [check_memory(store), *check_unchanged(before, after)]
-    with served(COMMANDS / "fmalloc-serve", Path("bundles")) as client:
+    with served(FMALLOC, Path("bundles")) as client:
         show_examples(client)
         claims += check_serving(client, tests)
     return [*claims, compact(), measure_speed(store, [pair.source for pair in tests[FIRST]])]

@@ -1,4 +1,4 @@
-"""A running fmalloc-serve, and how well it finds the domain of a text."""
+"""A running server, and how well it finds the domain of a text."""
 
 import json
 import subprocess
@@ -37,15 +37,15 @@ class Client:
 
 @contextmanager
 def served(command: Path, bundles: Path) -> Iterator[Client]:
-    """Start fmalloc-serve on a free port; stop it at the end."""
+    """Start a server on a free port; stop it at the end."""
     # Only its first line is read: a log of every request would fill the pipe and stop the server.
-    arguments = [str(command), str(bundles), "--port", "0", "--device", "cpu", "--log-level", "warning"]
+    arguments = [str(command), "serve", str(bundles), "--port", "0", "--device", "cpu", "--log-level", "warning"]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         try:
             announced = server.stderr.readline()
             if "listening on " not in announced:
-                raise RuntimeError(f"fmalloc-serve did not start: {announced}{server.stderr.read()}")
+                raise RuntimeError(f"the server did not start: {announced}{server.stderr.read()}")
             yield Client(announced.split()[-1])
         finally:
             server.terminate()

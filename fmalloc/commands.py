@@ -1,30 +1,178 @@
-"""Entry points of the commands that learn or look at a store; they import what they need when they run."""
+"""The verbs that learn or look at a store; they import what they need when they run, so that help comes at once."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fmalloc.methods import METHODS
-from fmalloc_shared.command import Command, launch, needs
+from fmalloc_shared.command import Command
+from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.names import check_name
 
 
-def train() -> None:
-    """fmalloc-train"""
-    launch("fmalloc.train", extra="train")
+@click.command("train", cls=Command, extra="train")
+@click.argument("recipe", type=PATH, required=False)
+@click.option("--base", type=PATH, help="Folder of the pretrained model, as transformers saves it.")
+@click.option("--general", type=PATH, help="Parallel text of the general domain.")
+@click.option("--task", "tasks", multiple=True, metavar="NAME=PATH", help="A task and its parallel text; repeat it.")
+@flag("--store", default=None, help="Memory store to make or to go on with.  [default: store]")
+@flag("--device", default=None, help="Where to compute; auto takes a GPU if there is one.  [default: auto]")
+@flag("--updates", help="Most updates per task (learning.updates of the recipe).")
+@click.option("--finish", is_flag=True, help="Learn no further: commit the interrupted task at its best state so far.")
+@flag("--dry-run")
+def train(
+    recipe: Path | None, tasks: tuple[str, ...], updates: int | None, finish: bool, dry_run: bool, **given: Any
+) -> None:
+    """Learn domains one after another into a memory store.
+
+    Pruning frees the feed-forward cells that general translation needs least. Each task claims some of them, in the
+    order given; what is claimed is never written again, so nothing is forgotten. Learned tasks stay as they are: add
+    one to the recipe and run again. A run that was killed, or stopped by Ctrl-C, goes on with the same command.
+
+    It needs a base model, general text and text per task: a .tsv or .tmx file, a pair of files named without .de and
+    .en, or a folder with train, dev and test. RECIPE is a YAML file with all settings; flags override it.
+
+    \b
+    Example:
+      fmalloc train recipe.yaml
+      fmalloc train --base opus-mt-de-en --general news.tsv --task it=corpora/it --task law=corpora/law
+      torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml     # two GPUs share every batch
+    """
+    overrides = {key: str(value) for key, value in given.items() if value is not None}
+    learned = [_task(value) for value in tasks]
+    if recipe is None and not tasks:
+        raise click.UsageError("give a RECIPE, or --base, --general and at least one --task NAME=PATH")
+    from fmalloc.train import train
+
+    changes: dict[str, Any] = overrides
+    if learned:
+        changes["tasks"] = learned
+    if updates:
+        changes["learning.updates"] = updates
+    train(recipe, changes, finish=finish, dry_run=dry_run)
 
 
-def pretrain() -> None:
-    """fmalloc-pretrain"""
-    launch("fmalloc.pretrain", extra="train")
+def _task(value: str) -> dict[str, str]:
+    name, separator, path = value.partition("=")
+    if not separator or not path:
+        raise click.UsageError(f"--task {value}: expected NAME=PATH, such as --task it=corpora/it")
+    return {"name": check_name(name), "data": path}
 
 
-@click.command(cls=Command)
-@click.argument("store", type=click.Path(path_type=Path), default="store")
+@click.command("pretrain", cls=Command, extra="train")
+@click.option("--train", type=PATH, required=True, help="Parallel text to learn from.")
+@flag("--output-dir", required=True, help="Folder to write the model to; must not exist.")
+@flag("--source", default="de")
+@flag("--target", default="en")
+@click.option("--from", "start", type=PATH, help="Marian model to go on from, instead of a random one.")
+@click.option("--vocab-size", default=8000, type=click.IntRange(16), help="SentencePiece pieces, shared by both sides.")
+@click.option("--d-model", default=256, type=click.IntRange(8), help="Width of embeddings and attention.")
+@click.option("--encoder-layers", default=6, type=COUNT, help="Layers of the encoder.")
+@click.option("--decoder-layers", default=2, type=COUNT, help="Layers of the decoder; few make translation fast.")
+@click.option("--heads", default=4, type=COUNT, help="Attention heads per layer.")
+@click.option("--ffn", default=1024, type=COUNT, help="Feed-forward width: memory cells per layer.")
+@flag("--updates", default=20000)
+@click.option("--batch-tokens", default=4096, type=COUNT, help="Padded tokens per batch, of the longer side.")
+@click.option(
+    "--learning-rate",
+    default=1e-3,
+    type=click.FloatRange(0, min_open=True),
+    help="Learning rate at its peak, after the warm-up.",
+)
+@click.option("--warmup-updates", default=1000, type=COUNT, help="Updates until the learning rate is at its peak.")
+@click.option("--validate-every", default=500, type=COUNT, help="Updates between validations.")
+@click.option(
+    "--maximum-length", default=128, type=click.IntRange(2), help="Most tokens per side; longer pairs are left out."
+)
+@click.option(
+    "--label-smoothing", default=0.1, type=click.FloatRange(0, 1, max_open=True), help="Label smoothing of the loss."
+)
+@click.option("--seed", default=1, type=click.IntRange(0), help="Seed of parameters and batches.")
+@flag("--device")
+@click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Precision of matrix products; auto is bfloat16 on GPUs, float32 on CPUs.",
+)
+def pretrain(**options: Any) -> None:
+    """Train a base translation model from parallel text.
+
+    For languages or budgets without a pretrained model. The result is a Marian model as transformers saves it, which
+    `fmalloc train --base` takes. The state with the best NLL on dev is kept. A run that was killed, or stopped by
+    Ctrl-C, goes on with the same command.
+
+    It needs parallel text: a .tsv or .tmx file, a pair of files named without .de and .en, or a folder with train, dev
+    and test.
+
+    \b
+    Example:
+      fmalloc pretrain --train corpora/general --output-dir base-de-en
+    """
+    if options["d_model"] % options["heads"]:
+        raise click.UsageError(f"--d-model {options['d_model']}: not a multiple of --heads {options['heads']}")
+    from fmalloc.corpus import Languages
+    from fmalloc.model.devices import select
+    from fmalloc.model.scratch import Shape
+    from fmalloc.pretrain import pretrain
+    from fmalloc.training.schedule import Schedule
+
+    shape = ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn")
+    pretrain(
+        options["train"],
+        options["output_dir"],
+        Languages(options["source"], options["target"]),
+        options["start"] or Shape(*(options[name] for name in shape)),
+        Schedule(**{name: options[name] for name in Schedule.__dataclass_fields__ if name in options}),
+        select(options["device"], options["precision"]),
+    )
+
+
+@click.command("compare", cls=Command, extra="compare")
+@click.argument("recipe", type=PATH)
+@click.option("--methods", default="all", help=f"Methods, comma-separated: {', '.join(METHODS)}.")
+@click.option("--order", "orders", multiple=True, metavar="A,B,…", help="An order of the tasks; repeat it for more.")
+@flag("--output-dir", default=Path("comparison"), help="Folder of results, which later runs add to.")
+@flag("--updates", help="Most updates per task (learning.updates of the recipe).")
+def compare(recipe: Path, methods: str, orders: Sequence[str], output_dir: Path, updates: int | None) -> None:
+    """Learn a recipe's tasks by several methods and compare them.
+
+    All methods get the same data, budget and test sets. The result is one table, and comparison.json in the output
+    directory, which `fmalloc report --comparison` shows. A run that was stopped goes on with the same command, and
+    methods can be added later.
+
+    It needs RECIPE, the YAML file that `fmalloc train` takes.
+
+    \b
+    Example:
+      fmalloc compare recipe.yaml --methods single,sequential,ewc,fmalloc --order it,law --order law,it
+    """
+    from rich.console import Console
+
+    from fmalloc.methods.comparison.compare import compare_recipe
+    from fmalloc.methods.comparison.table import comparison_table
+
+    Console().print(comparison_table(compare_recipe(recipe, methods, orders, output_dir, updates)))
+
+
+@click.command("status", cls=Command)
+@click.argument("store", type=PATH, default=Path("store"))
 @click.option("--verify", is_flag=True, help="Hash every file again and compare.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@flag("--json", "as_json")
 def status(store: Path, verify: bool, as_json: bool) -> None:
-    """Show a STORE's tasks, its cells a layer, its free capacity, the matrix of scores and what it says."""
+    """Show a store's tasks, memory and scores.
+
+    Prints the tasks, the cells per layer and owner, the free capacity, and the score matrix with its forgetting and
+    transfer. STORE is a memory store, ./store by default.
+
+    \b
+    Example:
+      fmalloc status store
+      fmalloc status store --json | jq .capacity
+    """
     from fmalloc.report.status import print_status, status_of
     from fmalloc.store.store import Store
 
@@ -38,44 +186,20 @@ def status(store: Path, verify: bool, as_json: bool) -> None:
         print_status(opened)
 
 
-@click.command(cls=Command)
-@click.argument("store", type=click.Path(path_type=Path), default="store")
-@click.option(
-    "--comparison", type=click.Path(path_type=Path), help="A comparison.json of fmalloc compare, to show beside it."
-)
-@click.option("--output", type=click.Path(path_type=Path), default="report.html", show_default=True)
-@click.option(
-    "--tensorboard", type=click.Path(path_type=Path), help="A folder to write the curves to as TensorBoard events too."
-)
-def report(store: Path, comparison: Path | None, output: Path, tensorboard: Path | None) -> None:
-    """Write one HTML page on a STORE: its memory, scores, learning curves, free capacity and settings.
+@click.command("report", cls=Command)
+@click.argument("store", type=PATH, default=Path("store"))
+@click.option("--comparison", type=PATH, help="A comparison.json of `fmalloc compare`, to show as well.")
+@flag("--output", default=Path("report.html"), help="Page to write.")
+def report(store: Path, comparison: Path | None, output: Path) -> None:
+    """Write an HTML report on a store.
 
-    The page loads nothing from anywhere, and the same store gives the same bytes.
-    """
-    from fmalloc.report.command import write_report
-
-    write_report(store, output, comparison, tensorboard)
-
-
-@click.command(cls=Command)
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--methods", default="all", show_default=True, help=f"Comma-separated, of: {', '.join(METHODS)}.")
-@click.option("--order", "orders", multiple=True, metavar="A,B,…", help="An order of the tasks; repeat it for more.")
-@click.option("--output", type=click.Path(path_type=Path), default="comparison", show_default=True, help="Folder.")
-@click.option("--updates", type=click.IntRange(1), help="Most updates a task (learning.updates).")
-def compare(recipe: Path, methods: str, orders: tuple[str, ...], output: Path, updates: int | None) -> None:
-    """Learn a RECIPE's tasks by several methods with the same data, budget and test sets, and print one table.
-
-    Everything is kept below the output folder: a run that was stopped goes on, and methods can be added later.
-    The result is comparison.json, which `fmalloc report --comparison` shows. Example:
+    One page shows memory, scores, learning curves, a forecast of the free capacity, and settings. It loads nothing
+    from elsewhere, and the same store gives the same bytes. STORE is a memory store, ./store by default.
 
     \b
-        fmalloc compare recipe.yaml --methods single,sequential,ewc,fmalloc --order it,law --order law,it
+    Example:
+      fmalloc report store --output report.html
     """
-    needs("torch", "transformers", extra="train")
-    from rich.console import Console
+    from fmalloc.report.page import write_report
 
-    from fmalloc.methods.compare import compare_recipe
-    from fmalloc.methods.table import comparison_table
-
-    Console().print(comparison_table(compare_recipe(recipe, methods, orders, output, updates)))
+    write_report(store, output, comparison)

@@ -1,4 +1,4 @@
-"""fmalloc-pretrain: a base translation model from scratch, in transformers' layout of Marian models."""
+"""fmalloc pretrain: a base translation model from scratch, in transformers' layout of Marian models."""
 
 import json
 import shutil
@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from torch import Tensor
 
 from fmalloc.corpus import Languages, Pair, digest, read_corpus
 from fmalloc.model.architectures import family_of, quiet
 from fmalloc.model.batches import Batch, TrainingBatches, encode
-from fmalloc.model.devices import Device, select
+from fmalloc.model.devices import Device
 from fmalloc.model.objective import smoothed_loss
 from fmalloc.model.scratch import Shape, new_model, train_tokenizer, zero_padding_row
 from fmalloc.progress import console
@@ -23,7 +22,6 @@ from fmalloc.training.interrupts import Interrupts
 from fmalloc.training.loop import Trainable, Training
 from fmalloc.training.schedule import Schedule
 from fmalloc.training.validation import Validator
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
 
@@ -73,8 +71,12 @@ def pretrain(
 ) -> None:
     """Train a model of a shape from scratch, or on from the Marian model in a folder, and write it to `output`.
 
-    State lies in `.<output>.work` beside it until done.
+    State lies in `.<output>.work` beside it until done. A finished output is an error, unless a run was killed
+    between its last rename and its clean-up.
     """
+    if output.exists():
+        _already_there(output)
+        return
     with processes() as group, Interrupts():
         _pretrain(train, output, languages, begin, schedule, device, group)
 
@@ -168,75 +170,6 @@ def _work_folder(output: Path) -> Path:
 def _already_there(output: Path) -> None:
     """Done, if a run was killed between its last rename and its clean-up; an error otherwise."""
     if not _work_folder(output).exists():
-        raise FmallocError(f"{output}: exists already; choose another --output or delete it")
+        raise FmallocError(f"{output}: exists already; choose another --output-dir or delete it")
     shutil.rmtree(_work_folder(output))
     console.print(f"{output} was finished already")
-
-
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.option(
-    "--train",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Parallel text: a .tsv file, Moses pair or folder.",
-)
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
-@click.option("--source", default="de", help="Source language.")
-@click.option("--target", default="en", help="Target language.")
-@click.option(
-    "--from",
-    "start",
-    type=click.Path(path_type=Path, exists=True),
-    help="Train on from this Marian model instead of from scratch.",
-)
-@click.option("--vocab-size", default=8000, type=click.IntRange(16), help="SentencePiece pieces, shared by both sides.")
-@click.option("--d-model", default=256, type=click.IntRange(8))
-@click.option("--encoder-layers", default=6, type=click.IntRange(1))
-@click.option("--decoder-layers", default=2, type=click.IntRange(1))
-@click.option("--heads", default=4, type=click.IntRange(1))
-@click.option("--ffn", default=1024, type=click.IntRange(1), help="Feed-forward width: memory cells a layer.")
-@click.option("--updates", default=20000, type=click.IntRange(1))
-@click.option("--batch-tokens", default=4096, type=click.IntRange(1), help="Padded tokens a batch, of the longer side.")
-@click.option("--learning-rate", default=1e-3, type=click.FloatRange(0, min_open=True))
-@click.option("--warmup-updates", default=1000, type=click.IntRange(1))
-@click.option("--validate-every", default=500, type=click.IntRange(1))
-@click.option(
-    "--maximum-length",
-    default=128,
-    type=click.IntRange(2),
-    help="Leave out pairs with more tokens on a side.",
-)
-@click.option("--label-smoothing", default=0.1, type=click.FloatRange(0, 1, max_open=True))
-@click.option("--seed", default=1, type=click.IntRange(0))
-@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]))
-def main(**options: Any) -> None:
-    """Train a base translation model from parallel text.
-
-    Runs until done; if killed, the same command goes on where it stopped. Example:
-
-    \b
-        fmalloc-pretrain --train corpora/general --output base-de-en
-    """
-    if options["output"].exists():
-        _already_there(options["output"])
-        return
-    if options["d_model"] % options["heads"]:
-        raise FmallocError(f"--d-model {options['d_model']} is no multiple of --heads {options['heads']}")
-    shape = Shape(
-        *(options[name] for name in ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn"))
-    )
-    given = {name: options[name] for name in Schedule.__dataclass_fields__ if name in options}
-    schedule = Schedule(**given)
-    pretrain(
-        options["train"],
-        options["output"],
-        Languages(options["source"], options["target"]),
-        options["start"] or shape,
-        schedule,
-        select(options["device"], options["precision"]),
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -161,7 +161,7 @@ class TaskSettings(_Section):
 
 
 class Recipe(_Section):
-    """Everything `fmalloc-train` needs."""
+    """Everything `fmalloc train` needs."""
 
     base: ExpandedPath
     general: ExpandedPath

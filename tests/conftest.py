@@ -1,11 +1,13 @@
-"""Small real things that many tests share: corpora, a pretrained base, a store with two learned tasks."""
+"""Small real things that many tests share: corpora, a pretrained base, a store of two tasks, bundles, a browser."""
 
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import Browser
 
 from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
@@ -13,7 +15,12 @@ from fmalloc.pretrain import pretrain
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
+from tests.support.bundles import bundles as bundles
+from tests.support.bundles import own_bundles as own_bundles
 from tests.support.corpora import DOMAINS, LANGUAGES, small_recipe, write_domain
+from tests.support.once import once
+from tests.support.packing import packed, write_family
+from tests.support.page import chromium
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,42 +39,43 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the domains general, office and games."""
-    root = tmp_path_factory.mktemp("corpora")
-    for domain in DOMAINS:
-        write_domain(root / domain, domain)
-    return root
+
+    def build(root: Path) -> None:
+        for domain in DOMAINS:
+            write_domain(root / domain, domain)
+
+    return once(tmp_path_factory, "corpora", build)
 
 
 @pytest.fixture(scope="session")
 def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Marian base that was really pretrained: d_model 32, 2+2 layers of 64 cells."""
-    output = tmp_path_factory.mktemp("base") / "model"
-    pretrain(
-        corpora / "general",
-        output,
-        LANGUAGES,
-        Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64),
-        Schedule(
-            updates=250,
-            batch_tokens=600,
-            learning_rate=4e-3,
-            warmup_updates=60,
-            validate_every=125,
-            maximum_length=64,
-            label_smoothing=0.1,
-            seed=1,
-        ),
-        select("cpu"),
+    shape = Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64)
+    schedule = Schedule(
+        updates=250,
+        batch_tokens=600,
+        learning_rate=4e-3,
+        warmup_updates=60,
+        validate_every=125,
+        maximum_length=64,
+        label_smoothing=0.1,
+        seed=1,
     )
-    return output
+
+    def build(folder: Path) -> None:
+        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, schedule, select("cpu"))
+
+    return once(tmp_path_factory, "base", build) / "model"
 
 
 @pytest.fixture(scope="session")
 def learned(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that learned office, then games. Read only: copy it (fixture `store`) to change it."""
-    path = tmp_path_factory.mktemp("learned") / "store"
-    learn_tasks(small_recipe(base, corpora, path, "office", "games"))
-    return path
+
+    def build(folder: Path) -> None:
+        learn_tasks(small_recipe(base, corpora, folder / "store", "office", "games"))
+
+    return once(tmp_path_factory, "learned", build) / "store"
 
 
 @pytest.fixture
@@ -75,3 +83,28 @@ def store(learned: Path, tmp_path: Path) -> Store:
     """A copy of the learned store that a test may change."""
     shutil.copytree(learned, tmp_path / "store")
     return Store.open(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def packed_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packed bundles of one base. Read only."""
+
+    def build(folder: Path) -> None:
+        write_family(folder)
+        packed(folder)
+
+    return once(tmp_path_factory, "packed", build)
+
+
+@pytest.fixture
+def own_packed_bundles(packed_bundles: Path, tmp_path: Path) -> Path:
+    """A copy of them that a test may damage."""
+    shutil.copytree(packed_bundles, tmp_path / "bundles")
+    return tmp_path / "bundles"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with chromium() as browser:
+        yield browser

@@ -14,10 +14,10 @@ import click
 
 from benchmarks.common import Goal, versions, write_results
 from fmalloc.methods import METHODS
-from fmalloc.methods.compare import compare_recipe
-from fmalloc.methods.comparison import Comparison
-from fmalloc.methods.summary import Summary, summaries
-from fmalloc.methods.table import comparison_table
+from fmalloc.methods.comparison.compare import compare_recipe
+from fmalloc.methods.comparison.record import Comparison
+from fmalloc.methods.comparison.summary import Summary, summaries
+from fmalloc.methods.comparison.table import comparison_table
 from fmalloc.progress import console
 
 RECIPE = Path("examples/learning/recipe.yaml")

@@ -30,7 +30,8 @@ from fmalloc.report.status import print_status
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
-from fmalloc_export.__main__ import main as export_command
+from fmalloc_export.exporter import Exporter
+from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
@@ -62,10 +63,8 @@ def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
 
 
 def export(store: Store, bundles: Path, quantization: str, tasks: Sequence[str] = ()) -> None:
-    """fmalloc-export of some tasks, or of all."""
-    chosen = [option for task in tasks for option in ("--task", task)] or ["--all"]
-    arguments = ["--store", str(store.path), "--output_dir", str(bundles), "--quantization", quantization]
-    export_command.main([*chosen, *arguments], standalone_mode=False)
+    """Bundles of some tasks, or of general and all."""
+    Exporter.of(store.path, tasks, Options(quantization=quantization), ()).export(bundles, force=False, live=True)
 
 
 def row_of(run: Run, kept: Path, model: Path | Store) -> dict[str, Any]:

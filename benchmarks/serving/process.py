@@ -19,13 +19,13 @@ import psutil
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, LiveIndex
 from fmalloc_shared.files import write_atomically
 
-_COMMAND = Path(sys.executable).parent / "fmalloc-serve"
+_COMMAND = (sys.executable, "-m", "fmalloc", "serve")
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running fmalloc-serve."""
+    """A running server."""
 
     url: str
     process: subprocess.Popen[str]
@@ -75,7 +75,7 @@ def launch(
     bundles: Path, log: Path, *flags: object, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
     """Start to serve `bundles` on a free port; what it logs is appended to `log`."""
-    arguments = [str(_COMMAND), str(bundles), "--port", "0", "--device", "cpu", *map(str, flags)]
+    arguments = [*_COMMAND, str(bundles), "--port", "0", "--device", "cpu", *map(str, flags)]
     with log.open("a") as file:
         return subprocess.Popen(arguments, stderr=file, text=True, env={**os.environ, **(environment or {})})
 
@@ -91,7 +91,7 @@ def _announced(process: subprocess.Popen[str], log: Path, position: int) -> str:
         if process.poll() is not None:
             break
         time.sleep(0.01)
-    raise RuntimeError(f"fmalloc-serve did not start; see {log}")
+    raise RuntimeError(f"the server did not start; see {log}")
 
 
 def make_live(bundles: Path, domains: Mapping[str, str]) -> None:

@@ -149,7 +149,7 @@ def learn(
         device,
         work / "checkpoint.safetensors",
         f"task {name}",
-        advice="; fmalloc-train --finish commits the best state of it instead",
+        advice="; fmalloc train --finish commits the best state of it instead",
         events=events,
     )
     if finish:

@@ -1,4 +1,4 @@
-"""The methods that learn domains in sequence, behind one protocol; each is imported when it is asked for."""
+"""The methods that learn domains in sequence, behind one protocol; each is imported on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from fmalloc.methods.method import Method
 
 METHODS = {
-    "single": "fmalloc.methods.single:Single",
+    "single": "fmalloc.methods.sequential:Single",
     "sequential": "fmalloc.methods.sequential:Sequential",
-    "mixed": "fmalloc.methods.mixed:Mixed",
-    "l2": "fmalloc.methods.l2:L2",
+    "mixed": "fmalloc.methods.sequential:Mixed",
+    "l2": "fmalloc.methods.ewc:L2",
     "ewc": "fmalloc.methods.ewc:Ewc",
     "kd": "fmalloc.methods.kd:Kd",
-    "dynamic-kd": "fmalloc.methods.dynamic_kd:DynamicKd",
+    "dynamic-kd": "fmalloc.methods.kd:DynamicKd",
     "lora": "fmalloc.methods.lora:Lora",
     "adapter": "fmalloc.methods.adapter:Adapter",
     "hft": "fmalloc.methods.hft:Hft",

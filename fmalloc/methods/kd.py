@@ -1,7 +1,7 @@
-"""Knowledge distillation from the model before the task (Li & Hoiem 2016, learning without forgetting)."""
+"""Knowledge distillation from the model before the task (Li & Hoiem 2016), and its dynamic form (Cao et al. 2021)."""
 
 import copy
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -45,8 +45,35 @@ class Kd(Sequential):
     """Sequential fine-tuning in which the model before the task teaches with a fixed weight."""
 
     name = "kd"
-    settings_type: ClassVar[type[MethodSettings]] = KdSettings
+    settings_type = KdSettings
 
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, distilled."""
         return Distilled(start, self.settings.weight)
+
+
+class DynamicKdSettings(MethodSettings):
+    """Settings of dynamic-kd."""
+
+    decay: Annotated[float, Field(gt=0, le=1, description="of a stage's weight with every later stage")] = 0.999
+
+
+class DynamicKd(Sequential):
+    """Sequential fine-tuning in which the model before the task teaches with the weight of `teacher_weight`."""
+
+    name = "dynamic-kd"
+    settings_type = DynamicKdSettings
+
+    def trainable(self, start: Start) -> FineTuning:
+        """All parameters, distilled; general text was the first stage."""
+        return Distilled(start, teacher_weight(len(start.earlier) + 2, self.settings.decay))
+
+
+def teacher_weight(stage: int, decay: float) -> float:
+    """The teacher's weight at a stage, counted from 1, as in F-MALLOC's comparison.
+
+    With stages weighed 1, decay, decay^2, ... from the newest to the oldest, the earlier ones' part of the whole:
+    decay (1 - decay^(stage-1)) / (1 - decay^stage); (stage - 1) / stage without decay.
+    """
+    weights = [decay**age for age in range(stage)]
+    return sum(weights[1:]) / sum(weights)

@@ -1,14 +1,13 @@
-"""k-FPF (Zhao et al. 2023): k times a task, the parameters most prone to forgetting are fine-tuned on kept pairs."""
+"""k-FPF (Zhao et al. 2023): k times per task, the parameters most prone to forgetting are tuned on replayed pairs."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
-from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import FineTuning, module_of, trainable_parameters
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
@@ -55,12 +54,12 @@ class ForgettingPrioritised(FineTuning):
         self.left_alone = [p for name, p in self.parameters.items() if module_of(name) not in prone]
 
     def before_update(self, update: int) -> None:
-        """Remember what kind of update comes."""
+        """Note whether this is an update of replay."""
         super().before_update(update)
         self.replaying = self.rhythm.replays(update)
 
     def after_backward(self) -> None:
-        """Without a gradient the optimizer passes a parameter over."""
+        """Drop the gradients of the other modules, so that the optimizer skips them."""
         if self.replaying:
             for parameter in self.left_alone:
                 parameter.grad = None
@@ -69,22 +68,22 @@ class ForgettingPrioritised(FineTuning):
 class KFpfSettings(MethodSettings):
     """Settings of k-fpf."""
 
-    k: Annotated[int, Field(ge=1, description="phases of replay a task")] = 5
+    k: Annotated[int, Field(ge=1, description="phases of replay per task")] = 5
     share: Annotated[float, Field(ge=0, lt=1, description="of the task's updates that replay")] = 0.25
-    pairs: Annotated[int, Field(ge=1, description="kept of every domain")] = 200
+    pairs: Annotated[int, Field(ge=1, description="kept per domain")] = 200
     modules: Annotated[float, Field(gt=0, le=1, description="share of the modules that replay trains")] = 0.5
 
 
 class KFpf(Sequential):
     """Sequential fine-tuning, interrupted by k phases of forgetting-prioritised fine-tuning.
 
-    A phase replays batches of the kept pairs: as many of each domain so far, general text and the task included. It
-    trains the most sensitive modules, those with the largest mean |d loss / d theta| on the task's first batches with
-    the model before the task: what the task would move first. Updates of replay are part of the task's updates.
+    A phase replays batches of kept pairs: the same number per domain so far, general text and the task included. It
+    trains the most sensitive modules: those with the largest mean |d loss / d theta| on the task's first batches, under
+    the model before the task. These are what the task would move first. Replay counts towards the task's updates.
     """
 
     name = "k-fpf"
-    settings_type: ClassVar[type[MethodSettings]] = KFpfSettings
+    settings_type = KFpfSettings
 
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, or in replay the sensitive ones."""
@@ -96,11 +95,7 @@ class KFpf(Sequential):
     def batches(self, start: Start) -> TrainingBatches:
         """The task's own pairs, and the kept ones in replay."""
         domains, settings = (GENERAL, *start.earlier, start.task.name), start.settings
-        kept = [
-            example
-            for domain in domains
-            for example in kept_examples(self.run, domain, start.tokenizer, settings, self.settings.pairs)
-        ]
+        kept = [example for name in domains for example in self.kept_examples(start, name, self.settings.pairs)]
         pad = start.tokenizer.pad_token_id
         return PeriodicBatches(start.data.train, kept, self._rhythm(start), settings.batch_tokens, pad, settings.seed)
 

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from fmalloc.learning.data import TaskData
-from fmalloc.methods.comparison import Learned
-from fmalloc.methods.finetuning import FineTuning
+from fmalloc.methods.comparison.record import Learned
+from fmalloc.methods.finetuning import FineTuning, put_parameters
 from fmalloc.methods.method import BASE, MethodSettings
-from fmalloc.methods.sequential import PARAMETERS, Sequential, Start
-from fmalloc.methods.states import load_state, put_parameters, save_state, state_path
+from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import logits
@@ -47,8 +46,8 @@ class Pte(Sequential):
     settings_type = PteSettings
 
     def learn(self, task: TaskSettings, earlier: Sequence[str]) -> Learned:
-        """Prune the base if that was not done yet, then fill the task's share."""
-        if not state_path(self.folder, GENERAL).is_file():
+        """Prune the base before the first task, then fill the task's share."""
+        if not self.state_path(GENERAL).is_file():
             self._prune(task)
         return super().learn(task, earlier)
 
@@ -73,7 +72,7 @@ class Pte(Sequential):
             )
             batches = data.batches(tokenizer, settings)
             Training(recovery, batches, schedule, self.run.device, path, f"{self.name}: recovery").run()
-        save_state(self.folder, GENERAL, recovery.tensors())
+        self.save_state(GENERAL, recovery.tensors())
         path.unlink(missing_ok=True)
 
     def trainable(self, start: Start) -> FineTuning:
@@ -86,7 +85,7 @@ class Pte(Sequential):
         return FineTuning(start.model, start.validator, start.settings, values)
 
     def kept(self, start: Start, trainable: FineTuning) -> dict[str, Tensor]:
-        """The task's weights, and where they are: a bit for each weight of a matrix."""
+        """The task's weights, and where they are: one bit per weight of a matrix."""
         share = self._share(len(start.earlier))
         masks = {f"{name}{_MASK}": torch.from_numpy(np.packbits(mask.numpy())) for name, mask in share.items()}
         return trainable.tensors() | masks
@@ -106,12 +105,12 @@ class Pte(Sequential):
     def _fill(self, model: Any, tasks: Sequence[str]) -> None:
         """Write the weights of these tasks into a model."""
         for task in tasks:
-            state = load_state(self.folder, task)
+            state = self.parameters_of(task)
             for name, matrix in matrices(model).items():
-                bits = np.unpackbits(state[f"{PARAMETERS}{name}{_MASK}"].numpy(), count=matrix.numel()).astype(np.bool_)
+                bits = np.unpackbits(state[f"{name}{_MASK}"].numpy(), count=matrix.numel()).astype(np.bool_)
                 mask = torch.from_numpy(bits).view(matrix.shape)
                 with torch.no_grad():
-                    matrix[mask] = state[f"{PARAMETERS}{name}{_VALUES}"].to(matrix)
+                    matrix[mask] = state[f"{name}{_VALUES}"].to(matrix)
 
     def state_of(self, domain: str, learned: Sequence[str]) -> str:
         """The domain's own, or the pruned general model."""
@@ -125,7 +124,7 @@ class Pte(Sequential):
         """What pruning kept, with the weights of the tasks up to this one."""
         model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
         if state != BASE:
-            put_parameters(model, load_state(self.folder, GENERAL))
+            put_parameters(model, self.load_state(GENERAL))
             names = [task.name for task in self.run.recipe.tasks]
             self._fill(model, names[: names.index(state) + 1] if state != GENERAL else ())
         return model, tokenizer
@@ -159,7 +158,7 @@ class Recovery(FineTuning):
 
 
 class _Expansion(nn.Module):
-    """A matrix some of whose weights are parameters of their own."""
+    """A matrix some of whose weights are separate parameters."""
 
     cells: Tensor
 

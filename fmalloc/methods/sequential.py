@@ -1,30 +1,34 @@
-"""Sequential fine-tuning: one model goes from task to task, and forgets."""
+"""Sequential fine-tuning, and its two bounds: a model per task (`single`), one model for all at once (`mixed`)."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fmalloc.learning.data import TaskData, watched
-from fmalloc.methods.comparison import Learned
-from fmalloc.methods.finetuning import FineTuning
+from fmalloc.methods.comparison.record import Learned
+from fmalloc.methods.finetuning import FineTuning, put_parameters
 from fmalloc.methods.method import BASE, Method
-from fmalloc.methods.states import load_state, put_parameters, save_state
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import TrainingBatches
+from fmalloc.model.batches import Example, TrainingBatches, encode
 from fmalloc.recipe import LearningSettings, TaskSettings
 from fmalloc.training.loop import Training
 from fmalloc.training.validation import Validator
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
-PARAMETERS = "parameters."
+_PARAMETERS = "parameters."
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a task begins with: the model after `earlier` tasks, its data, and tensors that the last one left."""
+    """What a task starts with: the model after the `earlier` tasks, the data, and tensors that the last task left."""
 
     task: TaskSettings
     earlier: tuple[str, ...]
@@ -60,8 +64,8 @@ class Sequential(Method):
         )
         training.run()
         kept = self.kept(start, trainable)
-        parameters = {f"{PARAMETERS}{name}": tensor for name, tensor in kept.items()}
-        save_state(self.folder, task.name, parameters | self.leave(start, trainable))
+        parameters = {f"{_PARAMETERS}{name}": tensor for name, tensor in kept.items()}
+        self.save_state(task.name, parameters | self.leave(start, trainable))
         path.unlink(missing_ok=True)
         return Learned(
             curve=training.progress.curve,
@@ -71,15 +75,15 @@ class Sequential(Method):
         )
 
     def start(self, task: TaskSettings, earlier: Sequence[str]) -> Start:
-        """The model to begin with, and the task's data."""
+        """The model to start with, and the task's data."""
         settings = self.learning_of(task)
         model, tokenizer = self.load(self.state_of(task.name, earlier))
         model.to(self.run.device.torch)
         data = self.data(task, tokenizer, settings)
         watch = watched(self.run, tokenizer, [GENERAL, *earlier], settings)
         validator = data.validator(self.run, tokenizer, settings, lambda _: watch.nll(self.served(model, earlier)))
-        left = load_state(self.folder, earlier[-1]) if earlier else {}
-        left = {name: tensor for name, tensor in left.items() if not name.startswith(PARAMETERS)}
+        left = self.load_state(earlier[-1]) if earlier else {}
+        left = {name: tensor for name, tensor in left.items() if not name.startswith(_PARAMETERS)}
         return Start(task, tuple(earlier), model, tokenizer, data, validator, settings, left)
 
     def data(self, task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
@@ -91,7 +95,7 @@ class Sequential(Method):
         return lambda _domain: model
 
     def trainable(self, start: Start) -> FineTuning:
-        """What is trained, and by which loss."""
+        """The parameters to train, and their loss."""
         return FineTuning(start.model, start.validator, start.settings)
 
     def batches(self, start: Start) -> TrainingBatches:
@@ -114,7 +118,80 @@ class Sequential(Method):
         """The base with a state's parameters."""
         model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
         if state != BASE:
-            tensors = load_state(self.folder, state)
-            trained = {n.removeprefix(PARAMETERS): t for n, t in tensors.items() if n.startswith(PARAMETERS)}
-            put_parameters(model, trained)
+            put_parameters(model, self.parameters_of(state))
         return model, tokenizer
+
+    def state_path(self, state: str) -> Path:
+        """The file of a state's tensors."""
+        return self.folder / state / "state.safetensors"
+
+    def save_state(self, state: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write a state's tensors, whole or not at all."""
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        write_atomically(self.state_path(state), data)
+
+    def load_state(self, state: str) -> dict[str, Tensor]:
+        """All tensors of a state: what `kept` returned, under a prefix, and what `leave` returned."""
+        return dict(load_file(self.state_path(state)))
+
+    def parameters_of(self, state: str) -> dict[str, Tensor]:
+        """The tensors of a state that `kept` returned."""
+        tensors = self.load_state(state).items()
+        return {name.removeprefix(_PARAMETERS): tensor for name, tensor in tensors if name.startswith(_PARAMETERS)}
+
+    def kept_examples(self, start: Start, domain: str, count: int) -> tuple[Example, ...]:
+        """At most `count` encoded training pairs of a domain, drawn by the recipe's seed: the same ones for every task.
+
+        Raises:
+            FmallocError: all of them are too long.
+        """
+        pairs, longest = self.run.corpora[domain].train, start.settings.maximum_length
+        drawn = np.random.default_rng(self.run.recipe.learning.seed).permutation(len(pairs))[:count]
+        chosen = [pairs[index] for index in sorted(drawn.tolist())]
+        examples = encode(start.tokenizer, chosen, self.run.languages, maximum_length=longest).examples
+        if not examples:
+            raise FmallocError(
+                f"{domain}: none of {len(chosen)} pairs to keep has at most maximum_length {longest} tokens"
+            )
+        return examples
+
+
+class Single(Sequential):
+    """A fine-tuned copy of the base per task: the upper bound on quality, at a full model's bytes per domain."""
+
+    name = "single"
+    ordered = False
+
+    def state_of(self, domain: str, learned: Sequence[str]) -> str:
+        """The domain's own, once it was learned."""
+        return domain if domain in learned else BASE
+
+    def served(self, _model: Any, earlier: Sequence[str]) -> Any:
+        """An earlier domain is served by its own state."""
+        return lambda domain: self.load(self.state_of(domain, earlier))[0].to(self.run.device.torch)
+
+
+class Mixed(Sequential):
+    """Joint fine-tuning on the text of all tasks, which continual learning cannot have, with the updates of them all.
+
+    The one state is named after the first task.
+    """
+
+    name = "mixed"
+    ordered = False
+    joint = True
+
+    def learning_of(self, task: TaskSettings) -> LearningSettings:
+        """As many updates as the tasks have together."""
+        updates = sum(self.run.recipe.learning_of(each).updates for each in self.run.recipe.tasks)
+        return super().learning_of(task).model_copy(update={"updates": updates})
+
+    def data(self, _task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
+        """Every task's pairs; validations translate the same number of each."""
+        tasks = self.run.recipe.tasks
+        parts = [TaskData.of(self.run, task.name, tokenizer, settings) for task in tasks]
+        return TaskData(
+            [example for part in parts for example in part.train],
+            [example for part in parts for example in part.dev],
+            [pair for part in parts for pair in part.dev_pairs[: settings.validation_sentences // len(tasks)]],
+        )

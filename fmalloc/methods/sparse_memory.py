@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from fmalloc.learning.tfidf import best_cells, cell_scores
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
-from fmalloc.methods.sequential import PARAMETERS, Sequential, Start
-from fmalloc.methods.states import load_state
+from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.batches import encode
 from fmalloc.model.feedforward import CellBlock, GatedFeedForward, block_of, replace, write_cells
@@ -63,16 +62,15 @@ class SparseMemory(Sequential):
         model, tokenizer = load_base(self.run.recipe.base, self.run.languages)
         names = [task.name for task in self.run.recipe.tasks]
         for name in names[: names.index(state) + 1] if state != BASE else ():
-            tensors = load_state(self.folder, name)
+            tensors = self.parameters_of(name)
             for layer in feed_forward_layers(model):
-                own = f"{PARAMETERS}{layer.name}."
-                block = CellBlock(*(tensors[f"{own}{part}"] for part in CellBlock._fields))
-                write_cells(layer, tensors[f"{own}{_CELLS}"], block)
+                block = CellBlock(*(tensors[f"{layer.name}.{part}"] for part in CellBlock._fields))
+                write_cells(layer, tensors[f"{layer.name}.{_CELLS}"], block)
         return model, tokenizer
 
 
 class SparseTuning(FineTuning):
-    """Trains some cells of each layer; all others are no parameters at all."""
+    """Trains some cells of each layer; the others are not parameters."""
 
     def __init__(
         self,

@@ -1,90 +1,75 @@
-"""What of the memory is used and free, and how many more domains fit."""
+"""How much of the memory is used and free, and how many more domains fit.
 
+n more domains that claim what domain t claimed fit while n times its claim is free in every layer, so the tightest
+layer decides: n_t = min over layers of floor(free / claimed by t). The forecast is the median of n_t over past domains,
+and its range their least and greatest. It is conservative: a domain can still be learned when its tightest layer is
+full, with fewer cells there.
+"""
+
+import math
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from fmalloc.evaluation.matrix import Capacity
-from fmalloc.report.forecast import Forecast
-from fmalloc.report.markup import Html, element, joined, paragraph, section
-from fmalloc.report.numbers import percent
 from fmalloc.report.palette import Palette
-from fmalloc.report.tables import cell, table
+from fmalloc.report.rendering import render
 from fmalloc.store.cells import GENERAL_OWNER, CellTable
 
 
-def capacity_section(cells: CellTable, forecast: Forecast, palette: Palette) -> Html:
+@dataclass(frozen=True)
+class RoomForecast:
+    """How many more domains like `domain` fit; `layer` is the tightest, `overall` all free cells over its claim."""
+
+    domain: str
+    claimed: int
+    domains: int
+    layer: str
+    overall: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What past domains claimed, by name and layer, and how many more like each fit; none for claims of nothing."""
+
+    claims: Mapping[str, Mapping[str, int]]
+    fits: tuple[RoomForecast, ...]
+
+    @classmethod
+    def of(cls, table: CellTable, orders: Mapping[str, int]) -> "Forecast":
+        """From a store's cell table; `orders` are the tasks' orders by name."""
+        claims = {name: table.count(order) for name, order in orders.items()}
+        free = table.free_count()
+        return cls(claims, tuple(_fit(name, claim, free) for name, claim in claims.items() if any(claim.values())))
+
+    @property
+    def range(self) -> tuple[int, int, int] | None:
+        """Least, median (rounded down) and greatest number of domains that fit; None if nothing was claimed so far."""
+        counts = [fit.domains for fit in self.fits]
+        return (min(counts), math.floor(statistics.median(counts)), max(counts)) if counts else None
+
+    def __str__(self) -> str:
+        if self.range is None:
+            return "unknown"
+        least, middle, most = self.range
+        noun = "domain" if middle == 1 else "domains"
+        return f"{middle} {noun}" if least == most else f"{middle} {noun} ({least} to {most})"
+
+
+def _fit(name: str, claim: Mapping[str, int], free: Mapping[str, int]) -> RoomForecast:
+    tightest = min((layer for layer in claim if claim[layer]), key=lambda layer: free[layer] / claim[layer])
+    total = sum(claim.values())
+    return RoomForecast(name, total, free[tightest] // claim[tightest], tightest, sum(free.values()) / total)
+
+
+def capacity_section(cells: CellTable, forecast: Forecast, palette: Palette) -> Markup:
     """Room by layer, and the forecast with how it is computed."""
-    capacity, writable = Capacity.of(cells), _writable(cells)
-    free = sum(capacity.free.values())
-    freed = sum(writable.values())
-    sentence = f"Of {freed:,} cells that pruning freed, {freed - free:,} are claimed ({percent(capacity.used)})."
-    return section(
-        "capacity",
-        "Capacity and forecast",
-        paragraph(sentence),
-        _forecast(forecast),
-        _fits(forecast, palette),
-        _room(writable, capacity, forecast),
-    )
-
-
-def _writable(cells: CellTable) -> dict[str, int]:
     general = cells.count(GENERAL_OWNER)
-    return {layer: len(owners) - general[layer] for layer, owners in cells.owners.items()}
-
-
-def _forecast(forecast: Forecast) -> Html:
-    if forecast.range is None:
-        why = "no domain claimed a cell" if forecast.claims else "no domain has been learned"
-        return paragraph(f"There is no forecast: {why} so far, so nothing says what the next one would claim.")
-    past = "the one past domain" if len(forecast.fits) == 1 else f"the {len(forecast.fits)} past domains"
-    return joined(
-        [
-            paragraph(
-                element("strong", f"{forecast_text(forecast)} more would fit"), f", going by what {past} claimed."
-            ),
-            paragraph(
-                "More domains like a past one fit as long as its claim is free in every layer: the tightest layer "
-                "decides. The forecast is the median over past domains (rounded down), the range their least and "
-                "greatest. It is careful, because a domain can still be learned when a layer is full, with fewer cells "
-                "there; “all layers together” says how often the claim would fit if only the sum counted. What a "
-                "domain claims also depends on what it was offered (the setting share).",
-                class_="note",
-            ),
-        ]
+    freed = {layer: len(owners) - general[layer] for layer, owners in cells.owners.items()}
+    claims = forecast.claims.values()
+    medians = {layer: statistics.median(claim[layer] for claim in claims) if claims else None for layer in freed}
+    return render(
+        "capacity", palette=palette, forecast=forecast, capacity=Capacity.of(cells), freed=freed, medians=medians
     )
-
-
-def forecast_text(forecast: Forecast) -> str:
-    """The forecast in a few words."""
-    if forecast.range is None:
-        return "unknown"
-    least, middle, most = forecast.range
-    noun = "domain" if middle == 1 else "domains"
-    return f"{middle} {noun}" if least == most else f"{middle} {noun} ({least} to {most})"
-
-
-def _fits(forecast: Forecast, palette: Palette) -> Html | None:
-    rows = [
-        (
-            palette.name(fit.domain),
-            f"{fit.claimed:,}",
-            f"{fit.domains:,}",
-            f"{fit.overall:,.1f}",
-            cell(fit.layer, class_="text"),
-        )
-        for fit in forecast.fits
-    ]
-    header = ("domains like", "cells claimed", "more that fit", "all layers together", "tightest layer")
-    return table("How many more domains like each past one fit", header, rows, class_="worded") if rows else None
-
-
-def _room(writable: dict[str, int], capacity: Capacity, forecast: Forecast) -> Html:
-    rows = []
-    for layer, count in writable.items():
-        claims = [claim[layer] for claim in forecast.claims.values()]
-        median = f"{statistics.median(claims):,.0f}" if claims else "–"
-        free = capacity.free[layer]
-        used = percent(capacity.used_by_layer[layer])
-        rows.append((layer, f"{count:,}", f"{count - free:,}", used, f"{free:,}", median))
-    header = ("layer", "freed", "claimed", "of the freed", "free", "median claim a domain")
-    return table("Room by layer", header, rows)

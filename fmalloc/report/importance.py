@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from fmalloc.report.charts import bar_chart
-from fmalloc.report.markup import Html, element, paragraph, section
 from fmalloc.report.palette import FREE, Palette
+from fmalloc.report.rendering import render
 from fmalloc.store.cells import Mask
 from fmalloc.store.records import ImportanceRecord
 from fmalloc_shared.names import GENERAL
 
 _BINS = 24
 _GAP = 3
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOW_CORRELATION = 0.8
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def importance_section(
@@ -23,25 +24,14 @@ def importance_section(
     general: Mapping[str, Mask],
     record: ImportanceRecord,
     palette: Palette,
-) -> Html:
+) -> Markup:
     """A histogram for each layer, with common bins, so that layers can be compared."""
-    correlation = f"The ranks of two halves of the batches correlate by {record.rank_correlation:.3f}"
-    judged = "." if record.rank_correlation >= _LOW_CORRELATION else ", which is little: measure on more batches."
     edges = _edges(importance)
     fills = (palette[FREE].fill, palette[GENERAL].fill)
     charts = [_histogram(layer, values, general[layer], edges, fills) for layer, values in importance.items()]
-    names = ((GENERAL, "kept for general"), (FREE, "freed"))
-    legend = element("ul", *(element("li", palette.swatch(look), text) for look, text in names), class_="legend")
-    return section(
-        "importance",
-        "Importance of the cells",
-        paragraph(
-            "How much the model's predictions on general text move when a cell is weakened, in powers of ten, and how "
-            f"many cells do so. Cells at 0 make no difference at all. {correlation}{judged}"
-        ),
-        legend,
-        element("div", *charts, class_="charts"),
-    )
+    looks = {"palette": palette, "GENERAL": GENERAL, "FREE": FREE}
+    correlation = record.rank_correlation
+    return render("importance", **looks, charts=charts, correlation=correlation, is_low=correlation < _LOW_CORRELATION)
 
 
 def _edges(importance: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -53,7 +43,7 @@ def _edges(importance: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]
 
 def _histogram(
     layer: str, values: NDArray[np.float64], mask: Mask, edges: NDArray[np.float64], fills: tuple[str, str]
-) -> Html:
+) -> Markup:
     """Freed below kept cells; those of importance 0 stand apart, on the left."""
 
     def counts(chosen: Mask) -> list[int]:

@@ -1,13 +1,15 @@
-"""The matrix of scores as heat maps: every domain's test set, before the first task and after each."""
+"""The score matrix as heat maps, and its measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fmalloc.report.heat import levels, shade
-from fmalloc.report.markup import Html, Node, element, joined, paragraph
-from fmalloc.report.numbers import NOTHING
-from fmalloc.report.palette import Palette
-from fmalloc.report.tables import cell, table
+from markupsafe import Markup
+
+from fmalloc.evaluation.matrix import Matrix, stability_gap
+from fmalloc.evaluation.matrix import Metric as MatrixMetric
+from fmalloc.report.palette import Palette, levels
+from fmalloc.report.rendering import render
 from fmalloc.store.records import Score, StoreRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 
@@ -19,7 +21,7 @@ class Metric:
     field: str
     title: str
     decimals: int = 2
-    less_is_better: bool = False
+    lower_is_better: bool = False
 
     def of(self, score: Score | None) -> float | None:
         """Its value; None where it was not measured."""
@@ -35,7 +37,7 @@ class Metric:
 METRICS = (
     Metric("bleu", "BLEU"),
     Metric("chrf", "chrF", 1),
-    Metric("nll", "NLL, nats a target token (less is better)", 3, less_is_better=True),
+    Metric("nll", "NLL, nats per target token (lower is better)", 3, lower_is_better=True),
 )
 
 
@@ -48,56 +50,43 @@ class Row:
     scores: dict[str, Score]
 
 
-def matrix(store: StoreRecord, tasks: Sequence[TaskRecord]) -> tuple[Row, ...]:
-    """All rows: the base, the pruned general model, and the store after each task."""
-    first = (
+def scores_section(store: StoreRecord, tasks: Sequence[TaskRecord], palette: Palette) -> Markup:
+    """A heat map for each metric that was measured, then the measures."""
+    rows = [
         Row("base", None, store.base_scores.domains),
         Row("general, pruned", None, store.general_scores.domains),
+        *(Row(f"after {task.name}", task.name, task.scores.domains) for task in tasks),
+    ]
+    scored = {domain for row in rows for domain in row.scores}
+    order = [GENERAL, *(task.name for task in tasks)]
+    domains = [*(domain for domain in order if domain in scored), *sorted(scored - set(order))]
+    shown = [m for m in METRICS if any(m.of(score) is not None for row in rows for score in row.scores.values())]
+    return render(
+        "scores",
+        palette=palette,
+        domains=domains,
+        rows=rows,
+        maps=[(metric, _levels(metric, rows, domains)) for metric in shown],
+        sacrebleu=store.general_scores.signatures,
+        measures=_measures(store, tasks) if tasks else None,
     )
-    return *first, *(Row(f"after {task.name}", task.name, task.scores.domains) for task in tasks)
 
 
-def domains_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Domains with a score: general, those learned in their order, then others by name."""
-    learned = [row.learned for row in rows if row.learned]
-    found = {domain for row in rows for domain in row.scores}
-    order = [GENERAL, *learned]
-    return (*(domain for domain in order if domain in found), *sorted(found - set(order)))
+def _levels(metric: Metric, rows: Sequence[Row], domains: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """The shade of each cell, by domain and label: each column has its own."""
+    labels, found = [row.label for row in rows], {}
+    for domain in domains:
+        values = [metric.of(row.scores.get(domain)) for row in rows]
+        found[domain] = dict(zip(labels, levels(values, lower_is_better=metric.lower_is_better), strict=True))
+    return found
 
 
-def heat_maps(rows: Sequence[Row], palette: Palette, signatures: dict[str, str]) -> Html:
-    """A heat map for each metric that was measured."""
-    domains = domains_of(rows)
-    shown = [m for m in METRICS if any(m.of(row.scores.get(domain)) is not None for row in rows for domain in domains)]
-    maps = (_heat_map(metric, rows, domains, palette) for metric in shown)
-    note = paragraph(
-        "Rows are states of the store, columns test sets. Each column has its own shades: the darkest is its best "
-        "score. A frame marks the domain that was just learned.",
-        class_="note",
-    )
-    signed = (paragraph(f"{n}: ", element("code", s), class_="note") for n, s in sorted(signatures.items()))
-    return joined([*maps, note, *signed])
-
-
-def _heat_map(metric: Metric, rows: Sequence[Row], domains: Sequence[str], palette: Palette) -> Html:
-    columns = {
-        domain: levels([metric.of(row.scores.get(domain)) for row in rows], less_is_better=metric.less_is_better)
-        for domain in domains
+def _measures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:
+    """The measures of the score matrix by metric, and the worst rise of an earlier domain's NLL."""
+    names, scores = [task.name for task in tasks], [task.scores for task in tasks]
+    metrics: tuple[MatrixMetric, ...] = ("bleu", "chrf", "nll")
+    rises = stability_gap(names, {task.name: task.curve for task in tasks}).values()
+    return {
+        **{metric: Matrix.of(names, scores, store.base_scores, metric).measures() for metric in metrics},
+        "worst": max((rise for rise in rises if rise is not None), default=None),
     }
-    body: list[list[Node]] = []
-    for index, row in enumerate(rows):
-        cells = (_cell(metric, row, domain, columns[domain][index]) for domain in domains)
-        body.append([row.label, *cells])
-    return table(metric.title, ["model", *(palette.name(domain) for domain in domains)], body, class_="heat")
-
-
-def _cell(metric: Metric, row: Row, domain: str, level: float | None) -> Html:
-    score = row.scores.get(domain)
-    value = metric.of(score)
-    if value is None or level is None:
-        return cell(NOTHING, class_="none")
-    interval = metric.interval(score)
-    small = element("small", interval) if interval else None
-    text = f"{value:.{metric.decimals}f}"
-    title = f"{domain}, {row.label}: {text}" + (f", 95 % interval {interval}" if interval else "")
-    return cell(text, small, class_="own" if domain == row.learned else None, style=shade(level), title=title)

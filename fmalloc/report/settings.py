@@ -1,43 +1,42 @@
 """Every setting, digest and version that the records of a store hold."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fmalloc.report.markup import Html, Node, element, joined, paragraph, section
-from fmalloc.report.numbers import NOTHING
+from markupsafe import Markup
+
 from fmalloc.report.palette import Palette
-from fmalloc.report.tables import cell, table
+from fmalloc.report.rendering import NOTHING, render
 from fmalloc.store.records import StoreRecord, TaskRecord
+from fmalloc.store.store import Store
+from fmalloc_shared.names import GENERAL
 
 _SHOWN_ELSEWHERE = frozenset({"base_scores", "general_scores", "layers", "files", "dead_cells", "curve"})
 
 _OF_A_TASK = {"version", "name", "order", "reads", "settings", "data", "scores", "dev", "curve", "files"}
 
 
-def settings_section(
-    store: StoreRecord,
-    tasks: Sequence[TaskRecord],
-    digests: Mapping[str, str],
-    base: Mapping[str, Any],
-    palette: Palette,
-) -> Html:
+def settings_section(store: Store, palette: Palette) -> Markup:
     """Settings of the store and its tasks, their data, digests by file, and the base's configuration."""
-    made = {key: value for key, value in flattened(store.model_dump()) if _is_setting(key)}
-    return section(
+    record, tasks = store.description, store.tasks()
+    made = {key: value for key, value in flattened(record.model_dump()) if _is_setting(key)}
+    return render(
         "settings",
-        "Settings, data and versions",
-        settings_table("The store", made),
-        _learning(tasks, palette) if tasks else None,
-        _data(tasks, palette) if tasks else None,
-        _digests(store, tasks, digests),
-        settings_table("The base model", base),
-        _signatures(store, tasks),
+        palette=palette,
+        store=setting_rows(made),
+        tasks=[task.name for task in tasks],
+        learning=_learning(tasks),
+        data=[(task.name, part, record) for task in tasks for part, record in sorted(task.data.items())],
+        digests=_digests(store),
+        base=setting_rows(_base(store)),
+        signatures=_signatures(record, tasks),
     )
 
 
-def settings_table(caption: str, content: Mapping[str, Any]) -> Html:
-    """A row for each key of nested settings."""
-    return table(caption, ("key", "value"), [(k, _value(v)) for k, v in flattened(content)], class_="keys")
+def setting_rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Dotted keys of nested settings, and their values as text."""
+    return [(key, _text(value)) for key, value in flattened(content)]
 
 
 def flattened(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -53,63 +52,42 @@ def _is_setting(key: str) -> bool:
     return not _SHOWN_ELSEWHERE.intersection(key.split("."))
 
 
-def _value(value: Any) -> Html:
-    values = value if isinstance(value, list) else [value]
-    return cell(", ".join(map(_text, values)) or "none", class_="text")
-
-
 def _text(value: Any) -> str:
-    if value is None:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _learning(tasks: Sequence[TaskRecord], palette: Palette) -> Html:
-    """A row a key; keys in which tasks differ stand out."""
-    columns = [dict(flattened({**task.model_dump(exclude=_OF_A_TASK), **task.settings})) for task in tasks]
-    header = ["key", *(palette.name(task.name) for task in tasks)]
-    rows: list[list[Node]] = []
-    for key in sorted({key for column in columns for key in column}):
-        values = [_value(column[key]) if key in column else cell(NOTHING) for column in columns]
-        rows.append([key if len(set(values)) == 1 else element("strong", key), *values])
-    return table("Learning, by domain", header, rows, class_="keys")
+def _learning(tasks: Sequence[TaskRecord]) -> list[tuple[str, list[str]]]:
+    """By key the value of each task."""
+    columns = [dict(setting_rows({**task.model_dump(exclude=_OF_A_TASK), **task.settings})) for task in tasks]
+    keys = sorted({key for column in columns for key in column})
+    return [(key, [column.get(key, NOTHING) for column in columns]) for key in keys]
 
 
-def _data(tasks: Sequence[TaskRecord], palette: Palette) -> Html:
-    rows = [
-        (palette.name(task.name), part, f"{record.pairs:,}", _digest(record.sha256))
-        for task in tasks
-        for part, record in sorted(task.data.items())
-    ]
-    return table("Text, as it was used", ("domain", "part", "pairs", "SHA-256"), rows, class_="keys data")
-
-
-def _digests(store: StoreRecord, tasks: Sequence[TaskRecord], digests: Mapping[str, str]) -> Html:
-    rows = [(name, _digest(digest)) for name, digest in digests.items()]
-    rows += [(name, _digest(digest)) for name, digest in sorted(store.files.items())]
-    rows += [(f"tasks/{t.name}/{name}", _digest(digest)) for t in tasks for name, digest in sorted(t.files.items())]
-    return table("Files of the store", ("file", "SHA-256"), rows, class_="keys data")
-
-
-def _digest(digest: str) -> Html:
-    return cell(element("code", digest), class_="text")
-
-
-def _signatures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> Html:
+def _signatures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> dict[tuple[str, str], list[str]]:
+    """By metric and signature, whose scores were measured with it."""
     found: dict[tuple[str, str], list[str]] = {}
     for where, scores in [("store", store.general_scores), *((task.name, task.scores) for task in tasks)]:
         for metric, signature in sorted(scores.signatures.items()):
             found.setdefault((metric, signature), []).append(where)
-    rows = [
-        (m, cell(element("code", s), class_="text"), cell(", ".join(w), class_="text")) for (m, s), w in found.items()
-    ]
-    return joined(
-        [
-            table("Signatures of the scores", ("metric", "signature", "used by"), rows, class_="keys"),
-            None
-            if len({s for _, s in found}) <= len({m for m, _ in found})
-            else paragraph("Scores of different signatures are not comparable."),
-        ]
-    )
+    return found
+
+
+def _digests(store: Store) -> dict[str, str]:
+    """By file: those of the records, which hold those of all other files, then the others."""
+    tasks = store.tasks()
+    records = {f"tasks/{task.name}/task.json": store.digest(task.name)[1] or "" for task in tasks}
+    files = {f"tasks/{task.name}/{name}": digest for task in tasks for name, digest in sorted(task.files.items())}
+    return {"store.json": store.digest(GENERAL)[0], **records, **dict(sorted(store.description.files.items())), **files}
+
+
+def _base(store: Store) -> Mapping[str, Any]:
+    """The base's configuration, as transformers saved it."""
+    path = store.base / "config.json"
+    content = json.loads(path.read_bytes()) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""What a store holds: tasks, cells a layer, free capacity, the matrix and what it says; as tables or as JSON."""
+"""The state of a store: tasks, cells per layer, free capacity, score matrix and its measures; as tables or JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fmalloc.evaluation.matrix import Capacity, Matrix, Metric, stability_gap
 from fmalloc.store.cells import GENERAL_OWNER
-from fmalloc.store.records import CurvePoint, Scores, TaskRecord
+from fmalloc.store.records import Scores, TaskRecord
 from fmalloc.store.store import Store
 from fmalloc_shared.names import GENERAL
 
@@ -63,19 +63,19 @@ def _signature(store: Store) -> str:
 
 
 def advice(store: Store) -> str | None:
-    """How to get scores that the matrix lacks: a row is written once, and some domains were named later."""
+    """How to get the scores that the matrix lacks, because a row is written once and some domains were named later."""
     missing = [name for name in _domains(store) if any(name not in row.domains for row in _rows(store).values())]
     if not missing:
         return None
     tests = " ".join(f"--test {domain}=PATH" for domain in missing)
     return (
         f"{_MISSING} was not scored: the domain was not in the recipe then. Before it was learned, the general model "
-        f"served it:\n  fmalloc-eval {store.path} --task base --task {GENERAL} {tests}"
+        f"served it:\n  fmalloc eval {store.path} --task base --task {GENERAL} {tests}"
     )
 
 
 def measures_table(store: Store) -> Table:
-    """What the matrix says, by metric; higher is better but for forgetting."""
+    """The measures of the score matrix, by metric; higher is better, except for forgetting."""
     labels = {
         "average": "average after the last task",
         "forgetting_ratio": "forgetting ratio",
@@ -104,29 +104,22 @@ def _matrix(store: Store, metric: Metric) -> Matrix:
 
 
 def tasks_table(store: Store) -> Table:
-    """One row a task; the last column is how much worse it ever was on dev while later tasks were learned."""
+    """One row per task; the last column is the worst rise of its dev NLL while later tasks were learned."""
     tasks = store.tasks()
     gaps = _gaps(tasks)
     titles = ("task", "order", "reads", "train pairs", "updates", "dev BLEU", "NLL rise later")
     shown = Table(*titles, title="Tasks")
     for task in tasks:
-        selected = _selected(task)
         shown.add_row(
             task.name,
             str(task.order),
             ", ".join([GENERAL, *task.reads]),
             str(task.data["train"].pairs) if "train" in task.data else _MISSING,
-            str(selected.update) if selected else _MISSING,
+            str(task.selected.update) if task.selected else _MISSING,
             f"{task.dev.bleu:.2f}",
             _number(gaps[task.name]),
         )
     return shown
-
-
-def _selected(task: TaskRecord) -> CurvePoint | None:
-    """The validation whose state was kept."""
-    scores = (task.dev.bleu, task.dev.chrf)
-    return min((p for p in task.curve if (p.bleu, p.chrf) == scores), key=lambda p: p.nll, default=None)
 
 
 def _gaps(tasks: tuple[TaskRecord, ...]) -> dict[str, float | None]:
@@ -134,7 +127,7 @@ def _gaps(tasks: tuple[TaskRecord, ...]) -> dict[str, float | None]:
 
 
 def status_of(store: Store) -> dict[str, Any]:
-    """All of the tables, JSON-able: counts, scores from 0 to 100, shares from 0 to 1, NLL in nats."""
+    """The content of all tables, JSON-able: counts, scores from 0 to 100, shares from 0 to 1, NLL in nats."""
     tasks, table, description = store.tasks(), store.cells(), store.description
     owners = {GENERAL: table.count(GENERAL_OWNER)} | {task.name: table.count(task.order) for task in tasks}
     free = table.free_count()
@@ -146,7 +139,7 @@ def status_of(store: Store) -> dict[str, Any]:
                 "order": task.order,
                 "reads": [GENERAL, *task.reads],
                 "pairs": {part: record.pairs for part, record in task.data.items()},
-                "updates": selected.update if (selected := _selected(task)) else None,
+                "updates": task.selected.update if task.selected else None,
                 "dev": task.dev.model_dump(),
             }
             for task in tasks

@@ -1,4 +1,4 @@
-"""The JSON records of a memory store, read strictly; see docs/formats.md."""
+"""The JSON records of a memory store, read strictly; docs/formats.md is made from their docstrings."""
 
 import json
 from pathlib import Path
@@ -19,110 +19,165 @@ class Record(BaseModel):
 
 
 class Score(Record):
-    """Corpus BLEU and chrF, 0 to 100, with 95 % bootstrap intervals [low, high]; nll: nats a target token."""
+    """Corpus BLEU and chrF of one model on one test set, with 95 % bootstrap intervals."""
 
     bleu: float
+    """0 to 100."""
     chrf: float
+    """0 to 100."""
     nll: float | None = None
+    """Nats per target token; null on dev and in older stores."""
     bleu_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    """Low and high end of the middle 95 % of 1,000 bootstrap draws of the sentences; null where nll is."""
     chrf_interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    """As bleu_interval."""
 
 
 class Scores(Record):
     """Scores by domain, with sacreBLEU's signatures."""
 
     domains: dict[str, Score]
+    """One score per domain."""
     signatures: dict[str, str]
+    """Signatures of sacreBLEU, by metric."""
 
 
 class LanguagePair(Record):
     """Language codes as the base's tokenizer knows them."""
 
     source: str
+    """Code of the source language."""
     target: str
+    """Code of the target language."""
 
 
 class Layer(Record):
     """A feed-forward layer and its number of cells."""
 
     name: str
+    """`encoder.0` … `decoder.5`."""
     width: int
+    """Number of cells."""
 
 
 class ImportanceRecord(Record):
     """How cell importance was measured."""
 
     batches: int
+    """How many were measured."""
     batch_tokens: int
+    """Tokens per batch."""
     seed: int
+    """Of the random choices."""
     rank_correlation: float
+    """Of the importance by two halves of the batches."""
     dead_cells: dict[str, int]
+    """Cells that never fired, per layer."""
 
 
 class CurvePoint(Record):
-    """One validation during learning, under the hard mask.
-
-    nll, nll_shuffled: nats a target token on dev. loss: mean training loss since the point before. earlier: dev NLL of
-    each domain learned before, by the model that would serve it at that moment.
-    """
+    """One validation during learning, under the hard mask."""
 
     update: int
+    """Number of updates so far."""
     bleu: float
+    """On dev."""
     chrf: float
+    """On dev."""
     nll: float
+    """On dev, nats per target token."""
     nll_shuffled: float
+    """The same with sources shuffled: no gap means that the source is ignored."""
     claimed: int
+    """Cells whose gate is open."""
     loss: float | None = None
+    """Mean training loss since the point before."""
     earlier: dict[str, float] = {}
+    """Dev NLL per domain learned before, by the model that would serve it now."""
 
 
 class RecoveryRecord(Record):
-    """How the pruned model recovered: settings, the SHA-256 of the base's files before it, and what validation saw."""
+    """How the pruned model recovered: the weights under `base/` are those that recovery left."""
 
     settings: dict[str, Any]
+    """`recovery` of the recipe."""
     base: dict[str, str]
+    """SHA-256 of the base's files as they came."""
     curve: list[CurvePoint]
+    """What validation saw."""
 
 
 class StoreRecord(Record):
-    """store.json, see docs/formats.md."""
+    """store.json: the base, the pruned model and how it came about."""
 
     version: Literal[1] = 1
+    """Of the store's format."""
     family: str
+    """`marian`, `m2m_100`, `bart`, `mbart`, `pegasus` or `fsmt`."""
     languages: LanguagePair
+    """Of the base."""
     layers: list[Layer]
+    """Feed-forward layers in order."""
     sparsity: float
+    """Share of each layer's cells that pruning freed."""
     importance: ImportanceRecord
+    """How importance was measured."""
     base_scores: Scores
+    """Of the base on every domain known then."""
     general_scores: Scores
+    """Of the pruned model on the same."""
     recovery: RecoveryRecord | None = None
+    """Null: `base/` holds the base as it came."""
     environment: dict[str, str] = {}
+    """Versions of Python, fmalloc and the libraries, the device and its precision."""
     files: dict[str, str]
+    """SHA-256 of every file under `base/` and of the three general files."""
 
 
 class DataRecord(Record):
     """The pairs of one part of a corpus, as used."""
 
     pairs: int
+    """How many."""
     sha256: str
+    """Of the pairs."""
 
 
 class TaskRecord(Record):
-    """task.json, see docs/formats.md. dropped: pairs left out of `data` by cleaning, by reason."""
+    """task.json: what one task was given, what it claimed and what it scores."""
 
     version: Literal[1] = 1
+    """Of the store's format."""
     name: str
+    """Of the domain."""
     order: int
+    """1, 2, …."""
     reads: list[str]
+    """Earlier tasks whose cells the mask switches on."""
     private: list[str] = []
+    """Kinds of private parameters."""
     settings: dict[str, Any]
+    """`learning` of the recipe, as it held for this task."""
     data: dict[str, DataRecord]
+    """`train`, `dev` and `test` as used."""
     dropped: dict[str, int] = {}
+    """Pairs that cleaning left out of train, by reason."""
     scores: Scores
+    """Row i of the matrix R."""
     dev: Score
+    """Under the hard mask."""
     curve: list[CurvePoint]
+    """What validation saw."""
     environment: dict[str, str] = {}
+    """As in store.json; empty in older records."""
     files: dict[str, str]
+    """SHA-256 of the task's other files."""
+
+    @property
+    def selected(self) -> CurvePoint | None:
+        """The last validation whose scores are those of the state that was kept; None if none was recorded."""
+        kept = (point for point in self.curve if (point.bleu, point.chrf) == (self.dev.bleu, self.dev.chrf))
+        return max(kept, key=lambda point: (-point.nll, point.update), default=None)
 
 
 _RecordType = TypeVar("_RecordType", bound=Record)

@@ -1,9 +1,9 @@
-"""Learning curves as TensorBoard event files: live while a task is learned, or afterwards from a store."""
+"""Learning curves as TensorBoard event files, written while a task is learned."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fmalloc.store.records import CurvePoint, TaskRecord
+from fmalloc.store.records import CurvePoint
 from fmalloc_shared.command import needs
 
 
@@ -52,17 +52,3 @@ class TensorBoardLog:
     def _write(self, update: int, values: Iterable[tuple[str, float]]) -> None:
         for tag, value in values:
             self._writer.add_scalar(tag, value, update)
-
-
-def write_curves(tasks: Iterable[TaskRecord], folder: Path) -> None:
-    """The curves of learned tasks, a run for each, in a folder of the task's name.
-
-    A run that is there already is left as it is: a learned task never changes, and training may have logged more of it.
-    """
-    for task in tasks:
-        run = folder / task.name
-        if not any(run.glob("events.out.tfevents.*")):
-            log = TensorBoardLog(run)
-            for point in task.curve:
-                log.point(point)
-            log.close()

@@ -1,4 +1,4 @@
-"""Settings of the server, in order of precedence: flags, environment (FMALLOC_*), settings file, defaults."""
+"""Settings of the server, in order of precedence: flags, environment (`FMALLOC_*`), settings file, defaults."""
 
 import os
 import re
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Format of log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     decisions: Path | None = Field(
-        None, description="JSON-lines file to log routing decisions to, for fmalloc route-eval."
+        None, description="JSON-lines file to log routing decisions to, for fmalloc routing replay."
     )
     decisions_text: bool = Field(False, description="Log source text with the decisions.")
 
@@ -205,7 +205,7 @@ def metavar(name: str) -> str:
     """The kind of value that a setting takes, for help."""
     annotation = Settings.model_fields[name].annotation
     if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
+        return f"[{'|'.join(get_args(annotation))}]"
     # The innermost types of `Annotated[int, …] | None` and the like, without NoneType.
     kinds = re.findall(r"ByteSize|tuple|float|int|Path|str", str(annotation))
     return _METAVARS[kinds[0]]

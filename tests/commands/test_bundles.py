@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_shared.files import sha256_files
-from fmalloc_shared.group import main
+from fmalloc_shared.verbs import main
 from tests.support.bundles import make_live
 from tests.support.killing import environment, run_and_kill
 from tests.support.packing import write_family
@@ -148,7 +148,7 @@ def test_kill_at_any_moment_leaves_bundles_that_open(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "transformers", "sacrebleu", "onnx")))
-from fmalloc_shared.group import main
+from fmalloc_shared.verbs import main
 try:
     main(sys.argv[1:])
 finally:

@@ -1,4 +1,4 @@
-"""fmalloc-eval on stores, bundles and plain models: what it measures, keeps, compares and refuses."""
+"""fmalloc eval on stores, bundles and plain models: what it measures, keeps, compares and refuses."""
 
 import itertools
 import json
@@ -8,23 +8,21 @@ from typing import Any
 import pytest
 import sacrebleu
 from click.testing import CliRunner, Result
-from fmalloc_runtime.text.run import TextOptions
 
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate_test
 from fmalloc.model.assembly import load_sliced
 from fmalloc.store.store import Store
-from fmalloc_export.evaluation.command import main
+from fmalloc_export.commands import evaluate as main
 from fmalloc_export.evaluation.results import Results
 from fmalloc_export.evaluation.scoring import Evaluation, TestPairs
 from fmalloc_export.evaluation.systems import Systems
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
-from tests.support.bundles import SENTENCES, bundle_of, bundles
+from fmalloc_runtime.text.translation import TextOptions
+from tests.support.bundles import SENTENCES, bundle_of
 from tests.support.corpora import LANGUAGES
-
-__all__ = ["bundles"]
 
 
 def run(*arguments: object) -> Result:
@@ -44,7 +42,14 @@ def measured(learned: Path, corpora: Path, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("measured")
     tests = ("--test", corpora / "office" / "test.tsv", "--test", f"fun={corpora / 'games'}")
     result = run(
-        learned, *tests, "--beam", 2, "--output", folder / "results.json", "--translations", folder / "translations"
+        learned,
+        *tests,
+        "--beam-size",
+        2,
+        "--output",
+        folder / "results.json",
+        "--translations",
+        folder / "translations",
     )
     assert result.exit_code == 0, result.output
     return folder
@@ -92,14 +97,14 @@ def test_results_keep_no_sentence_and_no_path(measured: Path, learned: Path) -> 
 def test_what_is_known_is_not_translated_again(measured: Path, learned: Path, corpora: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.json"
     output.write_bytes((measured / "results.json").read_bytes())
-    arguments = ("--test", f"renamed={corpora / 'office'}", "--beam", 2, "--task", "office", "--task", "general")
+    arguments = ("--test", f"renamed={corpora / 'office'}", "--beam-size", 2, "--task", "office", "--task", "general")
     result = run(learned, *arguments, "--output", output)
     assert "office on" not in result.stderr and "general on" not in result.stderr
     before = scores(measured / "results.json")["office", "office"]
     assert scores(output)["office", "renamed"] == before | {"test": "renamed"}
     result = run(learned, *arguments, "--test", f"new={corpora / 'general'}", "--output", output)
     assert "office on new" in result.stderr and "office on renamed" not in result.stderr
-    other_beam = run(learned, "--task", "office", "--test", corpora / "office", "--beam", 1, "--output", output)
+    other_beam = run(learned, "--task", "office", "--test", corpora / "office", "--beam-size", 1, "--output", output)
     assert "office on office" in other_beam.stderr
 
 
@@ -116,7 +121,7 @@ def test_a_run_that_was_stopped_goes_on(learned: Path, corpora: Path, tmp_path: 
     with pytest.raises(StoppedError):
         Evaluation(Systems.find(learned, ["general", "office"]), (test,), 1).run(None, stop)
     assert set(scores(output)) == {("general", "office")}
-    arguments = ("--test", corpora / "office", "--sentences", 4, "--beam", 1, "--task", "office")
+    arguments = ("--test", corpora / "office", "--sentences", 4, "--beam-size", 1, "--task", "office")
     against = run(learned, *arguments, "--against", output)
     assert against.exit_code == 2 and "no score of office on office" in against.stderr
     result = run(learned, *arguments, "--task", "general", "--output", output)
@@ -130,7 +135,7 @@ def test_a_difference_within_one_run(measured: Path, learned: Path, corpora: Pat
         learned,
         "--test",
         corpora / "office",
-        "--beam",
+        "--beam-size",
         2,
         "--against",
         "general",
@@ -152,7 +157,7 @@ def test_a_plain_model_against_results_and_against_a_folder(
     measured: Path, learned: Path, base: Path, corpora: Path, tmp_path: Path
 ) -> None:
     only_base, output = tmp_path / "base.json", tmp_path / "plain.json"
-    test = ("--test", corpora / "office", "--beam", 2)
+    test = ("--test", corpora / "office", "--beam-size", 2)
     run(learned, "--task", "base", *test, "--output", only_base)
     run(base, *test, "--against", only_base, "--output", output)
     content = json.loads(output.read_text(encoding="utf-8"))
@@ -167,7 +172,7 @@ def test_bundles_translate_as_the_server_does(bundles: Path, tmp_path: Path) -> 
     lines = SENTENCES["it"][:5]
     test = tmp_path / "it.tsv"
     test.write_text("".join(f"{line}\t{line}\n" for line in lines), encoding="utf-8")
-    arguments = ("--test", test, "--device", "cpu", "--beam", 3)
+    arguments = ("--test", test, "--device", "cpu", "--beam-size", 3)
     output, folder = tmp_path / "results.json", tmp_path / "translations"
     result = run(bundles, *arguments, "--output", output, "--translations", folder)
     assert result.exit_code == 0 and "no NLL" in result.stdout and "NLL " not in result.stdout.replace("no NLL", "")
@@ -184,8 +189,8 @@ def test_bundles_translate_as_the_server_does(bundles: Path, tmp_path: Path) -> 
 
 def test_without_a_test_set_a_stores_samples_serve(learned: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.json"
-    result = run(learned, "--task", "games", "--beam", 1, "--sentences", 3, "--output", output)
-    assert "learning was selected by them" in result.stdout
+    result = run(learned, "--task", "games", "--beam-size", 1, "--sentences", 3, "--output", output)
+    assert "learning used them for model selection" in result.stdout
     tests = json.loads(output.read_text(encoding="utf-8"))["tests"]
     assert {name: (test["pairs"], test["samples"]) for name, test in tests.items()} == {
         "general": (3, True),

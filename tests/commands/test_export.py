@@ -19,11 +19,12 @@ from click.testing import CliRunner, Result
 
 from fmalloc.model.assembly import load_base
 from fmalloc.store.store import Store
-from fmalloc_export.__main__ import main
+from fmalloc_export.commands import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.files import sha256_files
+from tests.support.needs import skip_without
 from tests.support.stores import LAYERS, PAIRS, WIDTH, commit, subprocess_environment, tree_bytes, write_store
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -52,7 +53,7 @@ def store(made: Path, tmp_path: Path) -> Store:
 
 
 def export(store: Path, output: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["--store", str(store), "--output_dir", str(output), *arguments])
+    return CliRunner().invoke(main, ["--store", str(store), "--output-dir", str(output), *arguments])
 
 
 def refused(store: Path, output: Path, *arguments: str) -> str:
@@ -263,7 +264,7 @@ def test_a_disk_that_fills_up_is_named(made: Path, tmp_path: Path) -> None:
     small.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("mounting needs privileges")
+        skip_without("mount", "mounting needs privileges")
     try:
         message = refused(made, small, "--task", "general")
         assert "disk full" in message
@@ -273,9 +274,9 @@ def test_a_disk_that_fills_up_is_named(made: Path, tmp_path: Path) -> None:
 
 
 def started(store: Path, output: Path) -> subprocess.Popen[bytes]:
-    arguments = ["--store", str(store), "--output_dir", str(output), "--task", "it"]
+    arguments = ["--store", str(store), "--output-dir", str(output), "--task", "it"]
     return subprocess.Popen(
-        [sys.executable, "-m", "fmalloc_export", *arguments],
+        [sys.executable, "-m", "fmalloc", "export", *arguments],
         env=subprocess_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -315,7 +316,7 @@ def test_kill_at_any_moment_leaves_valid_bundles(made: Path, bundles: Path, tmp_
 def test_help_teaches_with_an_example() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert "fmalloc-export --task it -O2 --quantization int8" in result.output
+    assert "fmalloc export --task it -O2 --quantization int8" in result.output
 
 
 def test_cells_of_tasks_that_are_not_read_are_in_no_bundle(made: Path, bundles: Path) -> None:

@@ -5,13 +5,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from fmalloc.commands import pretrain as main
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import encode
 from fmalloc.model.devices import select
 from fmalloc.model.objective import contrasted_nll
-from fmalloc.pretrain import main
 from fmalloc_shared.files import sha256_files
 from tests.support.corpora import LANGUAGES
 from tests.support.killing import run_and_kill, seconds_of
@@ -24,7 +24,7 @@ SMALL = (
 
 
 def arguments(corpora: Path, output: Path) -> list[str]:
-    return ["--train", str(corpora / "general"), "--output", str(output), *SMALL]
+    return ["--train", str(corpora / "general"), "--output-dir", str(output), *SMALL]
 
 
 def test_the_base_translates_and_uses_its_source(base: Path, corpora: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_padding_row_stays_zero(base: Path) -> None:
 
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path: Path) -> None:
     def command(output: Path) -> list[str]:
-        return [sys.executable, "-m", "fmalloc.pretrain", *arguments(corpora, output)]
+        return [sys.executable, "-m", "fmalloc", "pretrain", *arguments(corpora, output)]
 
     seconds = seconds_of(command(tmp_path / "straight"))
     killed, whole = tmp_path / "killed", sha256_files(tmp_path / "straight")

@@ -1,4 +1,4 @@
-"""fmalloc-serve as a command: what it teaches, checks and refuses."""
+"""fmalloc serve as a command: what it teaches, checks and refuses."""
 
 import os
 import subprocess
@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.access.keys import add_key
 from fmalloc_runtime.bundle.bundle import GoldenRecord
+from fmalloc_runtime.server.command import serve
 from fmalloc_runtime.settings import Settings, flag
-from tests.support.bundles import bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import bundle_of, make_live, write_bundle
 from tests.support.server_process import CODE, ROOT, serving
-
-__all__ = ["bundles", "own_bundles"]
 
 
 def run(*arguments: str | Path, **environment: str) -> Result:
@@ -25,12 +23,12 @@ def run(*arguments: str | Path, **environment: str) -> Result:
 
 def test_help_teaches_every_setting() -> None:
     text = run("--help").stdout
-    assert "fmalloc-serve bundles --port 5000" in text and "fmalloc-serve --check --config serve.yaml" in text
+    assert "fmalloc serve bundles --port 5000" in text and "fmalloc serve --check --config serve.yaml" in text
     for name in Settings.model_fields:
         assert flag(name) in text
     for section in ("Connections:", "Models:", "Limits of a request:", "Clients:", "Records:", "Options:"):
         assert section in text
-    assert "[2MiB]" in text and "--device auto|cpu|cuda" in text
+    assert "[default: 2MiB]" in text and "--device [auto|cpu|cuda]" in text
 
 
 def test_check_shows_what_would_be_served_and_where_settings_come_from(bundles: Path, tmp_path: Path) -> None:

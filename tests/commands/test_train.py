@@ -1,4 +1,4 @@
-"""fmalloc-train as its users run it: resumed after kill -9, stopped by bad input, stopped by a full disk."""
+"""fmalloc train as its users run it: resumed after kill -9, stopped by bad input, stopped by a full disk."""
 
 import json
 import resource
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from fmalloc.__main__ import main as fmalloc
+from fmalloc.commands import train as main
 from fmalloc.corpus import Languages, read_corpus
 from fmalloc.model.devices import environment_of, select
 from fmalloc.store.store import Store
-from fmalloc.train import main
+from fmalloc_shared.verbs import main as fmalloc
 from tests.support.killing import environment, run_and_kill, seconds_of
 from tests.support.training import command, learned_bytes, write_recipe
 
@@ -67,7 +67,7 @@ def test_flags_instead_of_a_recipe(base: Path, corpora: Path, tmp_path: Path) ->
         main,
         [
             *("--base", str(base), "--general", str(corpora / "general" / "train.tsv")),
-            *("--task", f"office={corpora / 'office'}", "--output", str(tmp_path / "store"), "--dry-run"),
+            *("--task", f"office={corpora / 'office'}", "--store", str(tmp_path / "store"), "--dry-run"),
         ],
     )
     assert result.exit_code == 0, result.output
@@ -77,7 +77,7 @@ def test_flags_instead_of_a_recipe(base: Path, corpora: Path, tmp_path: Path) ->
 
 def test_bad_input_is_named_and_leaves_no_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    good = ["--base", str(base), "--general", str(corpora / "general"), "--output", str(store)]
+    good = ["--base", str(base), "--general", str(corpora / "general"), "--store", str(store)]
     office = f"office={corpora / 'office'}"
     assert "give a RECIPE" in failing().output
     assert "expected NAME=PATH" in failing(*good, "--task", "office").output
@@ -95,7 +95,7 @@ def test_an_unsupported_family_lists_the_supported_ones(base: Path, corpora: Pat
     other = shutil.copytree(base, tmp_path / "t5")
     (other / "config.json").write_text(json.dumps({"model_type": "t5"}))
     arguments = ["--base", str(other), "--general", str(corpora / "general"), "--task", f"office={corpora / 'office'}"]
-    output = failing(*arguments, "--output", str(tmp_path / "store")).output
+    output = failing(*arguments, "--store", str(tmp_path / "store")).output
     assert "model family 't5' is not supported" in output
     assert "marian (MarianMT, OPUS-MT)" in output
 

@@ -1,4 +1,4 @@
-"""fmalloc-translate, as its users run it."""
+"""fmalloc translate, as its users run it."""
 
 import os
 import subprocess
@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_runtime.__main__ import translate
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.commands import translate
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support import ROOT
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import CPU, SENTENCES, bundle_of
 
 
 def run(bundles: Path, *arguments: str, text: bytes = b"") -> Result:
@@ -115,7 +113,7 @@ def test_broken_bundles_are_a_message_and_exit_code_2(own_bundles: Path, tmp_pat
 
 
 def test_the_module_runs_with_a_real_pipe(bundles: Path) -> None:
-    command = [sys.executable, "-m", "fmalloc_runtime", "translate", "--bundles", str(bundles), "--device", "cpu"]
+    command = [sys.executable, "-m", "fmalloc", "translate", "--bundles", str(bundles), "--device", "cpu"]
     roots = [str(ROOT / root) for root in (".", "export", "runtime")]
     text = f"{SENTENCES['it'][0]}\n".encode()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
@@ -127,4 +125,4 @@ def test_the_module_runs_with_a_real_pipe(bundles: Path) -> None:
 
 def test_help_teaches_by_example() -> None:
     result = CliRunner().invoke(translate, ["--help"])
-    assert "fmalloc-translate --bundles bundles --domain auto < in.txt > out.txt" in result.stdout
+    assert "fmalloc translate --bundles bundles --domain auto < in.txt > out.txt" in result.stdout

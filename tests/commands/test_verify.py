@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_export.__main__ import main as export
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import CPU, put_live, writing
 from fmalloc_export.checks.golden import RECORDS, choose_golden
+from fmalloc_export.commands import export
 from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256
-from fmalloc_shared.group import main
+from fmalloc_shared.verbs import main
 from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.packing import write_family
 from tests.support.stores import PAIRS, write_store
@@ -36,7 +36,7 @@ def exported(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """it in float32 and odd in int8; no test changes them."""
     output: Path = tmp_path_factory.mktemp("made") / "bundles"
     for task, quantization in (("it", "float32"), ("odd", "int8")):
-        arguments = ["--store", str(store), "--output_dir", str(output), "--task", task]
+        arguments = ["--store", str(store), "--output-dir", str(output), "--task", task]
         result = CliRunner().invoke(export, [*arguments, "--quantization", quantization])
         assert result.exit_code == 0, result.output
     return output
@@ -104,7 +104,7 @@ def test_damage_and_wrong_arguments_are_named(bundles: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert "files        FAILED" in result.output and "golden.jsonl: missing" in result.output
     assert "Error: 1 of 2 bundles failed" in result.output
-    assert "no bundle, and no directory of bundles" in verify(tmp_path).output
+    assert "neither a bundle nor a directory of bundles" in verify(tmp_path).output
     assert verify(tmp_path / "nowhere").exit_code == 2
     assert "--calibration goes with --store" in verify(bundles, "--calibration", tmp_path).output
     assert verify().exit_code == 2
@@ -138,7 +138,7 @@ def test_exporting_onto_a_damaged_bundle_leaves_what_is_live(store: Path, bundle
     records = [record.model_copy(update={"translation": "else"}) for record in Bundle.open(bundle).golden()]
     (bundle / "golden.jsonl").unlink()
     (bundle / "golden.jsonl").write_bytes(golden_bytes(records))
-    arguments = ["--store", str(store), "--output_dir", str(bundles), "--task", "it"]
+    arguments = ["--store", str(store), "--output-dir", str(bundles), "--task", "it"]
     result = CliRunner().invoke(export, arguments)
     assert result.exit_code == 2
     assert "golden.jsonl: sha256 is" in result.output and "--force writes it again" in result.output
@@ -148,7 +148,7 @@ def test_exporting_onto_a_damaged_bundle_leaves_what_is_live(store: Path, bundle
 def test_exporting_again_leaves_a_packed_bundle_packed(store: Path, bundles: Path) -> None:
     with writing(bundles):
         pack(bundles, [Bundle.open(path) for path in bundles.glob("*@*")])
-    arguments = ["--store", str(store), "--output_dir", str(bundles), "--task", "it"]
+    arguments = ["--store", str(store), "--output-dir", str(bundles), "--task", "it"]
     result = CliRunner().invoke(export, arguments)
     assert result.exit_code == 0, result.output
     assert "already there, unchanged" in result.output

@@ -12,10 +12,9 @@ from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
-from tests.support.bundles import bundles
+from fmalloc_shared import verbs
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
 
-__all__ = ["bundles"]
 BUILD, FINAL = dockerfile_stages()
 ALL = manifests()
 POD = ALL["Deployment"]["spec"]["template"]
@@ -82,7 +81,8 @@ def test_the_image_starts_the_server_itself_as_somebody_without_rights() -> None
     (entrypoint,), (command,), (user,) = (of(FINAL, name) for name in ("ENTRYPOINT", "CMD", "USER"))
     assert entrypoint.rest.startswith("[")
     assert command.rest.startswith("[")
-    assert entrypoint.words[0] in PROJECT["project"]["scripts"]
+    program, verb = entrypoint.words
+    assert program in PROJECT["project"]["scripts"] and verb in verbs.main.verbs
     assert command.words == CONTAINER["args"] == [CONTAINER["volumeMounts"][0]["mountPath"]]
     assert [int(part) > 0 for part in user.rest.split(":")] == [True, True]
     assert not of(FINAL, "RUN")

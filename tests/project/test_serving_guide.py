@@ -3,29 +3,18 @@
 import re
 
 import pytest
-from click import Command, Group
 
-from fmalloc_export.commands import bundles as bundles_command
-from fmalloc_export.routing.command import route_costs
-from fmalloc_runtime import commands
-from fmalloc_runtime.__main__ import serve
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.settings import Settings
 from tests.support import ROOT
+from tests.support.verbs import COMMANDS
 
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-ELSEWHERE = {"--task", "--store", "--output_dir", "--help"}
-
-
-def flags(command: Command) -> set[str]:
-    found = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    return found.union(*map(flags, command.commands.values())) if isinstance(command, Group) else found
 
 
 def test_flags() -> None:
-    known = ELSEWHERE.union(
-        *map(flags, (serve, commands.keys, commands.doctor, commands.route_eval, route_costs, bundles_command))
-    )
+    options = [option for command in COMMANDS.values() for option in command.params]
+    known = {"--help"}.union(*((*option.opts, *option.secondary_opts) for option in options))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", GUIDE))
     assert len(named) > 15 and named <= known, named - known
 

@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tests.support.stores import subprocess_environment, write_store
 
 PACKAGES = ("fmalloc", "fmalloc_export", "fmalloc_runtime", "fmalloc_shared")
-COMMANDS = ("fmalloc", "fmalloc-train", "fmalloc-pretrain", "fmalloc-export", "fmalloc-translate", "fmalloc-serve")
+VERBS = ("train", "pretrain", "export", "eval", "translate", "serve")
 
 
 def run(*command: str | Path, text: str = "", **options: object) -> str:
@@ -54,8 +54,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The domain "it" of a small store, really compiled."""
     folder = tmp_path_factory.mktemp("compiled")
     write_store(folder / "store")
-    export = [sys.executable, "-m", "fmalloc_export", "--task", "it", "--store", folder / "store"]
-    run(*export, "--output_dir", folder / "bundles", env=subprocess_environment())
+    export = [sys.executable, "-m", "fmalloc", "export", "--task", "it", "--store", folder / "store"]
+    run(*export, "--output-dir", folder / "bundles", env=subprocess_environment())
     return folder / "bundles"
 
 
@@ -72,7 +72,7 @@ def test_wheel_holds_the_packages_and_the_licence(wheel: Path) -> None:
         assert module.relative_to(ROOT / "runtime").as_posix() in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "License-Expression: Apache-2.0" in metadata
-    assert all(f"{command} = " in scripts for command in COMMANDS)
+    assert all(f"{command} = " in scripts for command in ("fmalloc", *(f"fmalloc-{verb}" for verb in VERBS)))
 
 
 def test_base_installation_has_no_torch(binaries: Path, tmp_path: Path) -> None:
@@ -80,14 +80,23 @@ def test_base_installation_has_no_torch(binaries: Path, tmp_path: Path) -> None:
     assert run(binaries / "python", "-c", find, cwd=tmp_path).strip() == "[]"
 
 
+def test_a_store_is_reported_on(binaries: Path, bundles: Path, tmp_path: Path) -> None:
+    run(binaries / "fmalloc", "report", bundles.parent / "store", cwd=tmp_path)
+    assert "<h2>The memory</h2>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", ["fmalloc-translate", "fmalloc-serve"])
 def test_runtime_commands_explain_themselves(binaries: Path, command: str, tmp_path: Path) -> None:
     assert "Usage: " in run(binaries / command, "--help", cwd=tmp_path)
 
 
-@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("pretrain", "train"), ("export", "export")])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [("train recipe.yaml", "train"), ("pretrain --train x --output-dir y", "train"), ("export --all", "export")],
+)
 def test_the_other_commands_say_what_to_install(binaries: Path, command: str, extra: str, tmp_path: Path) -> None:
-    done = subprocess.run([binaries / f"fmalloc-{command}"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    words = f"fmalloc-{command}".split()
+    done = subprocess.run([binaries / words[0], *words[1:]], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert f"is not installed: pip install 'fmalloc[{extra}]'" in done.stderr

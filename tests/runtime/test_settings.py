@@ -129,7 +129,7 @@ def test_what_is_shown_can_be_read_again() -> None:
         written = {name: shown(value) for name, value in settings if shown(value)}
         assert Settings(**written) == settings  # type: ignore[arg-type]
     assert shown(changed.memory) == "5GB" and shown(Settings().body_limit) == "2MiB"
-    assert metavar("log_format") == "text|json"
+    assert metavar("log_format") == "[text|json]"
     assert [metavar(name) for name in ("memory", "preload", "cors", "requests_per_minute")] == [
         "SIZE",
         "A,B",

@@ -16,10 +16,9 @@ import httpx
 import pytest
 from triton_server import free_port
 
-from tests.support.bundles import SENTENCES, bundles
+from tests.support.bundles import SENTENCES
 from tests.support.deploy_files import ROOT, Instruction, dockerfile_stages
 
-__all__ = ["bundles"]
 BUILD, FINAL = dockerfile_stages()
 # The file system, read only, as the root of a mount namespace of its own. A Python ($4) in a folder that is closed to
 # others ($3) is put in its place there.
@@ -91,7 +90,8 @@ def running(image: Path, bundles: Path, root: Path) -> Iterator[tuple[str, subpr
     """The image's command; as the image's user on a read-only root where this process may arrange that."""
     port = free_port()
     (entrypoint,), (user,) = of(FINAL, "ENTRYPOINT"), of(FINAL, "USER")
-    command = [str(image / "opt" / "fmalloc" / "bin" / entrypoint.words[0]), str(bundles)]
+    program, *verb = entrypoint.words
+    command = [str(image / "opt" / "fmalloc" / "bin" / program), *verb, str(bundles)]
     if os.geteuid() == 0:
         command = [
             *("unshare", "--mount", "bash", "-ec", _READ_ONLY, "bash"),

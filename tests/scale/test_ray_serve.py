@@ -16,9 +16,8 @@ from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.server.ray import application, replica_settings
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, write_bundle
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 
-__all__ = ["bundles"]
 # Characters translated, and when a replica began to count them, which tells replicas apart.
 _CHARACTERS = re.compile(r'^fmalloc_characters_(total|created)\{domain="it"\} (\S+)$', re.MULTILINE)
 

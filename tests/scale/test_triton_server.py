@@ -20,9 +20,7 @@ from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import uvicorn
 
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
-from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.settings import Settings
-from tests.support.bundles import CPU, SENTENCES, bundle_of
+from tests.support.bundles import SENTENCES
 
 LINE = SENTENCES["it"][0]
 PAIR = {"source": "de", "target": "en"}
@@ -64,22 +61,3 @@ def wait_until(condition: Any, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
-
-
-@pytest.fixture(scope="session")
-def served(bundles: Path) -> Iterator[Served]:
-    """A server without keys, shared by all tests: limits are small, nothing in it may be changed."""
-    with serving(bundles, body_limit=20_000, text_limit=5_000) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def client(served: Served) -> httpx.Client:
-    """Its client."""
-    return served.client
-
-
-@pytest.fixture(scope="session")
-def expected(bundles: Path) -> str:
-    """What the domain `it` makes of LINE."""
-    return Translator.load(Bundle.open(bundle_of(bundles, "it")), CPU).translate([LINE])[0].text

@@ -4,18 +4,16 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-from fmalloc_runtime.bundle.bundle import Bundle, EngineInfo
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Engine, Hypothesis, TranslationOptions
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import SourceBatch
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, write_bundle
+from tests.support.bundles import CPU, SENTENCES
 
-__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
 WAIT = 20.0  # seconds that nothing takes if the test passes
 GREEDY = TranslationOptions(beam_size=1)
+LINES = tuple(SENTENCES["it"])
 
 
 class WatchedEngine:
@@ -76,31 +74,3 @@ def alone(translator: Translator, batch: SourceBatch) -> list[tuple[Hypothesis, 
     quiet = watched(translator)._engine
     prefix = translator.tokenizer.target_prefix
     return [quiet.translate([source], prefix, batch.options)[0] for source in batch.sources]
-
-
-@pytest.fixture
-def it(bundles: Path) -> Translator:
-    """The domain `it`, to be watched."""
-    return load(bundle_of(bundles, "it"))
-
-
-@pytest.fixture
-def general(bundles: Path) -> Translator:
-    """The general domain, to be watched."""
-    return load(bundle_of(bundles, "general"))
-
-
-@pytest.fixture(scope="session")
-def integer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of int8 weights."""
-    engine = EngineInfo(name="ctranslate2", minimum_version="4.0", quantization="int8")
-    return write_bundle(tmp_path_factory.mktemp("int8"), "it", seed=4, model={"quantization": "int8"}, engine=engine)
-
-
-@pytest.fixture
-def integers(integer_bundle: Path) -> Translator:
-    """A model that computes with int8, to be watched."""
-    return load(integer_bundle)
-
-
-LINES = tuple(SENTENCES["it"])

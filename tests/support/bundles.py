@@ -1,7 +1,4 @@
-"""Bundles of tiny random models that the real engine runs: what serving is tested with, made without torch.
-
-Import the fixtures a test needs by name; `bundles` is shared by all tests and must not be changed.
-"""
+"""Bundles of tiny random models that the real engine runs: what serving is tested with, made without torch."""
 
 import io
 import shutil
@@ -32,6 +29,7 @@ from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from fmalloc_shared.files import sha256_files
 from fmalloc_shared.ngrams import NgramCounts
+from tests.support.once import once
 
 CPU = EngineSettings(device="cpu", intra_threads=1)
 MAXIMUM_LENGTH = 48
@@ -217,10 +215,11 @@ def make_live(bundles: Path, *paths: Path) -> None:
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundles directory that serves general, it and kitchen. Read only."""
-    path = tmp_path_factory.mktemp("runtime") / "bundles"
-    path.mkdir()
-    make_live(path, *(write_bundle(path, domain, seed=seed) for seed, domain in enumerate(SENTENCES)))
-    return path
+
+    def build(path: Path) -> None:
+        make_live(path, *(write_bundle(path, domain, seed=seed) for seed, domain in enumerate(SENTENCES)))
+
+    return once(tmp_path_factory, "bundles", build)
 
 
 @pytest.fixture

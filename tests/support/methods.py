@@ -8,10 +8,8 @@ from torch import Tensor
 
 from fmalloc.learning.run import Run
 from fmalloc.methods import method_of
-from fmalloc.methods.comparison import Learned
+from fmalloc.methods.comparison.record import Learned
 from fmalloc.methods.method import Method
-from fmalloc.methods.sequential import PARAMETERS
-from fmalloc.methods.states import load_state
 from tests.support.corpora import small_recipe
 
 TASKS = ("office", "games")
@@ -41,12 +39,6 @@ def learn(method: Method, *tasks: str, earlier: tuple[str, ...] = ()) -> dict[st
         (method.folder / name).mkdir(parents=True, exist_ok=True)
         learned[name] = method.learn(by_name[name], (*earlier, *learned))
     return learned
-
-
-def parameters(method: Method, state: str) -> dict[str, Tensor]:
-    """The parameters that a state holds."""
-    tensors = load_state(method.folder, state)
-    return {name.removeprefix(PARAMETERS): t for name, t in tensors.items() if name.startswith(PARAMETERS)}
 
 
 def weights(method: Method, state: str) -> dict[str, Tensor]:

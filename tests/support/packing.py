@@ -1,10 +1,8 @@
 """Bundles of one base that differ in the cells they keep, as domains do."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fmalloc_export.bundles.pack import pack, unpack
 from fmalloc_export.bundles.publish import writing
@@ -46,21 +44,6 @@ def unpacked(bundles: Path) -> None:
     """Unpack all bundles."""
     with writing(bundles):
         unpack(bundles, [Bundle.open(path) for path in sorted(bundles.glob("*@*"))])
-
-
-@pytest.fixture(scope="module")
-def packed_family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("packed") / "bundles"
-    write_family(path)
-    packed(path)
-    return path
-
-
-@pytest.fixture
-def small(packed_family: Path, tmp_path: Path) -> Path:
-    """Packed bundles that a test may damage."""
-    shutil.copytree(packed_family, tmp_path / "bundles")
-    return tmp_path / "bundles"
 
 
 def delta_of(bundles: Path, domain: str = "it") -> Path:

@@ -6,24 +6,17 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
-from fmalloc_runtime.access.gatekeeper import Gatekeeper
-from fmalloc_runtime.access.keys import add_key
-from fmalloc_runtime.api.app import create_app
-from fmalloc_runtime.batching.service import Service
-from fmalloc_runtime.settings import Settings
 from tests.support.bundles import SENTENCES
+from tests.support.needs import skip_without
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TEXT = f"{SENTENCES['it'][0]} {SENTENCES['it'][1]}\n\n{SENTENCES['it'][2]}"
@@ -93,28 +86,8 @@ def answer_with(page: Page, path: str, status: int, content: Any, **headers: str
     page.route(f"**/{path}", fulfil)
 
 
-@pytest.fixture(scope="module")
-def site(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The server, in a thread."""
-    keys = tmp_path_factory.mktemp("keys") / "keys.json"
-    key = add_key(keys, "reader", {})
-    common = {"bundles": bundles, "device": "cpu", "workers": 1, "threads": 1}
-    settings = {
-        "/keyed": Settings(**common, keys=keys),
-        "/scarce": Settings(**common, requests_per_minute=2),
-        "": Settings(**common, text_limit=5_000, alternatives_limit=2),
-    }
-    with ExitStack() as stack:
-        service = stack.enter_context(Service.open(settings[""]))
-        mounts = []
-        for path, chosen in settings.items():
-            gate = stack.enter_context(Gatekeeper.open(chosen, service.metrics))
-            mounts.append(Mount(path, create_app(service, chosen, gate)))
-        yield Site(stack.enter_context(_running(Starlette(routes=mounts))), key)
-
-
 @contextmanager
-def _running(app: Starlette) -> Iterator[str]:
+def running(app: Starlette) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -126,9 +99,11 @@ def _running(app: Starlette) -> Iterator[str]:
             thread.join(20)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window; skips where there is none."""
+    if CHROMIUM is None:
+        skip_without("browser", "no Chromium: install the package chromium (Debian) or google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         yield browser
@@ -149,11 +124,3 @@ def visiting(browser: Browser, site: Site, path: str = "", **context: Any) -> It
         assert not visit.complaints
     finally:
         opened.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Visit]:
-    """The page on a desk, ready to translate."""
-    with visiting(browser, site) as visit:
-        visit.page.wait_for_selector("#chips input")
-        yield visit

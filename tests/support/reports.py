@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmalloc.methods.comparison import Comparison, Learned, MethodRow, MethodRun
+from fmalloc.methods.comparison.record import Comparison, Learned, MethodRow, MethodRun
 from fmalloc.store.cells import general_mask
 from fmalloc.store.records import CurvePoint, DataRecord, ImportanceRecord, LanguagePair, Layer, Score, Scores
 from fmalloc.store.store import Store

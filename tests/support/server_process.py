@@ -1,4 +1,4 @@
-"""A real `fmalloc-serve` process, and a socket to talk to it as rudely as a test needs."""
+"""A real `fmalloc serve` process, and a socket to talk to it as rudely as a test needs."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support import ROOT
 
-CODE = "from fmalloc_runtime.__main__ import serve; serve()"
+CODE = "from fmalloc_runtime.server.command import serve; serve()"
 
 
 @dataclass(frozen=True)

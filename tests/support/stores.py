@@ -109,7 +109,7 @@ def tree_bytes(directory: Path) -> dict[str, bytes]:
 
 
 def subprocess_environment() -> dict[str, str]:
-    """The environment for `python -m fmalloc_export`, one thread a process.
+    """The environment for `python -m fmalloc export`, one thread a process.
 
     Where a test sets more threads than there are free cores, they sleep while they wait for each other.
     """

@@ -16,7 +16,7 @@ def write_recipe(path: Path, base: Path, corpora: Path, store: Path, *tasks: str
 
 
 def command(recipe: Path) -> list[str]:
-    return [sys.executable, "-m", "fmalloc.train", str(recipe)]
+    return [sys.executable, "-m", "fmalloc", "train", str(recipe)]
 
 
 def learned_bytes(store: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""fmalloc-eval: score the models of a store, of bundles or of a folder on any test set, and compare them."""
+"""What `fmalloc eval` does: score the models of a store, of bundles or of a folder, and compare them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,10 +13,7 @@ from fmalloc_export.evaluation.results import ModelDifference, Results
 from fmalloc_export.evaluation.scoring import Evaluation, TestPairs, common_tests, compare_models, counterparts
 from fmalloc_export.evaluation.systems import Systems
 from fmalloc_export.evaluation.tables import print_results
-from fmalloc_shared.command import Command
 from fmalloc_shared.errors import FmallocError
-
-_PATH = click.Path(path_type=Path)
 
 
 def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tuple[TestPairs, ...]:
@@ -25,32 +22,26 @@ def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tup
     else:
         tests = [TestPairs(domain, pairs, samples=True) for domain, pairs in systems.samples.items()]
     if not tests:
-        raise FmallocError("no test set: give --test NAME=PATH; only a memory store may keep samples of its own")
+        raise FmallocError("no test set: give --test NAME=PATH; only a memory store may keep samples")
     names = [test.name for test in tests]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise FmallocError(f"--test {twice[0]}: given twice; name one of them otherwise with NAME=PATH")
+        raise FmallocError(f"--test {twice[0]}: given twice; give one of them another name with NAME=PATH")
     return tuple(test.first(sentences) for test in tests)
 
 
-def _languages(source: str | None, target: str | None) -> Languages | None:
-    if (source is None) != (target is None):
-        raise click.UsageError("--source and --target go together")
-    return Languages(source, target) if source and target else None
-
-
 def _known(output: Path) -> Results:
-    """Results of before, which this run adds to; anything else is not replaced."""
+    """Earlier results, to which this run adds; FmallocError, and the file stays, if it holds anything else."""
     try:
         return Results.read(output)
     except FmallocError as error:
         first, *_ = str(error).splitlines()
         raise FmallocError(
-            f"--output {output}: exists, and holds no results to add to; choose another name ({first})"
+            f"--output {output}: exists, but is not a results file to add to; choose another name ({first})"
         ) from error
 
 
 class _Against:
-    """What the models are compared with: one of them, results of before, or other models on the same test sets."""
+    """What the models are compared with: one of them, earlier results, or other models on the same test sets."""
 
     def __init__(self, given: str, evaluation: Evaluation, device: DeviceName) -> None:
         names = [system.name for system in evaluation.systems.systems]
@@ -63,7 +54,9 @@ class _Against:
             self.results = Results.read(Path(given))
             common_tests(evaluation.nothing(), self.results, given)
             if self.results.beam_size != evaluation.beam_size:
-                console.print(f"{given} was measured with --beam {self.results.beam_size}, not {evaluation.beam_size}")
+                console.print(
+                    f"{given} was measured with --beam-size {self.results.beam_size}, not {evaluation.beam_size}"
+                )
             self.pairs = counterparts(names, list(self.results.models), given)
         elif Path(given).is_dir():
             systems = Systems.find(Path(given), languages=evaluation.systems.languages, device=device)
@@ -73,10 +66,10 @@ class _Against:
             needed = tuple(system for system in systems.systems if system.name in self.pairs.values())
             self.evaluation = replace(evaluation, systems=replace(systems, systems=needed), translations=None)
         else:
-            raise FmallocError(f"--against {given}: neither a file, nor a folder, nor one of {', '.join(names)}")
+            raise FmallocError(f"--against {given}: expected a file, a folder, or one of {', '.join(names)}")
 
     def differences(self, results: Results) -> list[ModelDifference]:
-        """Compare the results, once they are complete."""
+        """Compare the complete `results`."""
         if self.own:
             return compare_models(results, results, self.pairs)
         if self.evaluation is not None:
@@ -86,57 +79,21 @@ class _Against:
         return compare_models(results, self.results, self.pairs, self.where)
 
 
-@click.command(cls=Command)
-@click.argument("model", type=_PATH)
-@click.option(
-    "--task",
-    "--domain",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="A model of a store or of bundles; repeat it. In a store, base is the untouched base.  [default: all]",
-)
-@click.option(
-    "--test",
-    "tests",
-    multiple=True,
-    metavar="[NAME=]PATH",
-    help="Parallel text: all of a file, or the test part of a folder; repeat it.  [default: a store's dev samples]",
-)
-@click.option("--beam", type=click.IntRange(1, 64), default=4, show_default=True)
-@click.option("--sentences", type=click.IntRange(1), help="Only the first ones of each test set.")
-@click.option("--against", metavar="NAME|FILE|FOLDER", help="Compare with one of the models, results, or other models.")
-@click.option("--output", type=_PATH, help="Write results as JSON; what it holds already is not translated again.")
-@click.option("--translations", type=_PATH, help="Write translations as text to this folder, MODEL/TEST.txt.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--source", help="Source language, where a model's tokenizer does not tell.")
-@click.option("--target", help="Target language.")
-def main(
+def evaluate(
     model: Path,
-    names: tuple[str, ...],
-    tests: tuple[str, ...],
-    beam: int,
+    names: Sequence[str],
+    tests: Sequence[str],
+    beam_size: int,
     sentences: int | None,
     against: str | None,
     output: Path | None,
     translations: Path | None,
     device: DeviceName,
-    source: str | None,
-    target: str | None,
+    languages: Languages | None,
 ) -> None:
-    """Score every model of MODEL on every test set: BLEU and chrF with 95 % intervals, and the NLL.
-
-    MODEL is a memory store, a directory of bundles, one bundle, or a model as transformers saves it. Models of a store
-    and of transformers are searched with PyTorch; bundles as the server runs them, where a line is a sentence and
-    nothing in it is protected. --against tests by paired bootstrap whether scores differ.
-
-    \b
-    fmalloc-eval store --test it=corpora/it --test law=corpora/law --output results.json
-    fmalloc-eval store --task it --task general --test corpora/it --against general
-    fmalloc-eval bundles --test corpora/it --against results.json
-    """
-    systems = Systems.find(model, names, _languages(source, target), device)
-    evaluation = Evaluation(systems, _tests(systems, tests, sentences), beam, translations)
+    """Score the models called `names`, or all, print the results, and write them to `output`."""
+    systems = Systems.find(model, names, languages, device)
+    evaluation = Evaluation(systems, _tests(systems, tests, sentences), beam_size, translations)
     other = _Against(against, evaluation, device) if against else None
     known = _known(output) if output and output.exists() else None
 
@@ -155,7 +112,3 @@ def main(
         raise click.exceptions.Exit(130) from None
     keep(results)
     print_results(results)
-
-
-if __name__ == "__main__":
-    main()

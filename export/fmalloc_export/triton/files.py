@@ -1,4 +1,4 @@
-"""The text of the files that Triton reads."""
+"""The text of the files that Triton reads: config.pbtxt and model.py."""
 
 from fmalloc_export.triton.options import TritonOptions
 from fmalloc_runtime.triton.domain import TritonDomain
@@ -27,7 +27,7 @@ from {model.__module__} import {model.__name__} as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
-# Each instance that routes waits for the domains' answers with one batch at a time.
+# A routing instance waits for the domains' answers to one batch at a time.
 _ROUTING_INSTANCES = 2
 
 

@@ -37,88 +37,135 @@ class Languages(StrictModel):
     """Language codes of the pair."""
 
     source: str
+    """Code of the source language."""
     target: str
+    """Code of the target language."""
 
 
 class EngineInfo(StrictModel):
     """The engine that runs `model/`, its minimum version, and the type of the weights (`float32`, `int8` …)."""
 
     name: str
+    """`ctranslate2` or `onnx`."""
     minimum_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    """The oldest that reads the model."""
     quantization: str
+    """Type of the weights: `float32`, `int8` …."""
 
 
 class PassInfo(StrictModel):
     """A compiler pass and its report."""
 
     name: str
+    """Of the pass."""
     report: JsonValue
+    """What it did, or why it does not apply."""
 
 
 class SourceInfo(StrictModel):
-    """SHA-256 of store.json, of task.json (None for general), and of the calibration text (None at O0)."""
+    """Digests of what the bundle was compiled from."""
 
     store: Digest
+    """SHA-256 of store.json."""
     task: Digest | None
+    """SHA-256 of task.json; null for `general`."""
     calibration: Digest | None
+    """SHA-256 of the calibration pairs; null at `O0`."""
 
 
 class Identical(StrictModel):
-    """The number of sentences in which a model gives the same tokens as the masked PyTorch model."""
+    """In how many sentences two models give the same tokens.
+
+    The sliced PyTorch model is compared with the masked one; the emitted float32 model with a PyTorch model of the
+    compiled cells and target tokens, which at `O0` is the masked one.
+    """
 
     sliced_greedy: Count
+    """Sliced PyTorch model."""
     sliced_beam: Count
+    """Sliced PyTorch model, beam search."""
     emitted_greedy: Count
+    """Emitted float32 model."""
     emitted_beam: Count
+    """Emitted float32 model, beam search."""
 
 
 class Parity(StrictModel):
-    """Sliced and emitted float32 model compared with the masked PyTorch model; `tolerance` of log-probabilities."""
+    """Sliced and emitted float32 model, compared with the masked PyTorch model."""
 
     real_sentences: Count
+    """How many were compared."""
     random_sentences: Count
+    """How many were compared."""
     tolerance: float
+    """Of log-probabilities, float32."""
     identical: Identical
+    """Sentences with the same tokens."""
 
 
 class Drop(StrictModel):
     """The loss of a score, with the 95 % confidence interval of a paired bootstrap."""
 
     value: float
+    """Score before less score after."""
     low: float
+    """Of the 95 % interval of a paired bootstrap."""
     high: float
+    """Of the same interval."""
 
 
 class Quality(StrictModel):
     """Masked PyTorch model (before) and emitted model (after) on held-out pairs of the domain."""
 
     pairs: Count
+    """Held-out pairs."""
     bleu_before: float
+    """Masked PyTorch model."""
     bleu_after: float
+    """Emitted model."""
     bleu_drop: Drop
+    """With interval."""
     chrf_before: float
+    """Masked PyTorch model."""
     chrf_after: float
+    """Emitted model."""
     chrf_drop: Drop
+    """With interval."""
     signature: str
+    """Signature of sacreBLEU."""
 
 
 class Manifest(StrictModel):
     """The content of `manifest.json`. Its digest names the bundle."""
 
     version: Literal[1] = 1
+    """Of the bundle's format."""
     domain: DomainName
+    """Name."""
     languages: Languages
+    """Of the pair."""
     engine: EngineInfo
+    """What runs `model/`."""
     level: Literal["O0", "O1", "O2"]
+    """Of the compiler."""
     keep: Annotated[float, Field(gt=0, le=1)] | None
+    """Share of the cells that compact-cells left; null below `O2`."""
     passes: tuple[PassInfo, ...]
+    """In order."""
     widths: dict[str, Annotated[int, Field(ge=1)]]
+    """Cells kept per layer, padding included."""
     target_tokens: Annotated[int, Field(ge=1)]
+    """How many can be written."""
     maximum_length: Annotated[int, Field(ge=1)]
+    """Tokens of input and of output that the model can take."""
     source: SourceInfo
+    """What it was compiled from."""
     parity: Parity
+    """Against the learned model."""
     quality: Quality | None
+    """Null without held-out pairs."""
     files: dict[FilePath, Digest]
+    """SHA-256 of all other files."""
 
     @property
     def bundle_name(self) -> str:

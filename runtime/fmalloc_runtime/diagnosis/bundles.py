@@ -29,11 +29,11 @@ def examine(bundles: Path) -> Iterator[Finding]:
     try:
         index = LiveIndex.of(bundles)
     except FmallocError as error:
-        advice = "name the directory that fmalloc-export writes to: fmalloc doctor BUNDLES"
+        advice = "name the directory that fmalloc export writes to: fmalloc doctor BUNDLES"
         yield Finding("bundles", "fail", str(error), advice)
         return
     if not index.domains:
-        yield Finding("bundles", "fail", f"{bundles / LIVE_FILE}: no domain is live", "run fmalloc-export")
+        yield Finding("bundles", "fail", f"{bundles / LIVE_FILE}: no domain is live", "run fmalloc export")
         return
     sizes = []
     for domain, name in sorted(index.domains.items()):
@@ -43,7 +43,7 @@ def examine(bundles: Path) -> Iterator[Finding]:
             yield from _bundle(domain, bundle)
         except FmallocError as error:
             yield Finding(
-                f"bundle {domain}", "fail", str(error), "compile it again with fmalloc-export, or copy it again"
+                f"bundle {domain}", "fail", str(error), "compile it again with fmalloc export, or copy it again"
             )
     yield from machine.memory(sum(sizes))
     yield from _disk(bundles, max(sizes, default=0))

@@ -38,7 +38,7 @@ def settings() -> Iterator[Finding]:
     try:
         origins = Loaded.of().origins
     except FmallocError as error:
-        yield Finding("settings", "fail", str(error), "correct or remove them; fmalloc-serve --help explains each one")
+        yield Finding("settings", "fail", str(error), "correct or remove them; fmalloc serve --help explains each one")
     else:
         yield Finding("settings", "ok", ", ".join(sorted(origins)) or "all defaults")
 

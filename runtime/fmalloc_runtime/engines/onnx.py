@@ -15,7 +15,7 @@ _BATCH_LOGITS = 1 << 25
 
 
 class OnnxEngine:
-    """Runs the models that fmalloc-export writes for ONNX Runtime; see CTranslate2Engine for the parameters.
+    """Runs the models that `fmalloc export` writes for ONNX Runtime; see CTranslate2Engine for the parameters.
 
     Weights keep the type in which they were exported: `compute_type` is `default`.
     """

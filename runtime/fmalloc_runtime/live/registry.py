@@ -123,7 +123,7 @@ class Registry:
     def _read(self, before: Snapshot | None) -> Snapshot:
         index = LiveIndex.of(self._bundles)
         if not index.domains:
-            raise FmallocError(f"{self._bundles / LIVE_FILE}: no domain is live: run fmalloc-export first")
+            raise FmallocError(f"{self._bundles / LIVE_FILE}: no domain is live: run fmalloc export first")
         known = {bundle.name: bundle for bundle in before.bundles.values()} if before else {}
         bundles = {
             domain: known[name] if name in known else Bundle.read(self._bundles / name)

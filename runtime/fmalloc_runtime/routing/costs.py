@@ -19,51 +19,69 @@ class Score(StrictModel):
     """Scores of one model on the text of one domain, 0 to 100."""
 
     bleu: _Points
+    """0 to 100."""
     chrf: _Points
+    """0 to 100."""
 
 
 class ScoredText(StrictModel):
-    """The held-out text of a domain that was scored: number of lines, SHA-256 of the pairs."""
+    """The held-out text of a domain that was scored."""
 
     lines: Annotated[int, Field(ge=1)]
+    """How many."""
     digest: Digest
+    """SHA-256 of the pairs."""
 
 
 class Expected(StrictModel):
-    """The expected loss of routing, in points of the metric, compared with routing each text to its own domain.
-
-    At threshold 0 (always the most probable domain), at the default, at the chosen one, with all text in general, and
-    with each text at the model that translates its domain best (`oracle`: below 0 if that is another domain's).
-    """
+    """Mean loss of routing per document, in points of the metric, compared with sending each text to its own domain."""
 
     zero: float
+    """At threshold 0: the likeliest domain always."""
     default: float
+    """At the default threshold."""
     chosen: float
+    """At the chosen threshold."""
     always_general: float | None
+    """With all text sent to `general`; null without that domain."""
     oracle: float
+    """With every domain's text sent to the model that translates it best; below 0 where that is not its own."""
 
 
 class Simulation(StrictModel):
-    """How the threshold was chosen: `weights` by consecutive lines per document, domains equally frequent."""
+    """How the threshold was chosen: on documents of consecutive held-out lines, all domains equally frequent."""
 
     weights: Annotated[dict[str, _Share], Field(min_length=1)]
+    """Lines per document: its share."""
     documents: Count
+    """How many."""
     default: _Share
+    """The threshold without this file."""
     expected: Expected
+    """Mean loss per document."""
 
 
 class RoutingCosts(StrictModel):
-    """`matrix[model][text]`: scores of one domain's model on another's held-out text; `bundles` are the models."""
+    """The content of routing.json: the score matrix, and the threshold with the least loss."""
 
     version: Literal[1] = 1
+    """Of this file."""
     threshold: _Share
+    """Of the posterior: below it, text goes to `general`."""
     metric: Metric
+    """What losses are counted in."""
     bundles: Annotated[dict[DomainName, str], Field(min_length=1)]
+    """Name of the bundle that was measured, per domain."""
     texts: dict[DomainName, ScoredText]
+    """Held-out text per domain."""
     matrix: dict[DomainName, dict[DomainName, Score]]
+    """`matrix.it.law` is the model of `it` on text of `law`; a row and a column per domain of `bundles`."""
     beam_size: Annotated[int, Field(ge=1)]
+    """Of the search."""
     signatures: dict[Metric, str]
+    """Signatures of sacreBLEU, by metric."""
     simulation: Simulation
+    """How the threshold was found."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -89,7 +107,7 @@ class RoutingCosts(StrictModel):
         changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
         if not changed:
             return None
-        return f"{ROUTING_COSTS_FILE} is for other bundles of {', '.join(changed)}: run fmalloc route-costs again"
+        return f"{ROUTING_COSTS_FILE} is for other bundles of {', '.join(changed)}: run fmalloc routing costs again"
 
     def _quality(self, model: str, text: str) -> float:
         score = self.matrix[model][text]

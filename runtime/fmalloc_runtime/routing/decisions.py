@@ -1,4 +1,4 @@
-"""The decision log: one line of JSON per routed request, with domain and reason. `fmalloc route-eval` replays it."""
+"""The decision log: one line of JSON per routed request, with domain and reason. `fmalloc routing replay` reads it."""
 
 import logging
 import os
@@ -26,25 +26,34 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Decision(StrictModel):
-    """One line of the log.
-
-    `time`: UTC, ISO 8601. `asked`: a domain or `auto`. The fields up to `bundle` are those of Route. `texts`, `lines`
-    (without blank ones) and `characters` count what was routed together; `text` is the text itself, if it is kept.
-    """
+    """One line of the log."""
 
     version: Literal[1] = 1
+    """Of the line."""
     time: str
+    """UTC, ISO 8601."""
     request: str | None = None
+    """Its id; absent outside a request."""
     asked: str
+    """A domain or `auto`."""
     domain: str
+    """As in the answer."""
     score: _Share
+    """As in the answer."""
     scores: Annotated[dict[str, _Share], Field(min_length=1)]
+    """As in the answer."""
     reason: str
+    """As in the answer."""
     bundle: str
+    """As in the answer."""
     texts: _Count
+    """How many were routed together."""
     lines: _Count
+    """How many, blank ones left out."""
     characters: _Count
+    """How many."""
     text: tuple[str, ...] | None = None
+    """Only with `--decisions-text`."""
 
 
 class DecisionLog:

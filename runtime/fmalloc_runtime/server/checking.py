@@ -1,4 +1,4 @@
-"""`fmalloc-serve --check`: report everything that would keep the server from starting."""
+"""`fmalloc serve --check`: report everything that would keep the server from starting."""
 
 from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.access.usage import UsageLedger

@@ -15,11 +15,14 @@ _CACHED_WORDS = 50_000
 
 
 class MosesModel(StrictModel):
-    """The file of one side: the language, as sacremoses names it; `merges` as `left right`, in order of priority."""
+    """The Moses file of one side."""
 
     language: str
+    """As sacremoses names it."""
     lower_case: bool
+    """Whether text is lower-cased first."""
     merges: tuple[str, ...]
+    """`left right`, the first one first; empty for the target, which is only joined."""
 
 
 class Moses:

@@ -30,13 +30,21 @@ class TokenizerConfig(StrictModel):
     """
 
     version: Literal[1] = 1
+    """Of this file."""
     kind: Literal["sentencepiece", "tokenizers", "moses"]
+    """Library that made the models."""
     source_model: FileName
+    """File in the same folder."""
     target_model: FileName
+    """File in the same folder; with `tokenizers` the same one."""
     source_prefix: tuple[str, ...]
+    """Tokens before every source."""
     source_suffix: tuple[str, ...]
+    """Tokens after every source."""
     target_prefix: tuple[str, ...]
+    """Tokens that every target starts with."""
     special_tokens: tuple[SpecialToken, ...]
+    """Never produced from text, dropped from output."""
 
 
 class _Pieces(Protocol):

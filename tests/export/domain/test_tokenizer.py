@@ -7,9 +7,9 @@ import pytest
 
 from fmalloc.corpus import Languages
 from fmalloc.model.tokens import target_frame, target_ids
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_shared.errors import FmallocError
+from tests.support.compiled import compile_domain
 from tests.support.stores import BASES, write_store
 
 TEXTS = (

@@ -1,4 +1,4 @@
-"""fmalloc route-costs: the matrix of every model on every text, resumed and reused, and the threshold from it."""
+"""fmalloc routing costs: the matrix of every model on every text, resumed and reused, and the threshold from it."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fmalloc.corpus import digest
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
-from fmalloc_export.routing.command import route_costs
+from fmalloc_export.commands import costs
 from fmalloc_export.routing.costs import Measurement
 from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import Bundle
@@ -20,9 +20,8 @@ from fmalloc_runtime.routing.costs import RoutingCosts
 from fmalloc_runtime.routing.router import THRESHOLD, Router
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
-__all__ = ["bundles", "own_bundles"]
 CPU = EngineSettings(device="cpu", intra_threads=1)
 ROUTER = Router({domain: NgramCounts.of(lines) for domain, lines in SENTENCES.items()}, dict.fromkeys(SENTENCES, "x"))
 WIDE = np.ones((3, 3)) * 10 - np.eye(3) * 10
@@ -50,12 +49,12 @@ def ignore(_lines: int, _cell: str) -> None:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(route_costs, [str(argument) for argument in arguments])
+    return CliRunner().invoke(costs, [str(argument) for argument in arguments])
 
 
 def arguments(directory: Path, corpora: dict[str, Path]) -> list[object]:
     texts = [item for domain, path in corpora.items() for item in ("--text", f"{domain}={path}")]
-    return ["--bundles", directory, *texts, "--lines", 4, "--beam-size", 2, "--threads", 1, "--device", "cpu"]
+    return [directory, *texts, "--sentences", 4, "--beam-size", 2, "--threads", 1, "--device", "cpu"]
 
 
 def test_a_cell_is_a_model_on_a_text(own_bundles: Path, corpora: dict[str, Path]) -> None:
@@ -88,12 +87,12 @@ def test_a_run_that_was_stopped_goes_on(own_bundles: Path, corpora: dict[str, Pa
     first = measurement(own_bundles, corpora)
     with pytest.raises(StoppedError):
         first.complete(CPU, stop)
-    (own_bundles / "..routing.json.cells.1.partial").write_bytes(b"{")  # as of a process that was killed
+    (own_bundles / "..routing.json.scores.1.partial").write_bytes(b"{")  # as of a process that was killed
     second = measurement(own_bundles, corpora)
     assert second.missing == [("it", "it"), ("it", "kitchen"), *(("kitchen", domain) for domain in SENTENCES)]
-    cells: list[str] = []
-    second.complete(CPU, lambda _lines, cell: cells.append(cell))
-    assert cells == [f"{model} on {text}" for model, text in first.missing]
+    measured: list[str] = []
+    second.complete(CPU, lambda _lines, note: measured.append(note))
+    assert measured == [f"{model} on {text}" for model, text in first.missing]
     second.write(resumed := second.result("chrf"))
     assert [path.name for path in own_bundles.iterdir() if path.name.startswith(".")] == [".lock"]
     whole = measurement(own_bundles, corpora, lines=5)
@@ -115,7 +114,7 @@ def test_only_what_changed_is_measured_again(own_bundles: Path, corpora: dict[st
 
 def test_the_command(own_bundles: Path, corpora: dict[str, Path]) -> None:
     dry = run(*arguments(own_bundles, corpora), "--dry-run")
-    assert dry.exit_code == 0 and "9 cells to measure, 36 lines to translate; 0 cells are known" in dry.output
+    assert dry.exit_code == 0 and "9 scores to measure, 36 lines to translate; 0 scores are known" in dry.output
     assert RoutingCosts.of(own_bundles) is None
     result = run(*arguments(own_bundles, corpora))
     assert result.exit_code == 0, result.output
@@ -124,7 +123,7 @@ def test_the_command(own_bundles: Path, corpora: dict[str, Path]) -> None:
     assert f"threshold {costs.threshold:.2f}, chosen" in result.output
     written = (own_bundles / "routing.json").read_bytes()
     again = run(*arguments(own_bundles, corpora), "--metric", "bleu")
-    assert "0 cells to measure, 0 lines to translate; 9 cells are known" in again.output
+    assert "0 scores to measure, 0 lines to translate; 9 scores are known" in again.output
     assert (own_bundles / "routing.json").read_bytes() != written
     assert run(*arguments(own_bundles, corpora)).exit_code == 0
     assert (own_bundles / "routing.json").read_bytes() == written
@@ -143,15 +142,15 @@ def test_every_live_domain_needs_text(bundles: Path, corpora: dict[str, Path], o
     make_live(own_bundles, bundle_of(own_bundles, "it"))
     it = f"it={corpora['it']}"
     for given, message in (
-        (["--bundles", bundles, "--text", it], "text of general, kitchen is missing"),
+        ([bundles, "--text", it], "text of general, kitchen is missing"),
         (
-            ["--bundles", bundles, "--text", it, "--text", "law=x"],
+            [bundles, "--text", it, "--text", "law=x"],
             "--text law=…: law is not live; general, it, kitchen",
         ),
-        (["--bundles", bundles, "--text", it, "--text", it], "given twice"),
-        (["--bundles", bundles, "--text", "it"], "expected NAME=PATH"),
-        (["--bundles", own_bundles, "--text", it], "expected two live domains or more to route between, found it"),
-        (["--bundles", corpora["it"], "--text", it], "live.json: cannot be read"),
+        ([bundles, "--text", it, "--text", it], "given twice"),
+        ([bundles, "--text", "it"], "expected NAME=PATH"),
+        ([own_bundles, "--text", it], "expected two live domains or more to route between, found it"),
+        ([corpora["it"], "--text", it], "live.json: cannot be read"),
     ):
         result = run(*given)
         assert result.exit_code == 2 and message in re.sub(r"\s+", " ", result.output), result.output

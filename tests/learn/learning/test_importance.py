@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,3 +105,19 @@ def test_rank_correlation_with_ties() -> None:
     assert rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
     assert rank_correlation(np.array([1.0, 1, 2, 3]), np.array([1.0, 1, 2, 3])) == pytest.approx(1)
     assert rank_correlation(np.zeros(4), np.arange(4.0)) == 1
+
+
+def test_importance_goes_on_where_it_was(
+    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMALLOC_CHECKPOINT_SECONDS", "0")
+    tokenizer = load_base(base)[1]
+    pairs = read_corpus(corpora / "general", LANGUAGES).train
+    examples = encode(tokenizer, pairs, LANGUAGES, maximum_length=64).examples
+    settings: dict[str, Any] = {"batch_tokens": 300, "seed": 1, "partial": tmp_path / "partial.safetensors"}
+    cell_importance(base, examples, select("cpu"), batches=3, **settings)
+    resumed = cell_importance(base, examples, select("cpu"), batches=6, **settings)
+    again = cell_importance(base, examples, select("cpu"), batches=6, **settings | {"partial": None})
+    assert resumed.record == again.record
+    for layer, values in again.values.items():
+        assert values.tolist() == resumed.values[layer].tolist()

@@ -22,7 +22,7 @@ from fmalloc.model.objective import logits
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
-from fmalloc_export.__main__ import main as export
+from fmalloc_export.commands import export
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from tests.support.corpora import LANGUAGES, small_recipe, write_domain
@@ -56,7 +56,7 @@ def test_earlier_tasks_and_their_bundles_stay_byte_identical(
             assert store.task(learned).reads == []
         for task in tasks[: min(count, 2)] if seed == 1 else ():  # emitting takes long, and once is enough
             output = tmp_path / f"{task}-after-{learned}"
-            arguments = ["--store", str(path), "--task", task, "--output_dir", str(output)]
+            arguments = ["--store", str(path), "--task", task, "--output-dir", str(output)]
             assert CliRunner().invoke(export, arguments).exit_code == 0
             assert sha256_files(output) == bundles.setdefault(task, sha256_files(output))
     store.verify()

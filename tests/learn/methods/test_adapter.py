@@ -13,7 +13,7 @@ from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import collate, encode
 from fmalloc.model.objective import logits
 from tests.support.bases import BASES, PAIRS
-from tests.support.methods import learn, make, parameters
+from tests.support.methods import learn, make
 
 
 @pytest.mark.parametrize("kind", ["marian", "m2m100", "fsmt"])
@@ -56,7 +56,7 @@ def test_adapters_stand_behind_attention_and_feed_forward(base: Path, corpora: P
 def test_a_task_keeps_its_modules_alone_and_learns(name: str, base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path / "a", name)
     learned = learn(method)
-    state = parameters(method, "office")
+    state = method.parameters_of("office")
     assert learned["office"].trained_parameters == sum(tensor.numel() for tensor in state.values()) < 40_000
     assert learned["office"].curve[-1].nll < learned["office"].curve[0].nll - 0.1
     model, tokenizer = method.load("office")

@@ -1,4 +1,4 @@
-"""EWC: the Fisher information is that of single pairs, and decides what may move."""
+"""EWC: the Fisher information is that of single pairs, and decides what may move. L2 holds all parameters alike."""
 
 from pathlib import Path
 
@@ -7,16 +7,15 @@ import torch
 from fmalloc.methods.ewc import fisher_information
 from fmalloc.methods.finetuning import trainable_parameters
 from fmalloc.methods.method import BASE
-from fmalloc.methods.states import load_state
 from fmalloc.model.batches import collate
 from fmalloc.model.objective import logits
-from tests.support.methods import learn, make, moved, parameters, same, sequential
+from tests.support.methods import learn, make, moved, same, sequential, squared_distance
 
 
-def test_strength_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) -> None:
+def test_ewc_of_strength_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "ewc", {"strength": 0, "pairs": 2})
     learn(method, "office")
-    assert same(parameters(method, "office"), parameters(sequential(base, corpora), "office"))
+    assert same(method.parameters_of("office"), sequential(base, corpora).parameters_of("office"))
 
 
 def test_important_parameters_move_less(base: Path, corpora: Path, tmp_path: Path) -> None:
@@ -51,9 +50,34 @@ def test_fisher_information_of_all_domains_is_left(base: Path, corpora: Path, tm
     method = make(base, corpora, tmp_path, "ewc", {"decay": 0.5, "pairs": 3})
     learn(method)
     name = "fisher.model.shared.weight"
-    before, after = (load_state(method.folder, task)[name] for task in ("office", "games"))
+    before, after = (method.load_state(task)[name] for task in ("office", "games"))
     start = method.start(method.run.recipe.tasks[1], ["office"])
     assert torch.equal(start.left[name], before)
     assert set(start.left) == {f"fisher.{name}" for name in trainable_parameters(start.model)}
     assert bool((after >= 0.5 * before).all())
     assert bool((after > 0.5 * before).any())
+
+
+def test_l2_of_strength_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) -> None:
+    method = make(base, corpora, tmp_path, "l2", {"strength": 0})
+    learn(method, "office")
+    assert same(method.parameters_of("office"), sequential(base, corpora).parameters_of("office"))
+
+
+def test_the_l2_penalty_holds_parameters_back(base: Path, corpora: Path, tmp_path: Path) -> None:
+    method = make(base, corpora, tmp_path, "l2", {"strength": 1})
+    learn(method, "office")
+    held, free = (squared_distance(each, "office", BASE) for each in (method, sequential(base, corpora)))
+    assert 0 < held < 0.9 * free
+
+
+def test_the_l2_penaltys_gradient_leads_back(base: Path, corpora: Path, tmp_path: Path) -> None:
+    method = make(base, corpora, tmp_path, "l2", {"strength": 5})
+    start = method.start(method.run.recipe.tasks[0], [])
+    trainable = method.trainable(start)
+    for parameter in trainable.parameters.values():
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.data += 0.25
+    trainable.after_backward()
+    for parameter in trainable.parameters.values():
+        assert torch.allclose(parameter.grad, torch.tensor(2 * 5 * 0.25), atol=1e-5)

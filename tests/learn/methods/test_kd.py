@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.methods.dynamic_kd import teacher_weight
+from fmalloc.methods.kd import teacher_weight
 from fmalloc.methods.method import BASE
-from tests.support.methods import learn, make, parameters, same, sequential, squared_distance
+from tests.support.methods import learn, make, same, sequential, squared_distance
 
 
 def test_weight_zero_is_sequential(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "kd", {"weight": 0})
     learn(method)
     for task in ("office", "games"):
-        assert same(parameters(method, task), parameters(sequential(base, corpora), task))
+        assert same(method.parameters_of(task), sequential(base, corpora).parameters_of(task))
 
 
 def test_the_teacher_is_the_model_before_the_task_and_stays_as_it_is(base: Path, corpora: Path) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmalloc.methods.buffer import kept_examples
 from fmalloc.methods.finetuning import module_of
 from fmalloc.methods.kfpf import Rhythm, most_sensitive
 from fmalloc.model.batches import IGNORED
-from tests.support.methods import learn, make, parameters, same, sequential
+from tests.support.methods import learn, make, same, sequential
 
 
 def test_replay_ends_each_period_and_is_part_of_the_updates() -> None:
@@ -22,7 +21,7 @@ def test_replay_ends_each_period_and_is_part_of_the_updates() -> None:
 def test_without_replay_it_is_sequential(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "k-fpf", {"share": 0})
     learn(method, "office")
-    assert same(parameters(method, "office"), parameters(sequential(base, corpora), "office"))
+    assert same(method.parameters_of("office"), sequential(base, corpora).parameters_of("office"))
 
 
 def test_replay_changes_the_prone_modules_alone(base: Path, corpora: Path, tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_kept_pairs_of_every_domain_are_replayed(base: Path, corpora: Path) -> N
     kept = {
         tuple(example.target)
         for domain in ("general", "office", "games")
-        for example in kept_examples(method.run, domain, start.tokenizer, start.settings, 5)
+        for example in method.kept_examples(start, domain, 5)
     }
     batches, own = method.batches(start), {tuple(example.target) for example in start.data.train}
     assert rows(batches.batch(5)) == kept

@@ -9,13 +9,13 @@ import torch
 from fmalloc.methods.method import BASE
 from fmalloc.model.architectures import load_base
 from fmalloc_shared.errors import FmallocError
-from tests.support.methods import learn, make, parameters
+from tests.support.methods import learn, make
 
 
 def test_changes_have_the_rank_and_the_place_that_was_set(base: Path, corpora: Path, tmp_path: Path) -> None:
     method = make(base, corpora, tmp_path, "lora", {"rank": 2, "targets": ["q_proj", "v_proj"]}, updates=2)
     learn(method, "office")
-    assert {name.split(".")[-4] for name in parameters(method, "office")} == {"q_proj", "v_proj"}
+    assert {name.split(".")[-4] for name in method.parameters_of("office")} == {"q_proj", "v_proj"}
     original = dict(load_base(base)[0].named_parameters())
     changed = {name: p for name, p in method.load("office")[0].named_parameters() if not torch.equal(p, original[name])}
     assert {name.split(".")[-2] for name in changed} == {"q_proj", "v_proj"}

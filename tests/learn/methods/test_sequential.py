@@ -9,10 +9,9 @@ import pytest
 from fmalloc.methods.finetuning import FineTuning, trainable_parameters
 from fmalloc.methods.method import BASE
 from fmalloc.methods.sequential import Sequential
-from fmalloc.methods.states import state_path
 from fmalloc.model.batches import IGNORED, TrainingBatches
 from fmalloc.model.objective import nll
-from tests.support.methods import learn, make, parameters, same, sequential
+from tests.support.methods import learn, make, same, sequential
 
 
 def dev_nll(method: Sequential, state: str, domain: str) -> float:
@@ -37,7 +36,7 @@ def test_sequential_learns_and_forgets_where_single_keeps(base: Path, corpora: P
 def test_each_task_begins_where_the_last_one_ended(base: Path, corpora: Path) -> None:
     method = sequential(base, corpora)
     start = method.start(method.run.recipe.tasks[1], ["office"])
-    assert same(dict(trainable_parameters(start.model)), parameters(method, "office"))
+    assert same(dict(trainable_parameters(start.model)), method.parameters_of("office"))
     assert method.state_of("general", ["office", "games"]) == "games"
     assert method.state_of("general", []) == BASE
 
@@ -46,7 +45,7 @@ def test_single_tasks_are_independent(base: Path, corpora: Path, tmp_path: Path)
     one, other = (make(base, corpora, tmp_path / name, "single") for name in "ab")
     learn(one, "office", "games")
     learn(other, "games")
-    assert same(parameters(one, "games"), parameters(other, "games"))
+    assert same(one.parameters_of("games"), other.parameters_of("games"))
     assert one.state_of("general", ["office", "games"]) == BASE
 
 
@@ -94,4 +93,4 @@ def test_a_stopped_task_ends_with_the_same_bytes(
             learn(stopped, "games", earlier=("office",))
     assert (tmp_path / "b" / "games" / "checkpoint.safetensors").is_file()
     learn(stopped, "games", earlier=("office",))
-    assert state_path(whole.folder, "games").read_bytes() == state_path(stopped.folder, "games").read_bytes()
+    assert whole.state_path("games").read_bytes() == stopped.state_path("games").read_bytes()

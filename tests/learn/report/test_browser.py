@@ -7,13 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from fmalloc.report.page import report_page
-from tests.support.page import CHROMIUM, browser
 from tests.support.reports import add_task, comparison, empty_store
 
-__all__ = ["browser"]
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: install the package chromium (Debian) or google-chrome"
-)
 _PAPER = {"width": 680, "height": 1000}
 _WIDER_THAN_THE_PAGE = """() => [...document.querySelectorAll("table, svg, p, h2")]
     .filter(node => node.getBoundingClientRect().right > innerWidth + 1).map(node => node.textContent.slice(0, 40))"""

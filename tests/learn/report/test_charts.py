@@ -8,12 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmalloc.report.axes import axis
-from fmalloc.report.charts import Line, bar_chart, line_chart
-from fmalloc.report.heat import levels, shade
-from fmalloc.report.markup import Html, element
-from fmalloc.report.numbers import number, part_of, percent, signed
-from fmalloc.report.palette import Palette
+from fmalloc.report.charts import Line, axis, bar_chart, line_chart
+from fmalloc.report.palette import Palette, levels, shade
+from fmalloc.report.rendering import number, part_of, percent, signed
 from fmalloc_shared.names import GENERAL
 
 values = st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 6)), min_size=1, max_size=20)
@@ -50,7 +47,7 @@ def test_a_chart_without_values_says_so() -> None:
 
 def test_bars_are_stacked_to_their_sums() -> None:
     chart = bar_chart("layer", [((1.0, "#a"), (3.0, "#b")), ((0.0, "#a"), (2.0, "#b"))], [(0.5, "0")], "spoken")
-    boxes = re.findall(r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)" fill="(#.)"', chart)
+    boxes = re.findall(r'y="([\d.]+)"\s+width="[\d.]+" height="([\d.]+)"\s+fill="(#.)"', chart)
     (low, low_height, _), (high, high_height, _), (other, _, _) = boxes
     assert float(high) + float(high_height) == pytest.approx(float(low), abs=0.02)
     assert float(high_height) == pytest.approx(3 * float(low_height), abs=0.05)
@@ -62,7 +59,7 @@ def test_levels_follow_scores_and_do_not_exaggerate() -> None:
     assert none is None and best > middle > worst == 0
     near = levels([40.0, 39.9])
     assert near[0] == best and near[1] > 0.9 * best
-    assert levels([1.5, 3.0], less_is_better=True) == [best, 0]
+    assert levels([1.5, 3.0], lower_is_better=True) == [best, 0]
     assert levels([0.0, 0.0]) == [best, best] and levels([None]) == [None]
 
 
@@ -97,10 +94,12 @@ def test_neighbours_differ_in_grey_and_lines_show_on_white() -> None:
     assert palette.sorted(["d3", GENERAL, "d1", "d3"]) == [GENERAL, "d1", "d3"]
 
 
-def test_markup_is_escaped_once() -> None:
-    inner = element("b", "<&>", class_="x", stroke_width=1.50, title=None)
-    assert inner == '<b class="x" stroke-width="1.5">&lt;&amp;&gt;</b>'
-    assert element("p", inner, Html("<br>"), '"', title='"<') == f'<p title="&quot;&lt;">{inner}<br>&quot;</p>'
+def test_text_is_escaped_once() -> None:
+    chart = line_chart("<&>", [Line('"<b>', [(0, 1.0)], '"><b>')], x_label="updates")
+    assert "<figcaption>&lt;&amp;&gt;</figcaption>" in chart
+    assert "<title>&lt;&amp;&gt;: &#34;&lt;b&gt; 1.00 at 0</title>" in chart
+    assert 'stroke="&#34;&gt;&lt;b&gt;"' in chart
+    assert "<b>" not in chart
 
 
 def test_numbers_say_what_they_are() -> None:

@@ -73,7 +73,7 @@ def test_a_domain_that_was_named_later_is_said_to_be_missing(store: Store, wide:
     store = forget_later_domain(store)
     assert status_of(store)["measures"]["bleu"]["forward_transfer"] is None
     assert status_of(store)["measures"]["bleu"]["average"] is not None
-    command = f"fmalloc-eval {store.path} --task base --task general --test games=PATH"
+    command = f"fmalloc eval {store.path} --task base --task general --test games=PATH"
     assert command in (advice(store) or "")
     result = CliRunner().invoke(status, [str(store.path)])
     assert result.exit_code == 0 and command in result.stdout and "–" in result.stdout

@@ -8,9 +8,10 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from fmalloc.commands import train as main
 from fmalloc.model.batches import Batch
 from fmalloc.store.store import Store
-from fmalloc.train import learn_by_method, main
+from fmalloc.train import learn_by_method
 from fmalloc.training.distributed import Group, processes
 from fmalloc_shared.errors import FmallocError
 from tests.support import ROOT
@@ -47,14 +48,14 @@ def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: 
 def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", base, corpora, tmp_path / "store", "office", updates=40)
     checkpoint = tmp_path / "store" / ".work" / "office" / "checkpoint.safetensors"
-    interrupted = torchrun(["-m", "fmalloc.train", str(recipe)])
+    interrupted = torchrun(["-m", "fmalloc", "train", str(recipe)])
     errors = _until(interrupted, "update 0: dev")
     interrupted.send_signal(signal.SIGINT)
     errors += interrupted.communicate(timeout=280)[1]
     assert interrupted.returncode != 0
     assert errors.count("interrupted: what was finished is kept") == 1
     assert checkpoint.is_file()
-    run = torchrun(["-m", "fmalloc.train", str(recipe)])
+    run = torchrun(["-m", "fmalloc", "train", str(recipe)])
     output, errors = run.communicate(timeout=280)
     assert run.returncode == 0, errors
     assert errors.count("resuming at update") == 1
@@ -82,7 +83,7 @@ def _until(run: subprocess.Popen[str], text: str) -> str:
 
 def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store: Store) -> None:
     recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", seed=7)
-    run = torchrun(["-m", "fmalloc.train", str(recipe)])
+    run = torchrun(["-m", "fmalloc", "train", str(recipe)])
     _, errors = run.communicate(timeout=280)
     assert run.returncode != 0
     assert errors.count("task 'office' exists already, learned with seed 1, not 7") == 1

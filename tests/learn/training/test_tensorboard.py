@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fmalloc.training.tensorboard import TensorBoardLog, write_curves
+from fmalloc.training.tensorboard import TensorBoardLog
 from fmalloc_shared.errors import FmallocError
-from tests.support.reports import add_task, empty_store, points_of
+from tests.support.reports import points_of
 
 
 def read(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -18,14 +18,12 @@ def read(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_curves_of_a_store_are_runs(tmp_path: Path) -> None:
-    store = empty_store(tmp_path / "store")
-    add_task(store, "it", (1, 1, 1), curve=points_of(bleu=0.0))
-    add_task(store, "law", (1, 1, 1))
-    write_curves(store.tasks(), tmp_path / "events")
-    assert sorted(run.name for run in (tmp_path / "events").iterdir()) == ["it", "law"]
-    assert set(read(tmp_path / "events" / "it")) == {"dev/nll", "dev/nll_shuffled", "claimed", "train/mean_loss"}
-    found, curve = read(tmp_path / "events" / "law"), store.task("law").curve
+def test_validations_are_scalars_by_update(tmp_path: Path) -> None:
+    curve, log = points_of(earlier=["it"]), TensorBoardLog(tmp_path)
+    for point in curve:
+        log.point(point)
+    log.close()
+    found = read(tmp_path)
     assert found["dev/bleu"] == [(point.update, pytest.approx(point.bleu)) for point in curve]
     assert found["dev/chrf"] == [(point.update, pytest.approx(point.chrf)) for point in curve]
     assert found["dev/nll_shuffled"] == [(point.update, 5.0) for point in curve]
@@ -34,16 +32,11 @@ def test_curves_of_a_store_are_runs(tmp_path: Path) -> None:
     assert found["train/mean_loss"] == [(point.update, 3.5) for point in curve[1:]]
 
 
-def test_a_run_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
-    store = empty_store(tmp_path / "store")
-    add_task(store, "it", (1, 1, 1))
-    live = TensorBoardLog(tmp_path / "events" / "it")
-    live.step(1, loss=4.5, learning_rate=1e-3)
-    live.close()
-    add_task(store, "law", (1, 1, 1))
-    write_curves(store.tasks(), tmp_path / "events")
-    assert set(read(tmp_path / "events" / "it")) == {"train/loss", "train/learning_rate"}
-    assert "dev/bleu" in read(tmp_path / "events" / "law")
+def test_scores_that_were_not_measured_are_left_out(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.point(points_of(bleu=0.0)[-1])
+    log.close()
+    assert set(read(tmp_path)) == {"dev/nll", "dev/nll_shuffled", "claimed", "train/mean_loss"}
 
 
 def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from fmalloc_runtime.bundle.bundle import GoldenRecord
-from tests.support.api import LINE, PAIR, Served, client, expected, served, serving, wait_until
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.api import LINE, PAIR, Served, serving, wait_until
+from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
-__all__ = ["bundles", "client", "expected", "own_bundles", "served"]
 MANY = [f"{line} {number}" for number in range(250) for line in SENTENCES["it"]]
 
 

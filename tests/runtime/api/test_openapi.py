@@ -8,10 +8,7 @@ import httpx
 import pytest
 from jsonschema_rs import Draft202012Validator, meta
 
-from tests.support.api import client, served, serving
-from tests.support.bundles import bundles
-
-__all__ = ["bundles", "client", "served"]
+from tests.support.api import serving
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,7 @@ from starlette.testclient import TestClient
 from fmalloc_runtime.api.page import page_routes
 from tests.support import ROOT
 from tests.support.api import serving
-from tests.support.bundles import bundles
 
-__all__ = ["bundles"]
 FOLDER = ROOT / "runtime" / "fmalloc_runtime" / "api" / "page"
 FILES = sorted(FOLDER.iterdir())
 TEXTS = {file.name: file.read_text(encoding="utf-8") for file in FILES}

@@ -12,21 +12,7 @@ from fmalloc_runtime.errors import EngineError, NotReadyError
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.text.translation import SourceBatch
-from tests.support.batching import (
-    GREEDY,
-    LINES,
-    WAIT,
-    alone,
-    batch_of,
-    bundles,
-    general,
-    integer_bundle,
-    integers,
-    it,
-    watched,
-)
-
-__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
+from tests.support.batching import GREEDY, LINES, WAIT, alone, batch_of, watched
 
 
 @pytest.fixture

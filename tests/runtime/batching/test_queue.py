@@ -9,9 +9,8 @@ from fmalloc_runtime.batching.queue import Queue, QueuedSentence, Task
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import SourceBatch
-from tests.support.batching import GREEDY, bundles, general, integer_bundle, integers, it, watched
+from tests.support.batching import GREEDY, watched
 
-__all__ = ["bundles", "general", "integer_bundle", "integers", "it"]
 TOKENS = 100
 
 

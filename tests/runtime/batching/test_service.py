@@ -27,9 +27,8 @@ from fmalloc_runtime.routing.replay import read_decisions
 from fmalloc_runtime.settings import Settings
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support.batching import WAIT, WatchedEngine, watched
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles, write_bundle
+from tests.support.bundles import CPU, SENTENCES, bundle_of, write_bundle
 
-__all__ = ["bundles", "own_bundles"]
 PLAIN = TextOptions(protect=False, search=TranslationOptions(beam_size=1))
 LINE = SENTENCES["it"][0]
 

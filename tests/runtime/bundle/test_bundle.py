@@ -7,9 +7,7 @@ import pytest
 
 from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
 
 def test_a_bundle_is_what_was_written(bundles: Path) -> None:

@@ -11,9 +11,7 @@ from safetensors.numpy import load_file, save
 
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
-from tests.support.packing import delta_of, packed_family, small
-
-__all__ = ["packed_family", "small"]
+from tests.support.packing import delta_of
 
 
 def changed(delta: Path, change: Callable[[dict[str, object], dict[str, np.ndarray]], object]) -> None:
@@ -68,19 +66,19 @@ def bomb(header: dict) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_malformed_delta_is_refused_by_name(small: Path, damage: str) -> None:
+def test_a_malformed_delta_is_refused_by_name(own_packed_bundles: Path, damage: str) -> None:
     change, complaint = DAMAGES[damage]
-    delta = delta_of(small)
+    delta = delta_of(own_packed_bundles)
     changed(delta, change)
     with pytest.raises(FmallocError, match=complaint) as error:
         Bundle.open(delta.parent.parent)
     assert str(delta) in str(error.value)
 
 
-def test_a_damaged_shared_file_is_named(small: Path) -> None:
-    (shared,) = (small / "shared").iterdir()
+def test_a_damaged_shared_file_is_named(own_packed_bundles: Path) -> None:
+    (shared,) = (own_packed_bundles / "shared").iterdir()
     content = bytearray(shared.read_bytes())
-    path = delta_of(small).parent.parent
+    path = delta_of(own_packed_bundles).parent.parent
     content[len(content) // 3] ^= 1
     shared.write_bytes(content)
     with pytest.raises(FmallocError, match=rf"{shared.name}: sha256 is .* the file was changed"):
@@ -96,8 +94,8 @@ def test_a_damaged_shared_file_is_named(small: Path) -> None:
         Bundle.open(path)
 
 
-def test_any_damage_to_a_delta_is_an_error_and_nothing_else(small: Path) -> None:
-    delta = delta_of(small)
+def test_any_damage_to_a_delta_is_an_error_and_nothing_else(own_packed_bundles: Path) -> None:
+    delta = delta_of(own_packed_bundles)
     path, whole = delta.parent.parent, delta.read_bytes()
     draw = random.Random(1)
     header = 8 + int.from_bytes(whole[:8], "little")

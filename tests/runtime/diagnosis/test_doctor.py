@@ -13,9 +13,7 @@ from fmalloc_runtime.diagnosis import engines
 from fmalloc_runtime.diagnosis import machine as machine_checks
 from fmalloc_runtime.diagnosis.doctor import Finding
 from fmalloc_runtime.engines.base import version_tuple
-from tests.support.bundles import bundle_of, bundles, make_live, own_bundles, write_bundle
-
-__all__ = ["bundles", "own_bundles"]
+from tests.support.bundles import bundle_of, make_live, write_bundle
 
 
 def run(*arguments: str | Path) -> Result:
@@ -69,7 +67,7 @@ def test_bundles_that_cannot_serve(own_bundles: Path) -> None:
 def test_no_live_domain(own_bundles: Path) -> None:
     make_live(own_bundles)
     assert findings(own_bundles)["bundles"] == Finding(
-        "bundles", "fail", f"{own_bundles / 'live.json'}: no domain is live", "run fmalloc-export"
+        "bundles", "fail", f"{own_bundles / 'live.json'}: no domain is live", "run fmalloc export"
     )
 
 

@@ -14,9 +14,8 @@ from fmalloc_runtime.errors import EngineError, InputTooLongError
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import CPU, MAXIMUM_LENGTH, SENTENCES, bundle_of, bundles, own_bundles, write_bundle
+from tests.support.bundles import CPU, MAXIMUM_LENGTH, SENTENCES, bundle_of, write_bundle
 
-__all__ = ["bundles", "own_bundles"]
 OPTIONS = TranslationOptions()
 LINES = [line for lines in SENTENCES.values() for line in lines]
 

@@ -21,11 +21,10 @@ from fmalloc_runtime.engines.onnx import OnnxEngine
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import bundle_of, bundles, own_bundles, write_bundle
+from tests.support.bundles import bundle_of, write_bundle
 from tests.support.onnx import Emitted, emitted, load
 from tests.support.stores import CORE_BASES, tree_bytes
 
-__all__ = ["bundles", "own_bundles"]
 OPTIONS = TranslationOptions(max_length=40)
 
 

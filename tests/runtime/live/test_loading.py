@@ -16,9 +16,8 @@ from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import ModelCache, model_bytes
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, own_bundles
+from tests.support.bundles import CPU, SENTENCES, bundle_of
 
-__all__ = ["bundles", "own_bundles"]
 WAIT = 20.0
 TEXT = SENTENCES["it"][0]
 

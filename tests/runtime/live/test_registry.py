@@ -22,10 +22,9 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE
 from fmalloc_runtime.routing.router import THRESHOLD
 from fmalloc_shared.errors import FmallocError
-from tests.support.bundles import CPU, SENTENCES, bundle_of, bundles, make_live, own_bundles, write_bundle
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.routing_costs import NAMES, record
 
-__all__ = ["bundles", "own_bundles"]
 TEXT = SENTENCES["it"][0]
 DOMAINS = ["general", "it", "kitchen"]
 WAIT = 20.0
@@ -42,7 +41,7 @@ def loaded(registry: Registry) -> list[str]:
 
 
 def point_at(bundles: Path, name: str) -> None:
-    """Replace live.json by one that names this bundle too, as fmalloc-export does."""
+    """Replace live.json by one that names this bundle too, as fmalloc export does."""
     partial = bundles / "live.partial"
     partial.write_bytes(LiveIndex.of(bundles).with_bundle(name).to_bytes())
     partial.replace(bundles / "live.json")
@@ -198,7 +197,7 @@ def test_nothing_to_serve(tmp_path: Path, own_bundles: Path) -> None:
         registry.snapshot()
     (tmp_path / "live.json").write_bytes(b'{"version": 1, "domains": {}}')
     registry.refresh()
-    with pytest.raises(NotReadyError, match="no domain is live: run fmalloc-export first"):
+    with pytest.raises(NotReadyError, match="no domain is live: run fmalloc export first"):
         registry.snapshot()
     for item in own_bundles.iterdir():
         (shutil.copytree if item.is_dir() else shutil.copy)(item, tmp_path / item.name)

@@ -1,4 +1,4 @@
-"""fmalloc route-eval: decisions as they were logged, and as other bundles or another threshold would have them."""
+"""fmalloc routing replay: decisions as they were logged, and as other bundles or another threshold would have them."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc_runtime.bundle.bundle import LiveIndex
-from fmalloc_runtime.commands import route_eval
+from fmalloc_runtime.commands import replay
 from fmalloc_runtime.routing.decisions import DecisionLog
 from fmalloc_runtime.routing.router import AUTO, Route, Router
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bundles import SENTENCES, bundle_of, bundles, make_live, own_bundles
+from tests.support.bundles import SENTENCES, bundle_of, make_live
 from tests.support.routing_costs import record as costs_record
 from tests.support.routing_costs import write as write_costs
 
-__all__ = ["bundles", "own_bundles"]
 ROUTER = Router({domain: NgramCounts.of(lines) for domain, lines in SENTENCES.items()}, dict.fromkeys(SENTENCES, "x"))
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(route_eval, [str(argument) for argument in arguments])
+    return CliRunner().invoke(replay, [str(argument) for argument in arguments])
 
 
 def replayed(*arguments: object) -> dict[str, Any]:

@@ -15,10 +15,9 @@ import psutil
 import pytest
 
 from fmalloc_runtime import machine
-from tests.support.bundles import SENTENCES, bundles
+from tests.support.bundles import SENTENCES
 from tests.support.server_process import Server, serving
 
-__all__ = ["bundles"]
 LINE = SENTENCES["it"][0]
 # Seconds of work.
 LONG = [" ".join(words) for words in itertools.islice(itertools.permutations(LINE.split()), 9000)]

@@ -9,10 +9,9 @@ from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.pipeline import plain_lines, work_on
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
-from tests.support.bundles import CPU, bundle_of, bundles
+from tests.support.bundles import CPU, bundle_of
 from tests.support.text_answers import translate
 
-__all__ = ["bundles"]
 HTML, XML = TextOptions(format="html"), TextOptions(format="xml")
 FORMATS = (TextOptions(), HTML, XML)
 

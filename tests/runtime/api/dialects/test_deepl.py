@@ -11,10 +11,8 @@ import pytest
 
 from fmalloc_runtime.access.keys import add_key
 from fmalloc_runtime.api.dialects.deepl import TEXTS_LIMIT
-from tests.support.api import LINE, Served, client, expected, served, serving
-from tests.support.bundles import SENTENCES, bundle_of, bundles
-
-__all__ = ["bundles", "client", "expected", "served"]
+from tests.support.api import LINE, Served, serving
+from tests.support.bundles import SENTENCES, bundle_of
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.api import LINE, client, expected, served
-from tests.support.bundles import bundle_of, bundles
-
-__all__ = ["bundles", "client", "expected", "served"]
+from tests.support.api import LINE
+from tests.support.bundles import bundle_of
 
 
 def tensor(*texts: str, **changes: Any) -> dict[str, Any]:

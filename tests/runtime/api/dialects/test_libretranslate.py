@@ -9,10 +9,8 @@ import pytest
 from libretranslatepy import LibreTranslateAPI
 
 from fmalloc_runtime.access.keys import add_key
-from tests.support.api import LINE, PAIR, Served, client, expected, served, serving
-from tests.support.bundles import SENTENCES, bundle_of, bundles
-
-__all__ = ["bundles", "client", "expected", "served"]
+from tests.support.api import LINE, PAIR, Served, serving
+from tests.support.bundles import SENTENCES, bundle_of
 
 
 def test_a_string(client: httpx.Client, bundles: Path, expected: str) -> None:

@@ -7,10 +7,8 @@ import httpx
 import pytest
 
 from fmalloc_runtime.access.keys import add_key
-from tests.support.api import LINE, client, expected, served, serving
-from tests.support.bundles import SENTENCES, bundle_of, bundles
-
-__all__ = ["bundles", "client", "expected", "served"]
+from tests.support.api import LINE, serving
+from tests.support.bundles import SENTENCES, bundle_of
 
 
 def test_domains_say_what_is_served(client: httpx.Client, bundles: Path) -> None:

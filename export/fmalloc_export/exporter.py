@@ -1,0 +1,170 @@
+"""What `fmalloc export` does: several domains of a store, one after another, and the tables about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from fmalloc.corpus import Languages, Pair, read_pairs
+from fmalloc.progress import bar, console
+from fmalloc.store.store import Store
+from fmalloc_export.bundles.publish import writing
+from fmalloc_export.checks.size import SizeRow
+from fmalloc_export.compiler import compile_at, passes
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.transformer import one_thread
+from fmalloc_export.emit.emitter import emitter_of
+from fmalloc_export.export import Exported, export
+from fmalloc_export.options import Options
+from fmalloc_export.passes.text import text_of
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.names import GENERAL
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """What to export: domains by name, how, and the calibration pairs of each."""
+
+    store: Store
+    names: Sequence[str]
+    options: Options
+    texts: Mapping[str, Sequence[Pair]]
+
+    @classmethod
+    def of(cls, path: Path, tasks: Sequence[str], options: Options, calibration: Sequence[str]) -> "Exporter":
+        """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
+
+        Raises UsageError for what does not fit together, FmallocError for a damaged store or text.
+        """
+        if options.quantization not in (offered := emitter_of(options.engine).QUANTIZATIONS):
+            raise click.UsageError(
+                f"--quantization {options.quantization}: {options.engine} offers {', '.join(offered)}"
+            )
+        store = Store.open(path)
+        names = list(dict.fromkeys(tasks)) or [GENERAL, *(task.name for task in store.tasks())]
+        for name in names:
+            if name != GENERAL:
+                store.task(name)
+        store.verify()
+        return cls(store, names, options, _texts(calibration, names, store, options))
+
+    def plan(self, *, explain: bool) -> None:
+        """Print what each pass does; with `explain`, what it would do, without running it."""
+        for name in self.names:
+            _print_plan(Domain.load(self.store, name), self.options, self.texts[name], run=not explain)
+
+    def export(self, output_dir: Path, *, force: bool, live: bool) -> None:
+        """Write the bundles, and print what became of each."""
+        with writing(output_dir):
+            exported = [
+                _export(self.store, name, output_dir, self.options, self.texts[name], force, live)
+                for name in self.names
+            ]
+        _print_results(exported)
+
+
+def _texts(
+    calibration: Sequence[str], names: Sequence[str], store: Store, options: Options
+) -> Mapping[str, tuple[Pair, ...]]:
+    """Calibration pairs by task."""
+    if options.level == "O0":
+        if calibration:
+            raise click.UsageError("--calibration: -O0 needs no text; use -O1 or -O2")
+        return dict.fromkeys(names, ())
+    paths: dict[str, Path] = {}
+    for given in calibration:
+        name, _, path = given.rpartition("=")
+        if not name and len(names) > 1:
+            raise click.UsageError(f"--calibration {given}: which task is it for? Write NAME={given}")
+        paths[name or names[0]] = Path(path)
+    if unknown := [name for name in paths if name not in names]:
+        raise click.UsageError(f"--calibration {unknown[0]}=…: {unknown[0]} is not exported; {', '.join(names)} are")
+    if missing := [name for name in names if name not in paths]:
+        raise click.UsageError(
+            f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
+        )
+    pair = store.description.languages
+    return {name: read_pairs(path, Languages(pair.source, pair.target)) for name, path in paths.items()}
+
+
+def _export(
+    store: Store, name: str, output_dir: Path, options: Options, pairs: Sequence[Pair], force: bool, live: bool
+) -> Exported:
+    try:
+        with bar(name, None) as advance:
+            result = export(
+                Domain.load(store, name),
+                output_dir,
+                options,
+                pairs,
+                force=force,
+                live=live,
+                on_step=lambda step: advance(1, note=step),
+            )
+            advance(1, note="done")
+    except FmallocError as error:
+        raise FmallocError(f"export of {name!r}: {error}") from error
+    state = "written" if result.written else "already there, unchanged"
+    click.echo(f"{name}: {result.path} {state}{'' if live else ' (not live)'}")
+    return result
+
+
+def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run: bool) -> None:
+    """What each pass would do or, with `run`, does."""
+    with one_thread():
+        text = text_of(domain, pairs, domain.samples, options.vocabulary)[0] if options.level != "O0" else None
+        keep = options.keep
+        if options.level == "O2" and keep is None:
+            bound = options.max_bleu_drop
+            click.echo(f"{domain.name}: the share of cells is found by trying; at most {bound} BLEU and chrF lost")
+            keep = 0.5
+            click.echo(f"{domain.name}: what follows is for {keep:.0%} (--keep sets another)")
+        if not run:
+            click.echo(f"{domain.name}, -{options.level}:")
+            for step in passes(options, text, keep):
+                click.echo(f"  {step.name}: {step.explain(domain.model)}")
+            return
+        compiled = compile_at(domain, options, text, keep)
+    rows = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    rows += [
+        SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
+        for step in compiled.steps
+    ]
+    click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
+    _print_size_rows(domain.name, rows)
+
+
+def _print_results(results: Sequence[Exported]) -> None:
+    for result in results:
+        manifest = result.manifest
+        click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
+        _print_size_rows(f"{manifest.domain} -{manifest.level}", result.size_rows)
+    table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
+    for result in results:
+        manifest = result.manifest
+        parity, quality = manifest.parity, manifest.quality
+        sentences = parity.real_sentences + parity.random_sentences
+        worst = min(parity.identical.model_dump().values())
+        drops = (quality.bleu_drop, quality.chrf_drop) if quality else ()
+        lost = [f"{drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})" for drop in drops] or ["–", "–"]
+        row = (manifest.domain, f"-{manifest.level}", f"{worst}/{sentences}", f"{result.largest_difference:.1e}", *lost)
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
+    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP per token", "BLEU", title=title)
+    for row in rows:
+        bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
+        figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
+        table.add_row(row.name, str(row.cells), str(row.target_tokens), *figures)
+    console.print(table)
+    for row in rows:
+        if row.note:
+            console.print(f"  {row.name}: {row.note}")
+
+
+def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    return "  ".join(f"{layer} {width}→{after[layer]}" for layer, width in before.items())

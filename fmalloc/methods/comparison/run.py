@@ -1,0 +1,157 @@
+"""One method on a recipe's tasks: learned in order, scored after each; finished work is reused, never repeated."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fmalloc.evaluation.evaluate import Evaluation, evaluate_test
+from fmalloc.learning.run import Run
+from fmalloc.methods import method_of
+from fmalloc.methods.comparison.record import Learned, MethodRow, MethodRun
+from fmalloc.methods.method import BASE, Method, MethodSettings
+from fmalloc.progress import bar
+from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
+from fmalloc.store.records import Score, to_json
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_atomically
+from fmalloc_shared.names import GENERAL
+
+_LEARNED = "learned.json"
+
+
+def make_method(run: Run, name: str, folder: Path) -> Method:
+    """The method with its settings from the recipe.
+
+    Raises:
+        FmallocError: unknown method, or settings that it does not have.
+    """
+    return method_of(name)(run, folder, settings_of(run.recipe, name))
+
+
+def settings_of(recipe: Recipe, name: str) -> MethodSettings:
+    """A method's settings from the recipe's `methods:` section; errors as for `make_method`."""
+    kind = method_of(name)
+    try:
+        return kind.settings_type.model_validate(recipe.methods.get(name, {}))
+    except ValidationError as error:
+        problems = "; ".join(f"methods.{name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(sorted(kind.settings_type.model_fields))
+        raise FmallocError(f"{problems} (settings of {name}: {known})") from error
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores of states on test sets; each is measured once and kept in `folder`, those of BASE in `base`."""
+
+    run: Run
+    folder: Path
+    base: Path
+
+    def score(self, method: Method, state: str, domain: str) -> Evaluation:
+        """The state's scores on a domain's test set."""
+        path = (self.base if state == BASE else self.folder / state) / f"{domain}.json"
+        if not path.is_file():
+            metrics = method.scores_of(state, domain) or self._measure(method, state, domain)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
+            write_atomically(path, json.dumps(content, sort_keys=True).encode())
+        kept = json.loads(path.read_bytes())
+        return Evaluation(Score(**kept["score"]), kept["signatures"])
+
+    def _measure(self, method: Method, state: str, domain: str) -> Evaluation:
+        model, tokenizer = method.load(state)
+        model.to(self.run.device.torch)
+        evaluation = self.run.recipe.evaluation
+        pairs = self.run.corpora[domain].test[: evaluation.sentences]
+        with bar(f"scoring {method.name}, {state} on {domain}", len(pairs)) as advance:
+            return evaluate_test(
+                model, tokenizer, pairs, self.run.languages, beam_size=evaluation.beam_size, on_progress=advance
+            )
+
+
+def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> MethodRun:
+    """Learn the recipe's tasks in order with one method, and score every domain after each task.
+
+    base: the folder with scores of the untouched base, which several runs share.
+    """
+    method = make_method(run, name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, _settings(run, method), method.settings_type())
+    scoring = Scoring(run, folder / "scores", base or folder / "scores" / BASE)
+    tasks = run.recipe.tasks[:1] if method.joint else run.recipe.tasks
+    names = [task.name for task in tasks]
+    learned, rows = {}, []
+    for index, task in enumerate(tasks):
+        learned[task.name] = _learned(method, task, names[:index])
+        scores = {}
+        for domain in run.corpora:
+            state = method.state_of(domain, names[: index + 1])
+            scores[domain] = scoring.score(method, state, domain).score
+        rows.append(MethodRow(after=task.name, scores=scores))
+    return MethodRun(
+        method=name,
+        order=[task.name for task in run.recipe.tasks],
+        rows=rows,
+        learned=learned,
+        capacity_used=method.capacity_used(),
+        settings=method.settings.model_dump(),
+    )
+
+
+def is_finished(run: Run, name: str, folder: Path) -> bool:
+    """Whether the method has learned all of the recipe's tasks."""
+    tasks = run.recipe.tasks[:1] if method_of(name).joint else run.recipe.tasks
+    return all((folder / task.name / _LEARNED).is_file() for task in tasks)
+
+
+def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Learned:
+    path = method.folder / task.name / _LEARNED
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json(method.learn(task, earlier)))
+    return Learned.model_validate_json(path.read_bytes())
+
+
+def _settings(run: Run, method: Method) -> dict[str, Any]:
+    """Everything that determines the results, JSON-able."""
+    recipe = run.recipe
+    data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
+    tasks = {task.name: recipe.learning_of(task).model_dump() for task in recipe.tasks}
+    return {
+        "method": method.name,
+        "settings": method.settings.model_dump(mode="json"),
+        "tasks": [[name, tasks[name]] for name in (sorted(tasks) if not method.ordered else tasks)],
+        "evaluation": recipe.evaluation.model_dump(),
+        "pruning": [recipe.sparsity, recipe.recovery.model_dump()] if method.prunes else None,
+        "data": data,
+    }
+
+
+def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> None:
+    """Record the settings of this folder's run; refuse a folder that holds a run with other settings."""
+    path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
+    if path.is_file():
+        held, wanted = _completed(json.loads(path.read_bytes()), defaults), json.loads(text)
+        if changed := sorted(key for key in wanted if held.get(key) != wanted[key]):
+            raise FmallocError(
+                f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"
+            )
+    write_atomically(path, text.encode())
+
+
+def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:
+    """The settings, with defaults for those added since the run."""
+    learning = LearningSettings().model_dump()
+    tasks = [[name, learning | given] for name, given in settings["tasks"]]
+    return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}
+
+
+def base_scores(run: Run, folder: Path) -> dict[str, Evaluation]:
+    """Scores of the untouched base on every test set."""
+    method = make_method(run, "sequential", folder)
+    scoring = Scoring(run, folder, folder)
+    return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in run.recipe.tasks))}

@@ -1,0 +1,181 @@
+"""fmalloc export at -O1 and -O2, on the store that was really learned."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fmalloc.corpus import Languages, digest, read_pairs
+from fmalloc.store.store import Store
+from fmalloc_export.commands import export as main
+from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
+from fmalloc_runtime.live.translator import EngineSettings, Translator
+from tests.support.stores import subprocess_environment, tree_bytes
+
+ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
+
+
+def export(store: Path, output: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--store", str(store), "--output-dir", str(output), *arguments])
+
+
+def exported(store: Path, output: Path, *arguments: str) -> Bundle:
+    result = export(store, output, "--task", "office", *arguments)
+    assert result.exit_code == 0, result.output
+    return Bundle.open(output / LiveIndex.of(output).domains["office"])
+
+
+def refused(store: Path, output: Path, *arguments: str) -> str:
+    result = export(store, output, *arguments)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert not list(output.glob("*@*"))
+    return result.output
+
+
+@pytest.fixture
+def text(corpora: Path) -> Path:
+    return corpora / "office" / "train.tsv"
+
+
+@pytest.fixture(scope="module")
+def compacted(learned: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Half of the cells; read only."""
+    output = tmp_path_factory.mktemp("compacted")
+    return exported(learned, output, "-O2", "--keep", "0.5", "--calibration", str(corpora / "office" / "train.tsv"))
+
+
+def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text: Path, tmp_path: Path) -> None:
+    bundle = exported(learned, tmp_path, "-O1", "--calibration", str(text))
+    manifest, store = bundle.manifest, Store.open(learned)
+    assert manifest.level == "O1"
+    assert [step.name for step in manifest.passes] == ["bake-mask", "drop-dead-cells", "trim-vocabulary", "pad-width"]
+    assert manifest.source.calibration == digest(read_pairs(text, Languages("de", "en")))
+    kept = {layer: max(1, int(mask.sum())) for layer, mask in store.mask("office").items()}
+    assert all(width <= kept[layer] for layer, width in manifest.widths.items())
+    parity = manifest.parity
+    assert set(parity.identical.model_dump().values()) == {parity.real_sentences + parity.random_sentences}
+    assert manifest.quality
+    assert abs(manifest.quality.bleu_drop.value) < 1
+    Translator.load(bundle, ONE_THREAD).replay_golden()
+
+
+def test_o2_halves_the_cells(learned: Path, compacted: Bundle, text: Path, tmp_path: Path) -> None:
+    manifest = compacted.manifest
+    assert (manifest.level, manifest.keep) == ("O2", 0.5)
+    assert [step.name for step in manifest.passes][-2:] == ["compact-cells", "pad-width"]
+    whole = exported(learned, tmp_path, "-O1", "--calibration", str(text)).manifest.widths
+    assert sum(manifest.widths.values()) == round(sum(whole.values()) / 2)
+    assert all(1 <= width <= whole[layer] for layer, width in manifest.widths.items())
+    quality = manifest.quality
+    assert quality
+    assert quality.bleu_drop.low <= quality.bleu_drop.value <= quality.bleu_drop.high
+    Translator.load(compacted, ONE_THREAD).replay_golden()
+
+
+def test_o2_finds_the_smallest_share_that_is_good_enough(learned: Path, text: Path, tmp_path: Path) -> None:
+    arguments = ("-O2", "--calibration", str(text), "--max-bleu-drop")
+    strict = exported(learned, tmp_path / "strict", *arguments, "0.5").manifest
+    loose = exported(learned, tmp_path / "loose", *arguments, "100").manifest
+    assert loose.keep == 1 / 16
+    assert strict.keep is not None
+    assert strict.keep > loose.keep
+    assert strict.quality
+    assert max(strict.quality.bleu_drop.value, strict.quality.chrf_drop.value) <= 0.5
+    assert sum(loose.widths.values()) < sum(strict.widths.values())
+
+
+def test_the_bytes_depend_on_nothing_but_store_and_options(
+    learned: Path, compacted: Bundle, text: Path, tmp_path: Path
+) -> None:
+    """Another process, folder and number of threads."""
+    command = [sys.executable, "-m", "fmalloc", "export", "--store", str(learned), "--output-dir", str(tmp_path / "b")]
+    arguments = ["--task", "office", "-O2", "--keep", "0.5", "--calibration", str(text)]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    environment = subprocess_environment() | threads
+    subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True, cwd=os.sep, timeout=120)
+    assert tree_bytes(tmp_path / "b" / compacted.name) == tree_bytes(compacted.path)
+
+
+def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_path: Path) -> None:
+    result = export(learned, tmp_path, "--task", "office", "-O2", "--keep", "0.75", "--calibration", str(text))
+    assert result.exit_code == 0, result.output
+    for expected in (
+        "office cells  encoder.0 64→",
+        "learned",
+        "compact-cells: kept ",
+        "BLEU lost (95 %)",
+        "emitted: ctr",
+    ):
+        assert expected in result.output
+
+
+def test_onnx_bundles_are_made_as_well(learned: Path, text: Path, tmp_path: Path) -> None:
+    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text))
+    bundle = exported(learned, tmp_path, *arguments)
+    manifest = bundle.manifest
+    assert manifest.engine.name == "onnx"
+    assert {"model/encoder_model.onnx", "model/decoder_with_past_model.onnx"} <= manifest.files.keys()
+    assert set(manifest.parity.identical.model_dump().values()) == {
+        manifest.parity.real_sentences + manifest.parity.random_sentences
+    }
+    Translator.load(bundle, ONE_THREAD).replay_golden()
+
+
+def test_explain_does_nothing_and_dry_run_writes_nothing(learned: Path, text: Path, tmp_path: Path) -> None:
+    arguments = ("--task", "office", "-O2", "--calibration", str(text))
+    explained = export(learned, tmp_path / "b", *arguments, "--explain")
+    assert explained.exit_code == 0, explained.output
+    assert "bake-mask: would keep the " in explained.output
+    assert "compact-cells: would keep the " in explained.output
+    assert "at most 0.3 BLEU and chrF lost" in explained.output
+    tried = export(learned, tmp_path / "b", *arguments, "--dry-run", "--keep", "0.5")
+    assert tried.exit_code == 0, tried.output
+    assert "compact-cells: kept " in tried.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, tmp_path: Path) -> None:
+    output = tmp_path / "b"
+    office = ("--task", "office", "-O1")
+    assert "-O1 needs text of each domain: --calibration office=PATH" in refused(learned, output, *office)
+    assert "-O0 needs no text" in refused(learned, output, "--task", "office", "--calibration", str(text))
+    assert "no parallel text" in refused(learned, output, *office, "--calibration", str(tmp_path / "nowhere"))
+    both = ("--task", "office", "--task", "games", "-O1")
+    assert "which task is it for? Write NAME=" in refused(learned, output, *both, "--calibration", str(text))
+    assert "law is not exported" in refused(learned, output, *office, "--calibration", f"law={text}")
+    for content, problem in (
+        ("nur eine Seite\n", "one-sided line"),
+        ("", "empty, expected one pair a line"),
+        ("ein Satz\tone sentence\n", "1 pairs beside those held out"),
+    ):
+        (tmp_path / "bad.tsv").write_text(content)
+        assert problem in refused(learned, output, *office, "--calibration", str(tmp_path / "bad.tsv"))
+    (tmp_path / "bad.tsv").write_bytes(b"\xff\xfe\t\xff")
+    assert "bad.tsv:1: UTF-16, not UTF-8" in refused(
+        learned, output, *office, "--calibration", str(tmp_path / "bad.tsv")
+    )
+    assert "keep 2.0" in refused(learned, output, "--task", "office", "-O2", "--keep", "2", "--calibration", str(text))
+
+
+def test_every_domain_gets_its_own_text(learned: Path, corpora: Path, tmp_path: Path) -> None:
+    texts = [f"{name}={corpora / name}" for name in ("office", "games")]
+    arguments = [option for text in texts for option in ("--calibration", text)]
+    result = export(learned, tmp_path, "--task", "office", "--task", "games", "-O1", *arguments)
+    assert result.exit_code == 0, result.output
+    used = {path.name.partition("@")[0]: Bundle.open(path).manifest for path in tmp_path.glob("*@*")}
+    assert sorted(used) == ["games", "office"]
+    assert len({manifest.source.calibration for manifest in used.values()}) == 2
+
+
+def test_samples_are_not_calibrated_on(learned: Path, tmp_path: Path) -> None:
+    """Text that is nothing but the store's samples leaves no pair to calibrate on."""
+    samples = Store.open(learned).samples("office")
+    (tmp_path / "samples.tsv").write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in samples))
+    message = refused(
+        learned, tmp_path / "b", "--task", "office", "-O1", "--calibration", str(tmp_path / "samples.tsv")
+    )
+    assert "0 pairs beside those held out" in message

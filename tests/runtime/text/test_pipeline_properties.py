@@ -1,0 +1,165 @@
+"""Whatever the text and whatever the model says: markup, items and whitespace come out as they went in."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.text.document.markup import pairs
+from fmalloc_runtime.text.document.scanner import scan
+from fmalloc_runtime.text.items import find_items
+from fmalloc_runtime.text.pipeline import plain_lines, work_on
+from fmalloc_runtime.text.translation import Format, Found, SourceBatch, TextOptions, TextTranslation, drive
+from tests.support.bundles import CPU, SENTENCES, bundle_of
+
+WORDS = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
+ITEMS = [
+    "%s",
+    "%1$s",
+    "%(name)s",
+    "%d",
+    "{0}",
+    "{name}",
+    "${var}",
+    "{{x}}",
+    "http://a.de/?b=c",
+    "a@b.de",
+    "5",
+    "1.000,50",
+]
+ITEMS += ["{n, plural, one {# Datei.} other {# Dateien. Ja}}", "%%"]
+OPEN = ["<b>", "<i class='x'>", '<a href="a>b">', "<span>", '<x id="1">', "<p>", "<li>", "<code>", "<pre>"]
+CLOSE = ["</b>", "</i>", "</a>", "</span>", "</x>", "</p>", "</li>", "</code>", "</pre>"]
+SINGLE = ["<br>", "<br/>", "<img src='x>y'>", "<!-- <b> -->", "<hr>", "<x id='2'/>", "<script>a<b</script>"]
+ENTITIES = ["&amp;", "&nbsp;", "&lt;b&gt;", "&eacute;", "&foo;", "&", "<", ">", "&#65;"]
+SPACES = [" ", "  ", "\n", "\r\n", "\t", "\u00a0", ". ", ", ", "! ", ""]
+ODD = ["日本語。", "é́", "👩‍👩‍👧", "\x00", "\ufffc", "\ud800", "%", "{", "}", "ﬁ", "ß", "(", ")", "…"]
+
+plain = st.lists(st.sampled_from([*WORDS, *ITEMS, *SPACES, *SPACES, *ODD]), max_size=25).map("".join)
+markup = st.lists(
+    st.sampled_from([*WORDS, *ITEMS, *SPACES, *SPACES, *OPEN, *CLOSE, *SINGLE, *ENTITIES, *ODD]), max_size=40
+).map("".join)
+spaced = st.lists(st.sampled_from([*WORDS, *WORDS, *ITEMS, *ODD]), max_size=25).map(" ".join)
+fast = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def model(bundles: Path) -> Translator:
+    return Translator.load(Bundle.read(bundle_of(bundles, "it")), CPU)
+
+
+class Adversary:
+    """Answers batches with any tokens that the model could write, and any attention."""
+
+    def __init__(self, model: Translator, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._model = model
+
+    def answer(self, batch: SourceBatch) -> Found:
+        return [
+            tuple(self._hypothesis(source, batch) for _ in range(batch.options.hypotheses)) for source in batch.sources
+        ]
+
+    def _hypothesis(self, source: tuple[str, ...], batch: SourceBatch) -> Hypothesis:
+        pieces = [*self._model.encode("%s {0} 5 % a@b.de <b> & </b> Die {name} http://a.de/?b=c"), *source]
+        tokens = tuple(self._random.choice(pieces, self._random.integers(0, 30)).tolist())
+        if self._random.random() < 0.3:
+            tokens = source[:-1]
+        attention = None
+        if batch.options.attention and self._random.random() < 0.9:
+            attention = self._random.dirichlet(np.full(len(source), 0.2), len(tokens)).astype(np.float32)
+        return Hypothesis(tokens, -1.0, attention)
+
+
+class Silent(Adversary):
+    """Says nothing."""
+
+    def answer(self, batch: SourceBatch) -> Found:
+        return [(Hypothesis((), -1.0),) * batch.options.hypotheses for _ in batch.sources]
+
+
+def run(texts: list[str], options: TextOptions, model: Translator, adversary: Adversary) -> list[TextTranslation]:
+    batches = []
+
+    def answer(batch: SourceBatch) -> Found:
+        batches.append(batch)
+        assert all(0 < len(source) <= model.maximum_length for source in batch.sources)
+        return adversary.answer(batch)
+
+    translations = drive(work_on(texts, options, model), answer)
+    assert len(batches) <= 2
+    return translations
+
+
+def tags(text: str, html: bool) -> Counter[str]:
+    return Counter(text[token.begin : token.end] for token in scan(text, html) if token.kind != "text")
+
+
+def paired(text: str, html: bool) -> Counter[tuple[str, str]]:
+    tokens = scan(text, html)
+    found = pairs(tokens, html)
+    shown = [text[token.begin : token.end] for token in tokens]
+    return Counter((shown[first], shown[second]) for first, second in found.items() if first < second)
+
+
+@fast
+@given(text=markup, kind=st.sampled_from(["html", "xml"]), seed=st.integers(0, 2**32), protect=st.booleans())
+def test_every_tag_comes_out_once_and_in_its_pair(
+    text: str, kind: Format, seed: int, protect: bool, model: Translator
+) -> None:
+    options = TextOptions(format=kind, protect=protect, search=TranslationOptions(hypotheses=2))
+    (translation,) = run([text], options, model, Adversary(model, seed))
+    for output in (translation.text, *translation.alternatives):
+        assert tags(output, kind == "html") == tags(text, kind == "html")
+        assert paired(output, kind == "html") == paired(text, kind == "html")
+
+
+@fast
+@given(text=spaced, seed=st.integers(0, 2**32))
+def test_every_item_comes_out_as_often_as_it_went_in(text: str, seed: int, model: Translator) -> None:
+    options = TextOptions(search=TranslationOptions(hypotheses=3))
+    (translation,) = run([text], options, model, Adversary(model, seed))
+    assert len(translation.alternatives) == 2
+    kept = [text[slice(*span)] for span, kind in find_items(text) if kind != "number"]
+    for output in (translation.text, *translation.alternatives):
+        for item in (item for item in kept if text.count(item) == kept.count(item)):
+            assert _count(output, item) == _count(text, item), item
+
+
+def _count(text: str, item: str) -> int:
+    """How often printf would see an item: %%s is a sign and a letter."""
+    return text.count(item) if item == "%%" else text.replace("%%", "").count(item)
+
+
+@fast
+@given(text=plain, seed=st.integers(0, 2**32), splitting=st.sampled_from(["sentences", "lines"]))
+def test_lines_and_the_whitespace_around_them_stay(text: str, seed: int, splitting: str, model: Translator) -> None:
+    options = TextOptions(splitting=splitting)  # type: ignore[arg-type]
+    (translation,) = run([text], options, model, Adversary(model, seed))
+    ends = re.compile(r"\r\n|\n|\r")
+    if not any("\n" in text[slice(*span)] for span, _ in find_items(text)):
+        assert ends.findall(translation.text) == ends.findall(text)
+    for before, after in zip(ends.split(text), ends.split(translation.text), strict=True):
+        assert before[: len(before) - len(before.lstrip())] == after[: len(after) - len(after.lstrip())] or not before
+        assert any(map(str.isalpha, before)) or before == after
+
+
+@fast
+@given(text=markup, kind=st.sampled_from(["text", "html", "xml"]))
+def test_what_the_model_says_nothing_about_stays_byte_for_byte(text: str, kind: Format, model: Translator) -> None:
+    (translation,) = run([text], TextOptions(format=kind), model, Silent(model, 0))
+    assert translation.text == text
+
+
+@given(text=markup)
+@fast
+def test_lines_for_routing_have_no_markup(text: str) -> None:
+    lines = plain_lines([text], TextOptions(format="html"))
+    assert not any(tag in line for line in lines for tag in ("<i class", "</span>", "<script"))
