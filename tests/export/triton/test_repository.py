@@ -1,5 +1,6 @@
 """Model repositories for Triton: what they hold, their versions, and what the command refuses."""
 
+import runpy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_each_domain_is_a_model_with_its_bundle_inside(bundles: Path, tmp_path: 
         assert sha256_files(model / "1" / bundle.name) == sha256_files(bundle)
         assert {path.name for path in (model / "1").iterdir()} == {"model.py", bundle.name}
         assert f'name: "{domain}"' in (model / "config.pbtxt").read_text()
-        compile((model / "1" / "model.py").read_text(), "model.py", "exec")
+        assert hasattr(runpy.run_path(str(model / "1" / "model.py"))["TritonPythonModel"], "execute")
 
 
 def test_the_router_needs_no_weights(bundles: Path, tmp_path: Path) -> None:

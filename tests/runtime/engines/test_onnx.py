@@ -198,7 +198,7 @@ def test_the_target_prefix_steers_and_is_not_part_of_the_result(model: Emitted, 
     vocabulary = model.domain.vocabulary.target
     plain, steered = (engine.translate(sources, (token,), OPTIONS) for token in (vocabulary[5], vocabulary[6]))
     assert tokens(plain) != tokens(steered)
-    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not among the tokens that it can write"):
+    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not in the vocabulary"):
         engine.translate(sources, ("xyzzy",), OPTIONS)
 
 
@@ -238,7 +238,7 @@ def test_files_may_lie_in_memory(model: Emitted, tmp_path: Path, quantization: s
 def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="nowhere/vocabulary.json: cannot be read"):
         engine_of(tmp_path / "nowhere")
-    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model runs in the type"):
+    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model keeps the type"):
         engine_of(model.directory, compute_type="int8")
     with pytest.raises(FmallocError, match="device 'toaster', expected auto, cpu or cuda"):
         OnnxEngine(model.directory, "toaster")
@@ -248,7 +248,7 @@ def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="encoder_model.onnx: ONNX Runtime cannot load it on cpu"):
         engine_of(tmp_path, files={**files, "encoder_model.onnx": b"not a model"})
     vocabulary = files["vocabulary.json"].replace(b'"end": "</s>"', b'"end": "</end>"')
-    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not among the tokens"):
+    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not in the vocabulary"):
         engine_of(tmp_path, files={**files, "vocabulary.json": vocabulary})
 
 
