@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
+.PHONY: help demo test test-slow test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -25,8 +25,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
 	$(BIN)/python -m examples.demo
 
-test: $(READY) ## run the tests, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(READY) ## run the tests but the slow ones, on all cores (six minutes on two)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-slow: $(READY) ## run the slow tests: what is killed again and again, the wheel, the README's commands
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
 	$(PYTHON) -m venv $(SCALE_VENV)

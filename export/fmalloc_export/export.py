@@ -219,7 +219,7 @@ class _BundleBuilder:
         of_store, of_task = domain.store.digest(domain.name)
         return Manifest(
             domain=domain.name,
-            languages=bundle_format.Languages(source=domain.languages.source, target=domain.languages.target),
+            languages=domain.languages,
             engine=bundle_format.EngineInfo(
                 name=compiled.emitter.NAME,
                 minimum_version=compiled.emitter.MINIMUM_VERSION,

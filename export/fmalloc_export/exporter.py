@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from fmalloc.corpus import Languages, Pair, read_pairs
+from fmalloc.corpus import Pair, read_pairs
 from fmalloc.progress import bar, console
 from fmalloc.store.store import Store
 from fmalloc_export.bundles.publish import writing
@@ -85,8 +85,7 @@ def _texts(
         raise click.UsageError(
             f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
         )
-    pair = store.description.languages
-    return {name: read_pairs(path, Languages(pair.source, pair.target)) for name, path in paths.items()}
+    return {name: read_pairs(path, store.description.languages) for name, path in paths.items()}
 
 
 def _export(

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fmalloc.corpus import Languages, Pair, digest, read_pairs
+from fmalloc.corpus import Pair, digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.export import build
@@ -25,8 +25,7 @@ class Recompiler:
     def __init__(self, store: Path, calibration: Sequence[Path]) -> None:
         self._store = Store.open(store)
         self._store.verify()
-        pair = self._store.description.languages
-        texts = [read_pairs(path, Languages(pair.source, pair.target)) for path in calibration]
+        texts = [read_pairs(path, self._store.description.languages) for path in calibration]
         self._texts = {digest(text): text for text in texts}
 
     def checks(self, bundle: Bundle) -> Iterator[Check]:

@@ -57,7 +57,7 @@ class FineTuning(Trainable):
 
 
 def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """All parameters, tied ones once, except sinusoidal positions and FSMT's output bias against padding."""
+    """All parameters, tied ones once, but for sinusoidal positions."""
     return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
 
 
@@ -75,5 +75,4 @@ def module_of(name: str) -> str:
 
 
 def _is_fixed(model: Any, name: str) -> bool:
-    sinusoidal = "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__
-    return sinusoidal or name.endswith("output_projection.bias")
+    return "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__

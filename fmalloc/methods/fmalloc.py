@@ -52,7 +52,7 @@ class Fmalloc(Method):
         with writing(path):
             store = self._created(own)
             begun, resumed = time.perf_counter(), (path / ".work" / task.name).exists()
-            record = learn_task(own, store, task)
+            record = learn_task(own, store, own.plans[task.name])
             seconds = None if resumed else time.perf_counter() - begun
         memory = store.memory(task.name)
         sizes = [m.fc1_weight.size + m.fc1_bias.size + m.fc2_weight.size for m in memory.values()]
@@ -105,7 +105,7 @@ class Fmalloc(Method):
     def scores_of(self, state: str, domain: str) -> Evaluation | None:
         """The task's scores on its own domain, from the store's record."""
         record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
-        return Evaluation(record.scores.domains[domain], record.scores.signatures) if record else None
+        return Evaluation(score=record.scores.domains[domain], signatures=record.scores.signatures) if record else None
 
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""

@@ -41,7 +41,7 @@ class Method(ABC):
 
     def learning_of(self, task: TaskSettings) -> LearningSettings:
         """The task's learning settings with the method's own learning rate."""
-        settings = self.run.recipe.learning_of(task)
+        settings = self.run.plans[task.name].learning
         rate = self.settings.learning_rate
         return settings if rate is None else settings.model_copy(update={"learning_rate": rate})
 

@@ -183,7 +183,7 @@ class Mixed(Sequential):
 
     def learning_of(self, task: TaskSettings) -> LearningSettings:
         """As many updates as the tasks have together."""
-        updates = sum(self.run.recipe.learning_of(each).updates for each in self.run.recipe.tasks)
+        updates = sum(plan.learning.updates for plan in self.run.plans.values())
         return super().learning_of(task).model_copy(update={"updates": updates})
 
     def data(self, _task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:

@@ -132,7 +132,7 @@ def status_of(store: Store) -> dict[str, Any]:
     owners = {GENERAL: table.count(GENERAL_OWNER)} | {task.name: table.count(task.order) for task in tasks}
     free = table.free_count()
     return {
-        "languages": description.languages.model_dump(),
+        "languages": asdict(description.languages),
         "tasks": [
             {
                 "name": task.name,

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc.corpus import Languages, digest, read_pairs
+from fmalloc.corpus import digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.commands import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_shared.languages import LanguagePair
 from tests.support.stores import subprocess_environment, tree_bytes
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -53,7 +54,7 @@ def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text
     manifest, store = bundle.manifest, Store.open(learned)
     assert manifest.level == "O1"
     assert [step.name for step in manifest.passes] == ["bake-mask", "drop-dead-cells", "trim-vocabulary", "pad-width"]
-    assert manifest.source.calibration == digest(read_pairs(text, Languages("de", "en")))
+    assert manifest.source.calibration == digest(read_pairs(text, LanguagePair("de", "en")))
     kept = {layer: max(1, int(mask.sum())) for layer, mask in store.mask("office").items()}
     assert all(width <= kept[layer] for layer, width in manifest.widths.items())
     parity = manifest.parity
@@ -149,7 +150,7 @@ def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, t
     assert "law is not exported" in refused(learned, output, *office, "--calibration", f"law={text}")
     for content, problem in (
         ("nur eine Seite\n", "one-sided line"),
-        ("", "empty, expected one pair a line"),
+        ("", "empty, expected one pair per line"),
         ("ein Satz\tone sentence\n", "1 pairs beside those held out"),
     ):
         (tmp_path / "bad.tsv").write_text(content)

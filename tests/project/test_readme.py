@@ -32,6 +32,7 @@ def commands() -> list[str]:
     return [*(line for line in lines if line.split("|")[-1].split()[:1] == ["fmalloc"]), *quoted]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a dozen processes, most of which load torch
 def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "opus-mt-de-en")

@@ -13,6 +13,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.stores import subprocess_environment, write_store
 
+pytestmark = pytest.mark.slow
 PACKAGES = ("fmalloc", "fmalloc_export", "fmalloc_runtime", "fmalloc_shared")
 VERBS = ("train", "pretrain", "export", "eval", "translate", "serve")
 

@@ -57,7 +57,7 @@ def parameters(domain: Domain, model: DomainModel) -> int:
     trimmed = len(domain.model.target_tokens) - kept
     if not trimmed:
         return total
-    projection, embeddings = _projection(domain.base), _embeddings(domain.base.get_decoder())
+    projection, embeddings = domain.base.lm_head, _embeddings(domain.base.get_decoder())
     width = int(embeddings.shape[1])
     if projection.bias is not None:
         total -= trimmed
@@ -78,7 +78,7 @@ def flops_per_token(domain: Domain, model: DomainModel) -> int:
 
     Attention over positions is left out: it grows with the sentence.
     """
-    projection = _projection(domain.base)
+    projection = domain.base.lm_head
     matrices = sum(
         int(module.weight.numel())
         for stack in (domain.base.get_encoder(), domain.base.get_decoder())
@@ -94,11 +94,6 @@ def flops_per_token(domain: Domain, model: DomainModel) -> int:
 def _cells(model: DomainModel) -> int:
     arrays = ((layer.fc1_weight, layer.fc1_bias, layer.fc2_weight) for layer in model.feed_forward)
     return sum(array.size for layer in arrays for array in layer)
-
-
-def _projection(base: Any) -> Any:
-    # FSMT, which has no lm_head, names its embeddings when it is asked for its output layer.
-    return base.lm_head if hasattr(base, "lm_head") else base.get_decoder().output_projection
 
 
 def _embeddings(stack: Any) -> Any:

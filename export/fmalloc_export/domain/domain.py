@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
 from fmalloc.model.batches import encode
@@ -20,6 +20,7 @@ from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_export.domain.vocabulary import Vocabulary, vocabulary_of
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 _ALIGNED_TOKENS = 128
 
@@ -47,10 +48,9 @@ class Domain:
         return cls(store, name, base, tokenizer, vocabulary, model)
 
     @property
-    def languages(self) -> Languages:
+    def languages(self) -> LanguagePair:
         """The store's language pair."""
-        pair = self.store.description.languages
-        return Languages(pair.source, pair.target)
+        return self.store.description.languages
 
     @property
     def maximum_length(self) -> int:

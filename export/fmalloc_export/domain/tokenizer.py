@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from fmalloc.corpus import Languages
+from fmalloc.model.architectures import FAMILIES
 from fmalloc.model.tokens import is_multilingual, set_languages, target_frame
 from fmalloc_export.domain.vocabulary import MARIAN, Vocabulary, language_token
 from fmalloc_runtime.tokenizer.moses import MosesModel
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 # A bundle's tokenizer.json is our description of the tokenizer; the file that transformers saves as such is renamed.
 _PIECES = "pieces.json"
@@ -23,7 +24,7 @@ Kind = Literal["sentencepiece", "tokenizers", "moses"]
 
 
 def write_tokenizer(
-    base: Path, tokenizer: Any, vocabulary: Vocabulary, family: str, languages: Languages, directory: Path
+    base: Path, tokenizer: Any, vocabulary: Vocabulary, family: str, languages: LanguagePair, directory: Path
 ) -> Tokenizer:
     """Write into the existing, empty `directory`, and load the files as the runtime does.
 
@@ -50,7 +51,7 @@ def write_tokenizer(
 
 
 def _write_models(base: Path, tokenizer: Any, family: str, directory: Path) -> tuple[Kind, tuple[str, str]]:
-    if family == "fsmt":
+    if FAMILIES[family].moses:
         merges = tuple(" ".join(pair) for pair in tokenizer.bpe_ranks)
         for name, language in zip(_MOSES, (tokenizer.src_lang, tokenizer.tgt_lang), strict=True):
             model = MosesModel(language=language, lower_case=bool(tokenizer.do_lower_case), merges=merges)

@@ -81,8 +81,8 @@ def language_token(vocabulary: Vocabulary, code: str) -> str:
 
 
 def _source_ids(tokenizer: Any) -> Mapping[str, int] | None:
-    """Ids of the source tokens if the tokenizer has separate ones: FSMT, some Marian models."""
-    if hasattr(tokenizer, "bpe_ranks") or getattr(tokenizer, "separate_vocabs", False):
+    """Ids of the source tokens where the tokenizer keeps them apart from the target's, as some Marian models' does."""
+    if getattr(tokenizer, "separate_vocabs", False):
         return tokenizer.encoder  # type: ignore[no-any-return]
     return None
 

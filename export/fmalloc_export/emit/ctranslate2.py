@@ -10,31 +10,16 @@ from typing import Any
 
 import ctranslate2
 import numpy as np
-from ctranslate2.converters.transformers import _MODEL_LOADERS, BartLoader
+from ctranslate2.converters.transformers import _MODEL_LOADERS
 from numpy.typing import NDArray
 
+from fmalloc.model.architectures import FAMILIES
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.vocabulary import MARIAN, Vocabulary, needed_tokens
 from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 from fmalloc_runtime.engines.base import BATCH_TOKENS
 from fmalloc_shared.errors import FmallocError
-
-
-class FSMTLoader(BartLoader):  # type: ignore[misc]
-    """Fills the same specification from an FSMTForConditionalGeneration."""
-
-    def get_model_spec(self, model: Any) -> Any:
-        """The dense specification; sets what a BART would have on `model`."""
-        model.config.normalize_before = False
-        model.config.normalize_embedding = False
-        model.lm_head = model.model.decoder.output_projection
-        return super().get_model_spec(model)
-
-    def set_position_encodings(self, spec: Any, module: Any) -> None:
-        """Fill `encodings` (positions, d): the module's rows up to its padding index are for no position."""
-        spec.encodings = module.weight[module.padding_idx + 1 :]
-
 
 NAME = "ctranslate2"
 MINIMUM_VERSION = "4.8.2"
@@ -48,17 +33,14 @@ QUANTIZATIONS = (
     "float16",
     "bfloat16",
 )
-# Layer norm before each sublayer, and on the embeddings: transformers no longer states these in configurations.
-_LAYER_NORMS = {"bart": (False, True), "mbart": (True, True), "pegasus": (True, False)}
 # Not 0, but underflows to 0 in both products of a layer: see _avoid_zero_scales.
 _NEARLY_ZERO = np.float32(1e-20)
 
 
 def loader_of(base: Any) -> Any:
     """CTranslate2's loader for this transformers model; FmallocError if it has none."""
-    name = type(base.config).__name__
-    if name == "FSMTConfig":
-        return FSMTLoader()
+    family = FAMILIES.get(base.config.model_type)
+    name = (family and family.converter) or type(base.config).__name__
     if name not in _MODEL_LOADERS:
         raise FmallocError(f"CTranslate2 converts no models with a {name}; update it or use another base model")
     return _MODEL_LOADERS[name]
@@ -93,8 +75,9 @@ def specification(base: Any) -> Any:
     loader = loader_of(base)
     base = copy.deepcopy(base)
     config = base.config
-    if config.model_type in _LAYER_NORMS:
-        config.normalize_before, config.normalize_embedding = _LAYER_NORMS[config.model_type]
+    family = FAMILIES[config.model_type]
+    # Loaders ask the configuration: older ones said so, newer models just are so.
+    config.normalize_before, config.normalize_embedding = family.pre_norm, family.embedding_norm
     try:
         spec = loader.get_model_spec(base)
     except KeyError as error:

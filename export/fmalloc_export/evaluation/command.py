@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from fmalloc.corpus import Languages
 from fmalloc.model.devices import DeviceName
 from fmalloc.progress import console
 from fmalloc_export.evaluation.results import ModelDifference, Results
@@ -14,6 +13,7 @@ from fmalloc_export.evaluation.scoring import Evaluation, TestPairs, common_test
 from fmalloc_export.evaluation.systems import Systems
 from fmalloc_export.evaluation.tables import print_results
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 
 def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tuple[TestPairs, ...]:
@@ -89,7 +89,7 @@ def evaluate(
     output: Path | None,
     translations: Path | None,
     device: DeviceName,
-    languages: Languages | None,
+    languages: LanguagePair | None,
 ) -> None:
     """Score the models called `names`, or all, print the results, and write them to `output`."""
     systems = Systems.find(model, names, languages, device)

@@ -14,6 +14,7 @@ from fmalloc.model import devices
 from fmalloc_runtime.bundle.manifest import Digest
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.strict import StrictModel
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -96,7 +97,7 @@ class Results(StrictModel):
     """Of this file."""
     kind: Literal["store", "bundles", "model"]
     """What was evaluated."""
-    languages: dict[Literal["source", "target"], str]
+    languages: LanguagePair
     """Of the pair."""
     beam_size: int
     """Of the search."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.corpus import Languages, Pair, digest, read_corpus, read_pairs
+from fmalloc.corpus import Pair, digest, read_corpus, read_pairs
 from fmalloc.evaluation.significance import METRICS, Statistics, difference
 from fmalloc.progress import bar
 from fmalloc_export.evaluation.results import (
@@ -19,6 +19,7 @@ from fmalloc_export.evaluation.results import (
 from fmalloc_export.evaluation.systems import System, Systems, Translating
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
 
 
@@ -33,7 +34,7 @@ class TestPairs:
     samples: bool = False
 
     @classmethod
-    def read(cls, given: str, languages: Languages) -> "TestPairs":
+    def read(cls, given: str, languages: LanguagePair) -> "TestPairs":
         """Read NAME=PATH, or a path that gives the name too: all pairs of a file, or the test part of a folder.
 
         Raises:
@@ -55,7 +56,7 @@ def _own_name(path: Path) -> str:
     return (path.resolve().parent.name if stem == "test" else stem).lower()
 
 
-def _test_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
+def _test_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     if not path.is_dir():
         pairs = read_pairs(path, languages)
     elif any(path.glob("test.*")):
@@ -96,10 +97,9 @@ class Evaluation:
 
     def nothing(self) -> Results:
         """Results without scores."""
-        source, target = self.systems.languages
         return Results(
             kind=self.systems.kind,
-            languages={"source": source, "target": target},
+            languages=self.systems.languages,
             beam_size=self.beam_size,
             signatures=signatures(),
             versions=versions(),

@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, nll_of, translate
 from fmalloc.model.architectures import languages_of, load_base
-from fmalloc.model.assembly import load_sliced, pair_of
+from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import DeviceName, select
 from fmalloc.store.store import Store
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, LiveIndex
@@ -20,6 +20,7 @@ from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256 as file_sha256
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 BASE = "base"
@@ -52,13 +53,13 @@ class Systems:
     """The models found at a path, of one language pair; `samples`: dev pairs that a store keeps, by domain."""
 
     kind: Literal["store", "bundles", "model"]
-    languages: Languages
+    languages: LanguagePair
     systems: tuple[System, ...]
     samples: Mapping[str, tuple[Pair, ...]]
 
     @classmethod
     def find(
-        cls, path: Path, names: Sequence[str] = (), languages: Languages | None = None, device: DeviceName = "auto"
+        cls, path: Path, names: Sequence[str] = (), languages: LanguagePair | None = None, device: DeviceName = "auto"
     ) -> "Systems":
         """The models of `names`, or all.
 
@@ -86,7 +87,7 @@ class _Model:
 
     model: Any
     tokenizer: Any
-    languages: Languages
+    languages: LanguagePair
 
     def translate(self, sources: Sequence[str], beam_size: int, advance: Callable[[int], None]) -> list[str]:
         return translate(
@@ -118,7 +119,7 @@ class _Emitted:
 
 
 def _of_store(store: Store, names: Sequence[str], device: DeviceName) -> Systems:
-    languages, target = pair_of(store), select(device).torch
+    languages, target = store.description.languages, select(device).torch
     tasks = [task.name for task in store.tasks()]
     digests = {GENERAL: _digest(store.digest(GENERAL))} | {task: _digest(store.digest(task)) for task in tasks}
     if BASE not in tasks:  # a task of that name takes precedence
@@ -151,11 +152,10 @@ def _of_bundles(path: Path, found: Mapping[str, Path], names: Sequence[str], dev
     systems = tuple(
         System(name, file_sha256(bundle.path / MANIFEST_FILE), loader(bundle)) for name, bundle in bundles.items()
     )
-    pair = pairs.pop()
-    return Systems("bundles", Languages(pair.source, pair.target), systems, {})
+    return Systems("bundles", pairs.pop(), systems, {})
 
 
-def _of_model(path: Path, names: Sequence[str], languages: Languages | None, device: DeviceName) -> Systems:
+def _of_model(path: Path, names: Sequence[str], languages: LanguagePair | None, device: DeviceName) -> Systems:
     pair = languages or languages_of(path)
     if pair is None:
         raise FmallocError(f"{path}: its tokenizer does not name the language pair; give --source and --target")

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmalloc.corpus import Languages, Pair
-from fmalloc.model.architectures import feed_forward_layers
+from fmalloc.corpus import Pair
+from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
 from fmalloc.model.batches import IGNORED, Batch, Example, encode, ordered_batches
 from fmalloc.model.objective import shifted_right
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import set_cells
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 # Tokens per side: several per cell of a layer.
 POSITIONS = 16_384
@@ -35,7 +36,7 @@ class TextCalibration:
     """
 
     def __init__(
-        self, base: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages, positions: int = POSITIONS
+        self, base: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair, positions: int = POSITIONS
     ) -> None:
         self._model = copy.deepcopy(base).eval()
         longest = min(_LONGEST, base.config.max_position_embeddings - 2)
@@ -99,7 +100,7 @@ class TextCalibration:
 
     def _decode(self, batch: Batch, state: Tensor) -> None:
         self._model(
-            input_ids=batch.source,  # not read, but FSMT's decoder has no causal mask without
+            input_ids=batch.source,  # not read, but without it an FSMT's decoder has no causal mask
             encoder_outputs=(state,),
             attention_mask=batch.source_mask,
             decoder_input_ids=shifted_right(batch.target, self._model.config),
@@ -111,9 +112,7 @@ class TextCalibration:
         """Call `note` with the activations (positions, width) of the layers `names`, until it raises _Reached."""
         masks = {"encoder": batch.source_mask.bool(), "decoder": batch.target != IGNORED}
         handles = [
-            layer.module.fc2.register_forward_pre_hook(
-                self._hook(layer.name, masks[layer.name.partition(".")[0]], note)
-            )
+            layer.module.fc2.register_forward_pre_hook(_hook(layer, masks[layer.stack], note))
             for layer in feed_forward_layers(self._model)
             if layer.name in names
         ]
@@ -124,13 +123,12 @@ class TextCalibration:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, name: str, mask: Tensor, note: Callable[[str, Tensor], None]) -> Callable[..., None]:
-        length_first = self._model.config.model_type == "fsmt"
 
-        def hook(_module: Any, inputs: tuple[Tensor]) -> None:
-            note(name, (inputs[0].transpose(0, 1) if length_first else inputs[0])[mask])
+def _hook(layer: FeedForwardLayer, mask: Tensor, note: Callable[[str, Tensor], None]) -> Callable[..., None]:
+    def hook(_module: Any, inputs: tuple[Tensor]) -> None:
+        note(layer.name, layer.batch_first(inputs[0])[mask])
 
-        return hook
+    return hook
 
 
 def _spread(examples: Sequence[Example], positions: int) -> list[Example]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc.corpus import EVERYTHING, Languages, Pair, digest, read_corpus
+from fmalloc.corpus import EVERYTHING, Pair, digest, read_corpus
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.routing.threshold import Documents, choose_threshold
@@ -97,8 +97,7 @@ class HeldOutText:
     @classmethod
     def read(cls, path: Path, bundle: Bundle, fits: Callable[[str], bool], lines: int) -> "HeldOutText":
         """The dev part of a corpus, and at most `lines` evenly spaced pairs whose source fits into every model."""
-        pair = bundle.manifest.languages
-        dev = read_corpus(path, Languages(pair.source, pair.target), EVERYTHING).dev
+        dev = read_corpus(path, bundle.manifest.languages, EVERYTHING).dev
         usable = [pair for pair in dev if fits(pair.source)]
         if not usable:
             raise FmallocError(f"{path}: no line of dev is short enough for every model")

@@ -12,7 +12,6 @@ from fmalloc.methods.comparison.run import base_scores, is_finished, run_method,
 from fmalloc.model.devices import versions
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
-from fmalloc.store.records import LanguagePair, to_json
 from fmalloc.store.store import writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
@@ -39,7 +38,7 @@ def compare_methods(
                 runs.append(run_method(ordered, name, folder, output / "base-scores"))
                 comparison = Comparison(
                     base=recipe.base.name,
-                    languages=LanguagePair(source=run.languages.source, target=run.languages.target),
+                    languages=run.languages,
                     domains=list(run.corpora),
                     learning=recipe.learning.model_dump(),
                     evaluation=recipe.evaluation.model_dump(),
@@ -48,7 +47,7 @@ def compare_methods(
                     base_scores={domain: metrics.score for domain, metrics in untouched.items()},
                     runs=runs,
                 )
-                write_atomically(output / "comparison.json", to_json(comparison))
+                write_atomically(output / "comparison.json", comparison.to_bytes())
     if not runs:
         raise FmallocError(f"{output}: no run of {', '.join(methods)} is finished")
     return comparison

@@ -3,7 +3,7 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
-from fmalloc.methods.comparison.record import Comparison, MethodRun
+from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.summary import Summary, summaries
 
 _COLUMNS = ("order", "BLEU", "chrF", "NLL", "general", "forgot", "forgot", "gain", "least", "MB")
@@ -44,13 +44,3 @@ def _cells(summary: Summary) -> list[str]:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
-
-
-def scores_table(run: MethodRun) -> Table:
-    """BLEU (chrF) of one run on every test set after each task."""
-    domains = list(run.rows[0].scores)
-    shown = Table("after", *domains, title=f"{run.method}: BLEU by test set (chrF)")
-    for row in run.rows:
-        scores = (row.scores[domain] for domain in domains)
-        shown.add_row(row.after, *(f"{score.bleu:.2f} ({score.chrf:.1f})" for score in scores))
-    return shown

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
 from fmalloc_shared.strict import StrictModel
 
@@ -31,15 +32,6 @@ DomainName = Annotated[str, AfterValidator(_domain)]
 FilePath = Annotated[str, AfterValidator(_inner_path)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-
-
-class Languages(StrictModel):
-    """Language codes of the pair."""
-
-    source: str
-    """Code of the source language."""
-    target: str
-    """Code of the target language."""
 
 
 class EngineInfo(StrictModel):
@@ -142,7 +134,7 @@ class Manifest(StrictModel):
     """Of the bundle's format."""
     domain: DomainName
     """Name."""
-    languages: Languages
+    languages: LanguagePair
     """Of the pair."""
     engine: EngineInfo
     """What runs `model/`."""

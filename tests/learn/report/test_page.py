@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from fmalloc.commands import report
 from fmalloc.report.page import report_page
-from fmalloc.store.records import RecoveryRecord, to_json
+from fmalloc.store.records import RecoveryRecord
 from fmalloc.store.store import Store
 from fmalloc_shared.names import GENERAL
 from tests.support.reports import HOSTILE, LAYERS, add_task, comparison, empty_store, points_of
@@ -211,7 +211,7 @@ def test_methods_are_compared(two_tasks: Store) -> None:
 
 def test_the_command_writes_the_page(two_tasks: Store, tmp_path: Path) -> None:
     compared, output = tmp_path / "comparison.json", tmp_path / "out.html"
-    compared.write_bytes(to_json(comparison()))
+    compared.write_bytes(comparison().to_bytes())
     done = CliRunner().invoke(report, [str(two_tasks.path), "--comparison", str(compared), "--output", str(output)])
     assert done.exit_code == 0, done.output
     assert done.output == f"{output}\n"

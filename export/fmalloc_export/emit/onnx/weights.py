@@ -178,8 +178,6 @@ def _positions(config: Any, module: Any) -> Array:
 
 
 def _projection(base: Any) -> Linear:
-    if not hasattr(base, "lm_head"):  # FSMT
-        return _linear(base.model.decoder.output_projection)
     if not hasattr(base, "final_logits_bias"):
         return _linear(base.lm_head)
     return Linear(_array(base.lm_head.weight), _array(base.final_logits_bias)[0])

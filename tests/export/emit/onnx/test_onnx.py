@@ -23,7 +23,7 @@ from fmalloc_export.emit.onnx.graph import OPSET, quantize_rows
 from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.engines.onnx import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
-from tests.support.bases import BASES, CORE_BASES
+from tests.support.bases import BASES, CORE_BASES, POSITIONS
 from tests.support.machine import adds_integers_exactly
 from tests.support.onnx import Emitted, emitted, load
 from tests.support.stores import subprocess_environment, tree_bytes
@@ -126,7 +126,7 @@ def test_files_inputs_and_outputs_are_named_as_optimum_names_them(marian: Domain
         "decoder_start_token_id": len(marian.vocabulary.target),
         "eos_token_id": 0,
         "forced_eos_token_id": None,
-        "max_length": 300,
+        "max_length": POSITIONS,
         "pad_token_id": 0,
     }
 
