@@ -16,7 +16,6 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md"))
@@ -44,7 +43,8 @@ def with_tables(text: str) -> str:
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(head), *map(list, rows)]
     lines.insert(1, ["--"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _rooms(package: Path) -> Iterator[tuple[str, str, str]]:
@@ -65,7 +65,7 @@ def _rooms(package: Path) -> Iterator[tuple[str, str, str]]:
             folder = package / name
             module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
             first = (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-            yield str(floor), f"`{name}{'/' if folder.is_dir() else '.py'}`", _cell(first.removesuffix("."))
+            yield str(floor), f"`{name}{'/' if folder.is_dir() else '.py'}`", _line(first.removesuffix("."))
 
 
 def command_page(group: click.Group, name: str) -> str:
@@ -89,7 +89,7 @@ def _subcommands(group: click.Group, context: click.Context, level: int) -> Iter
         yield from _help_of(command, inner)
         records = (parameter.get_help_record(inner) for parameter in command.get_params(inner))
         if rows := [record for record in records if record and record[1]]:
-            yield _table(("option", "meaning"), ((f"`{names}`", _cell(meaning)) for names, meaning in rows))
+            yield _table(("option", "meaning"), ((f"`{names}`", _line(meaning)) for names, meaning in rows))
         if isinstance(command, click.Group):
             yield from _subcommands(command, inner, level + 1)
 
@@ -101,22 +101,20 @@ def _help_of(command: click.Command, context: click.Context) -> Iterator[str]:
         if paragraph.startswith(_CODE_BLOCK):
             yield f"```text\n{textwrap.dedent(paragraph.removeprefix(_CODE_BLOCK).strip(chr(10)))}\n```"
         elif paragraph:
-            yield _escaped(" ".join(paragraph.split()))
+            yield _line(paragraph)
 
 
-def _rows(
-    record: type[BaseModel], own_tables: set[type[BaseModel]], prefix: str = ""
-) -> Iterator[tuple[str, str, str]]:
+def _rows(record: type[Any], own_tables: set[type[Any]], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Key, type and meaning of each field; those of an inner record follow it, unless it has its own table."""
     docstrings = _docstrings(record)
-    for name, field in record.model_fields.items():
+    for name, field in record.__pydantic_fields__.items():
         key, inner = prefix + name, _record_in(field.annotation)
-        yield key, _kind(field.annotation, own_tables), _cell(docstrings.get(name) or field.description or "")
+        yield key, _kind(field.annotation, own_tables), _line(docstrings.get(name) or field.description or "")
         if inner and inner not in own_tables:
             yield from _rows(inner, own_tables, f"{key}{_path(field.annotation)}.")
 
 
-def _docstrings(record: type[BaseModel]) -> Mapping[str, str]:
+def _docstrings(record: type[Any]) -> Mapping[str, str]:
     """The string below each field's annotation, without its full stop."""
     body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -139,14 +137,20 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _record_in(kind: Any) -> type[BaseModel] | None:
+def _record_in(kind: Any) -> type[Any] | None:
     """The record that a field holds, also inside lists, maps and alternatives."""
     for alternative in map(_unwrapped, _alternatives(kind)):
-        if isinstance(alternative, type) and issubclass(alternative, BaseModel):
-            return alternative
+        if _is_record(alternative):
+            record: type[Any] = alternative
+            return record
         if get_origin(alternative) in (list, tuple, dict) and (inner := _record_in(_items(alternative))):
             return inner
     return None
+
+
+def _is_record(kind: Any) -> bool:
+    """Whether a type is a model or a dataclass of pydantic."""
+    return isinstance(kind, type) and hasattr(kind, "__pydantic_fields__")
 
 
 def _items(kind: Any) -> Any:
@@ -164,29 +168,25 @@ def _path(kind: Any) -> str:
     return ""
 
 
-def _kind(annotation: Any, own_tables: set[type[BaseModel]]) -> str:
+def _kind(annotation: Any, own_tables: set[type[Any]]) -> str:
     """A field's type in the words of JSON; a record with its own table by its name."""
     kinds = map(_unwrapped, _alternatives(annotation))
     return " or ".join("null" if kind is NoneType else _alternative(kind, own_tables) for kind in kinds)
 
 
-def _alternative(kind: Any, own_tables: set[type[BaseModel]]) -> str:
+def _alternative(kind: Any, own_tables: set[type[Any]]) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) in (list, tuple, dict):
         return f"{'map' if get_origin(kind) is dict else 'list'} of {_kind(_items(kind), own_tables)}"
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if _is_record(kind):
         return kind.__name__ if kind in own_tables else "object"
     return _NAMES.get(kind, "any")
 
 
-def _cell(text: str) -> str:
-    return _escaped(" ".join(text.split())).replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    """Angle brackets outside of backticks are text, not HTML."""
-    pieces = text.split("`")
+def _line(text: str) -> str:
+    """The text on one line; angle brackets and stars outside of backticks are what they are."""
+    pieces = " ".join(text.split()).split("`")
     pieces[::2] = [piece.replace("<", "\\<").replace("*", "\\*") for piece in pieces[::2]]
     return "`".join(pieces)
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.compiler.speed import compare
 from benchmarks.compiler.unsliced import emit_unsliced
 from examples.serving import LINES_A_DOCUMENT, Client, documents, routing_accuracy, served, translations
-from fmalloc.corpus import Languages, Pair, read_corpus
+from fmalloc.corpus import Pair, read_corpus
 from fmalloc.evaluation.matrix import Matrix
 from fmalloc.report.status import cells_table, matrix_table
 from fmalloc.store.store import Store
@@ -30,6 +30,7 @@ from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.bundle.manifest import MANIFEST_FILE, Manifest
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 
 TOY = Path(__file__).resolve().parent / "toy"
 FMALLOC = Path(sys.executable).parent / "fmalloc"
@@ -184,7 +185,7 @@ def demonstrate() -> list[Claim]:
     store = learn_the_rest()
     run("export", "--all")
     after = {f"memory of {FIRST}": digest(task), f"bundle of {FIRST}": digest(bundle("bundles", FIRST))}
-    tests = {name: list(read_corpus(Path("corpus", name), Languages("de", "en")).test) for name in DOMAINS}
+    tests = {name: list(read_corpus(Path("corpus", name), LanguagePair("de", "en")).test) for name in DOMAINS}
     claims = [check_memory(store), *check_unchanged(before, after)]
     with served(FMALLOC, Path("bundles")) as client:
         show_examples(client)

@@ -10,6 +10,7 @@ import click
 from fmalloc.methods import METHODS
 from fmalloc_shared.command import Command
 from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
 
 
@@ -114,19 +115,21 @@ def pretrain(**options: Any) -> None:
     """
     if options["d_model"] % options["heads"]:
         raise click.UsageError(f"--d-model {options['d_model']}: not a multiple of --heads {options['heads']}")
-    from fmalloc.corpus import Languages
     from fmalloc.model.devices import select
     from fmalloc.model.scratch import Shape
-    from fmalloc.pretrain import pretrain
+    from fmalloc.pretrain import PretrainingSettings, pretrain
     from fmalloc.training.schedule import Schedule
+
+    def settings(kind: Any, **more: Any) -> Any:
+        return kind(**{name: options[name] for name in kind.__dataclass_fields__ if name in options}, **more)
 
     shape = ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn")
     pretrain(
         options["train"],
         options["output_dir"],
-        Languages(options["source"], options["target"]),
+        LanguagePair(options["source"], options["target"]),
         options["start"] or Shape(*(options[name] for name in shape)),
-        Schedule(**{name: options[name] for name in Schedule.__dataclass_fields__ if name in options}),
+        settings(PretrainingSettings, schedule=settings(Schedule)),
         select(options["device"], options["precision"]),
     )
 

@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fmalloc.corpus import Languages, Pair, digest, read_corpus
+from fmalloc.corpus import Pair, digest, read_corpus
 from fmalloc.model.architectures import family_of, quiet
 from fmalloc.model.batches import Batch, TrainingBatches, encode
 from fmalloc.model.devices import Device
@@ -24,8 +24,20 @@ from fmalloc.training.schedule import Schedule
 from fmalloc.training.validation import Validator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
+from fmalloc_shared.languages import LanguagePair
 
 _CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """How a base model is trained: `schedule` for the loop, and what its batches, loss and optimizer are made with."""
+
+    schedule: Schedule
+    batch_tokens: int
+    learning_rate: float
+    maximum_length: int
+    label_smoothing: float
 
 
 class Pretraining(Trainable):
@@ -33,8 +45,8 @@ class Pretraining(Trainable):
 
     pretrained = False
 
-    def __init__(self, model: Any, validator: Validator, schedule: Schedule) -> None:
-        self.model, self.validator, self.schedule = model.to(validator.device.torch), validator, schedule
+    def __init__(self, model: Any, validator: Validator, settings: PretrainingSettings) -> None:
+        self.model, self.validator, self.settings = model.to(validator.device.torch), validator, settings
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters; tied ones once."""
@@ -42,7 +54,7 @@ class Pretraining(Trainable):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over everything."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.schedule.learning_rate, betas=(0.9, 0.98))
+        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98))
 
     def before_update(self, _update: int) -> None:
         """Dropout on."""
@@ -50,7 +62,7 @@ class Pretraining(Trainable):
 
     def loss(self, batch: Batch) -> Tensor:
         """Label-smoothed cross-entropy."""
-        return smoothed_loss(self.model, batch, self.schedule.label_smoothing)
+        return smoothed_loss(self.model, batch, self.settings.label_smoothing)
 
     def after_update(self) -> None:
         """The padding row stays zero."""
@@ -64,9 +76,9 @@ class Pretraining(Trainable):
 def pretrain(
     train: Path,
     output: Path,
-    languages: Languages,
+    languages: LanguagePair,
     begin: Shape | Path,
-    schedule: Schedule,
+    settings: PretrainingSettings,
     device: Device,
 ) -> None:
     """Train a model of a shape from scratch, or on from the Marian model in a folder, and write it to `output`.
@@ -78,40 +90,41 @@ def pretrain(
         _already_there(output)
         return
     with processes() as group, Interrupts():
-        _pretrain(train, output, languages, begin, schedule, device, group)
+        _pretrain(train, output, languages, begin, settings, device, group)
 
 
 def _pretrain(
     train: Path,
     output: Path,
-    languages: Languages,
+    languages: LanguagePair,
     begin: Shape | Path,
-    schedule: Schedule,
+    settings: PretrainingSettings,
     device: Device,
     group: Group,
 ) -> None:
     corpus = read_corpus(train, languages)
     corpus.report.show(str(train))
     work = _work_folder(output)
-    settings = {
+    schedule = replace(settings.schedule, clip_norm=_CLIP_NORM)
+    claim = {
         "data": digest(corpus.train),
         "begin": str(begin),
-        "schedule": str(replace(schedule, updates=0)),
+        "settings": str(replace(settings, schedule=replace(schedule, updates=0))),
     }
-    group.on_first(lambda: _claim(work, settings))
+    group.on_first(lambda: _claim(work, claim))
     if not isinstance(begin, Path):
         group.on_first(lambda: _make_tokenizer(corpus.train, languages, begin, work / "tokenizer"))
     model, tokenizer = _beginning(begin, schedule.seed, work / "tokenizer")
     parts = []
     for part, pairs in (("train", corpus.train), ("dev", corpus.dev)):
-        encoded = encode(tokenizer, pairs, languages, maximum_length=schedule.maximum_length)
-        console.print(f"{part}: {encoded.described(schedule.maximum_length)}")
+        encoded = encode(tokenizer, pairs, languages, maximum_length=settings.maximum_length)
+        console.print(f"{part}: {encoded.described(settings.maximum_length)}")
         parts.append(encoded.examples)
     train_examples, dev_examples = parts
-    validator = Validator(tokenizer, languages, dev_examples, (), device, schedule.batch_tokens)
-    batches = TrainingBatches(train_examples, schedule.batch_tokens, tokenizer.pad_token_id, schedule.seed)
-    clipped, path = replace(schedule, clip_norm=_CLIP_NORM), work / "checkpoint.safetensors"
-    training = Training(Pretraining(model, validator, schedule), batches, clipped, device, path, "pretraining")
+    validator = Validator(tokenizer, languages, dev_examples, (), device, settings.batch_tokens)
+    batches = TrainingBatches(train_examples, settings.batch_tokens, tokenizer.pad_token_id, schedule.seed)
+    trainable, path = Pretraining(model, validator, settings), work / "checkpoint.safetensors"
+    training = Training(trainable, batches, schedule, device, path, "pretraining")
     training.run()
     group.on_first(lambda: _write(model, tokenizer, work, output))
     console.print(f"saved {output} (best dev NLL {training.progress.curve[training.progress.best].nll:.3f})")
@@ -129,7 +142,7 @@ def _write(model: Any, tokenizer: Any, work: Path, output: Path) -> None:
     shutil.rmtree(work)
 
 
-def _make_tokenizer(pairs: tuple[Pair, ...], languages: Languages, shape: Shape, directory: Path) -> None:
+def _make_tokenizer(pairs: tuple[Pair, ...], languages: LanguagePair, shape: Shape, directory: Path) -> None:
     if not (directory / "tokenizer_config.json").is_file():
         with quiet():
             train_tokenizer(pairs, languages, shape.vocabulary, directory)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ TaskName = Annotated[str, AfterValidator(_task_name)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
 
 
-Private = Literal["norms", "biases", "attention", "embeddings", "output"]
+PrivateKind = Literal["norms", "biases", "attention", "embeddings", "output"]
 
 _UPDATES = 20000
 
@@ -88,12 +89,12 @@ class LearningSettings(_Section):
     validation_pairs: Annotated[int | None, Field(ge=1, description="dev pairs that the NLL is measured on")] = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; none: no clipping")] = None
+    clip_norm: Annotated[float | None, Field(gt=0, description="largest gradient norm; null: no clipping")] = None
     select_by: Annotated[Selection, Field(description="best dev BLEU, or lowest dev NLL")] = "bleu"
-    maximum_length: Annotated[int, Field(ge=2, description="tokens a side; longer pairs are left out")] = 256
+    maximum_length: Annotated[int, Field(ge=2, description="tokens per side; longer pairs are left out")] = 256
     fresh_cells: bool = True
     gates: Annotated[Literal["closed", "open"], Field(description="of writable cells, at the start")] = "closed"
-    private: Annotated[list[Private], Field(description="parameters a task keeps beside its cells")] = []
+    private: Annotated[list[PrivateKind], Field(description="parameters a task keeps beside its cells")] = []
     private_rank: Annotated[int, Field(ge=1, description="of the additions to attention weights")] = 8
     private_learning_rate: Annotated[float | None, Field(gt=0, description="none: learning_rate")] = None
     reads: Literal["earlier", "general"] = "earlier"
@@ -121,7 +122,7 @@ class LearningSettings(_Section):
     def _validate_on_hard_end(self) -> "LearningSettings":
         if self.validate_every % self.anneal_updates:
             raise ValueError(
-                f"validate_every {self.validate_every} is no multiple of anneal_updates {self.anneal_updates}: "
+                f"validate_every {self.validate_every} is not a multiple of anneal_updates {self.anneal_updates}: "
                 "validation falls on the hard end of a temperature cycle"
             )
         return self
@@ -139,7 +140,7 @@ class LearningSettings(_Section):
         return self
 
     def schedule(self) -> Schedule:
-        """What the training loop needs of these settings."""
+        """What the training loop reads of these settings."""
         names = Schedule.__dataclass_fields__
         return Schedule(**{name: value for name, value in self.model_dump().items() if name in names})
 
@@ -160,6 +161,25 @@ class TaskSettings(_Section):
     learning: dict[str, Any] = {}
 
 
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task with every setting that it is learned with, resolved once; `schedule` is what the training loop reads."""
+
+    task: TaskSettings
+    learning: LearningSettings
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, task: TaskSettings, learning: LearningSettings) -> "TaskPlan":
+        """The plan to learn a task with these settings."""
+        return cls(task, learning, learning.schedule())
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+
 class Recipe(_Section):
     """Everything `fmalloc train` needs."""
 
@@ -168,10 +188,9 @@ class Recipe(_Section):
     store: ExpandedPath = Path("store")
     languages: LanguageSettings | None = None
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    method: Annotated[str, Field(description="how the tasks are learned, see fmalloc compare --help")] = "fmalloc"
     methods: Annotated[dict[str, dict[str, Any]], Field(description="settings of methods, by name")] = {}
     tensorboard: Annotated[ExpandedPath | None, Field(description="folder for live learning curves, if any")] = None
-    samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store a domain")] = 200
+    samples: Annotated[int, Field(ge=0, description="dev pairs kept in the store per domain")] = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     corpus: CorpusSettings = CorpusSettings()
@@ -188,16 +207,17 @@ class Recipe(_Section):
             raise ValueError(f"tasks: {', '.join(twice)} named more than once")
         return self
 
-    def learning_of(self, task: TaskSettings) -> LearningSettings:
-        """The task's own learning settings over the recipe's."""
-        return LearningSettings.model_validate(self.learning.model_dump() | task.learning)
+    def plans(self) -> tuple[TaskPlan, ...]:
+        """How each task is learned, in their order: its own learning settings over the recipe's."""
+        common = self.learning.model_dump()
+        return tuple(TaskPlan.of(task, LearningSettings.model_validate(common | task.learning)) for task in self.tasks)
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read and validate a recipe; relative paths are taken from the working directory.
 
     Raises:
-        FmallocError: every problem, one a line: `file:line: key: what is wrong`.
+        FmallocError: every problem, one per line: `file:line: key: what is wrong`.
     """
     try:
         text = path.read_text(encoding="utf-8")

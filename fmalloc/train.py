@@ -1,40 +1,33 @@
-"""fmalloc train: base, importance, general mask, every task in order, the matrix; nothing is done twice."""
+"""fmalloc train: base, importance, general mask, then every task in order; finished steps are not repeated."""
 
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fmalloc.learning.create import create_store, open_store
 from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
-from fmalloc.methods import method_of
-from fmalloc.methods.comparison.run import run_method, settings_of
-from fmalloc.methods.comparison.table import scores_table
-from fmalloc.methods.fmalloc import Fmalloc
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe, validate_recipe
 from fmalloc.report.status import print_status
 from fmalloc.store.store import Store, writing
-from fmalloc.training.distributed import Group, processes
+from fmalloc.training.distributed import processes
 from fmalloc.training.interrupts import Interrupts
-from fmalloc_shared.errors import FmallocError
 
 
 def learn_tasks(recipe: Recipe, *, finish: bool = False) -> Store:
     """Bring the store to where the recipe wants it; with `finish` only commit the task that was interrupted."""
     with processes() as group, Interrupts():
         if finish and not Store.exists(recipe.store):
-            group.fail(f"{recipe.store}: no store, so there is no task to finish; run without --finish")
+            group.fail(f"{recipe.store}: does not exist, so no task can be finished; run without --finish")
         run = group.alike(lambda: Run.of(recipe))
         with writing(recipe.store) if group.first else nullcontext():
             group.on_first(lambda: _prepare(run))
             store = Store.open(recipe.store)
             learned = {record.name for record in store.tasks()}
-            for task in recipe.tasks:
-                ending = finish and task.name not in learned
-                learn_task(run, store, task, finish=ending)
+            for name, plan in run.plans.items():
+                ending = finish and name not in learned
+                learn_task(run, store, plan, finish=ending)
                 if ending:
                     break
     return store
@@ -45,26 +38,6 @@ def _prepare(run: Run) -> None:
         open_store(run)
     else:
         create_store(run)
-
-
-def learn_by_method(recipe: Recipe, *, finish: bool = False) -> None:
-    """Learn the tasks by the recipe's method, and print what came of it."""
-    kind = method_of(recipe.method)
-    settings = settings_of(recipe, recipe.method)
-    if issubclass(kind, Fmalloc):
-        store = learn_tasks(kind.variant(recipe, settings), finish=finish)
-        if not console.quiet:
-            print_status(store)
-        return
-    group = Group.current()
-    if finish or group.size > 1:
-        group.fail(f"method {recipe.method} is neither finished early nor run in several processes")
-    if Store.exists(recipe.store):
-        raise FmallocError(
-            f"{recipe.store}: holds a memory store, method {recipe.method} keeps other things; choose another folder"
-        )
-    with writing(recipe.store):
-        Console().print(scores_table(run_method(Run.of(recipe), recipe.method, recipe.store)))
 
 
 def _settings(recipe: Path | None, overrides: dict[str, Any]) -> Recipe:
@@ -93,4 +66,6 @@ def train(recipe: Path | None, overrides: dict[str, Any], *, finish: bool, dry_r
         if dry_run:
             group.alike(lambda: print_plan(settings))
         else:
-            learn_by_method(settings, finish=finish)
+            store = learn_tasks(settings, finish=finish)
+            if not console.quiet:
+                print_status(store)

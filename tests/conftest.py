@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
-from fmalloc.pretrain import pretrain
+from fmalloc.pretrain import PretrainingSettings, pretrain
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
@@ -56,19 +56,16 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     as positions allow, and take most of the time.
     """
     shape = Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64)
-    schedule = Schedule(
-        updates=250,
+    settings = PretrainingSettings(
+        Schedule(updates=250, warmup_updates=60, validate_every=125, seed=1),
         batch_tokens=600,
         learning_rate=4e-3,
-        warmup_updates=60,
-        validate_every=125,
         maximum_length=64,
         label_smoothing=0.1,
-        seed=1,
     )
 
     def build(folder: Path) -> None:
-        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, schedule, select("cpu"))
+        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, settings, select("cpu"))
         config = folder / "model" / "config.json"
         content = json.loads(config.read_text())
         config.write_text(json.dumps(content | {"max_position_embeddings": POSITIONS}, indent=2))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmalloc.corpus import Languages, read_corpus
+from fmalloc.corpus import read_corpus
 from fmalloc.model.batches import Example, encode
 from fmalloc.model.devices import select
 from fmalloc.model.objective import nll
@@ -22,6 +22,7 @@ from fmalloc_export.passes.calibration import TextCalibration
 from fmalloc_export.passes.compact_cells import LossCurves, allocate
 from fmalloc_export.passes.drop_dead_cells import DropDeadCells
 from fmalloc_export.passes.saliency import Moments, eliminate, refit
+from fmalloc_shared.languages import LanguagePair
 
 _KEEPS = (0.5, 0.25, 0.125)
 _TEST_LINES = 400
@@ -88,7 +89,7 @@ def study(store: Store, corpora: Path) -> dict[str, Any]:
     with one_thread():
         for task in store.tasks():
             domain = Domain.load(store, task.name)
-            corpus = read_corpus(corpora / task.name, Languages("de", "en"))
+            corpus = read_corpus(corpora / task.name, LanguagePair("de", "en"))
             calibration = TextCalibration(domain.base, domain.tokenizer, corpus.train, domain.languages)
             baked, _ = BakeMask().apply(domain.model)
             whole, _ = DropDeadCells(calibration).apply(baked)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fmalloc.corpus import Corpus, Languages, Pair, read_pairs
+from fmalloc.corpus import Corpus, Pair, read_pairs
 from fmalloc.learning.create import routing_bytes
 from fmalloc.model.assembly import load_dense
 from fmalloc.progress import console
@@ -24,6 +24,7 @@ from fmalloc_export.domain.domain import Domain, domain_model
 from fmalloc_export.export import export
 from fmalloc_export.options import Level, Options
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 _DOMAINS = 10
@@ -63,7 +64,7 @@ def measure(learned: Store, corpora: Path, work: Path) -> dict[str, Any]:
 
 def _complete(store: Store, corpora: Path) -> dict[str, tuple[Pair, ...]]:
     """Commit tasks until there are ten domains; calibration text by domain."""
-    languages = Languages("de", "en")
+    languages = LanguagePair("de", "en")
     names = sorted(path.name for path in corpora.iterdir() if (path / "train.tsv").exists())
     texts = {name: read_pairs(corpora / name, languages) for name in names}
     known = [GENERAL, *(task.name for task in store.tasks())]

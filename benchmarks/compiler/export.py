@@ -32,7 +32,7 @@ from benchmarks.compiler.engines import (
 )
 from benchmarks.compiler.learned import measure_real, measure_real_speed
 from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, OPUS_MT_8K, WMT19
-from fmalloc.corpus import Corpus, Languages, Pair, read_corpus, read_pairs
+from fmalloc.corpus import Corpus, Pair, read_corpus, read_pairs
 from fmalloc.progress import console
 from fmalloc.store.store import Store
 from fmalloc_export.compiler import emit
@@ -41,8 +41,9 @@ from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.options import LEVELS
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.languages import LanguagePair
 
-_LANGUAGES = Languages("de", "en")
+_LANGUAGES = LanguagePair("de", "en")
 _MEMORY = """
 import pathlib, sys
 from benchmarks.compiler.engines import Condition, load, runner

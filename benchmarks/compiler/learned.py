@@ -10,7 +10,7 @@ from benchmarks.common import once
 from benchmarks.compiler.emitted import megabytes
 from benchmarks.compiler.engines import BASELINE, compare, conditions, load, runner
 from benchmarks.compiler.unsliced import emit_unsliced
-from fmalloc.corpus import Corpus, Languages, read_corpus
+from fmalloc.corpus import Corpus, read_corpus
 from fmalloc.evaluation.evaluate import score
 from fmalloc.progress import console
 from fmalloc.store.store import Store
@@ -22,8 +22,9 @@ from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.languages import LanguagePair
 
-_LANGUAGES = Languages("de", "en")
+_LANGUAGES = LanguagePair("de", "en")
 _TEST_LINES = 400
 
 

@@ -20,6 +20,7 @@ from fmalloc.corpus import Pair
 from fmalloc.store.records import samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.ngrams import NgramCounts
 
 DOMAIN = "it"
@@ -63,7 +64,7 @@ def store_of(shape: Shape, directory: Path, text: Sequence[Pair]) -> Store:
         directory,
         prepared,
         family="marian",
-        languages={"source": "de", "target": "en"},
+        languages=LanguagePair("de", "en"),
         layers=[{"name": layer, "width": shape.ffn} for layer in layers],
         sparsity=round(1 - _GENERAL, 6),
         importance={"batches": 0, "batch_tokens": 0, "seed": 7, "rank_correlation": 0.0, "dead_cells": {}},

@@ -12,7 +12,7 @@ from transformers import MarianMTModel
 
 from benchmarks.compiler.shapes import OPUS_MT, Shape, config_of
 from benchmarks.learning.masking import GradientMasking
-from fmalloc.corpus import Languages, read_corpus
+from fmalloc.corpus import read_corpus
 from fmalloc.learning.allocation import Allocation
 from fmalloc.learning.learner import Learner
 from fmalloc.methods.finetuning import FineTuning
@@ -23,6 +23,7 @@ from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.loop import Trainable
 from fmalloc.training.validation import Validator
+from fmalloc_shared.languages import LanguagePair
 
 WRITABLE = 0.2
 CONTENDERS = {
@@ -66,7 +67,7 @@ class Case:
 
 def case_of(name: str, base: Path, corpora: Path) -> Case:
     """The real base with the text of `corpora/it`; or random weights, and random tokens in sentences as long."""
-    languages = Languages("de", "en")
+    languages = LanguagePair("de", "en")
     _, tokenizer = load_base(base, languages)
     settings = LearningSettings(batch_tokens=_BATCH_TOKENS[name], maximum_length=128, fresh_cells=False)
     pairs = read_corpus(corpora / "it", languages).train[:_PAIRS]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import Goal, once, write_results
-from fmalloc.corpus import Languages, read_corpus
+from fmalloc.corpus import read_corpus
 from fmalloc.learning.allocation import Allocation, offered_cells
 from fmalloc.learning.data import TaskData
 from fmalloc.learning.importance import cell_importance
@@ -32,9 +32,10 @@ from fmalloc.recipe import LearningSettings, Recipe
 from fmalloc.store.cells import general_mask
 from fmalloc.store.tensors import general_bytes, memory_bytes, private_bytes, read_importance
 from fmalloc.training.loop import Trainable, Training
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
-_LANGUAGES = Languages("de", "en")
+_LANGUAGES = LanguagePair("de", "en")
 _DEV_PAIRS = 400
 _TRAIN_PAIRS = 30_000
 _BUDGET = {

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,12 @@ from fmalloc.learning.run import Run
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import select
-from fmalloc.pretrain import pretrain
+from fmalloc.pretrain import PretrainingSettings, pretrain
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, TaskSettings, read_recipe
 from fmalloc.report.status import print_status
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
-from fmalloc.training.schedule import Schedule
 from fmalloc_export.exporter import Exporter
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import LiveIndex
@@ -85,18 +85,15 @@ def row_of(run: Run, kept: Path, model: Path | Store) -> dict[str, Any]:
 def fine_tune(run: Run, task: TaskSettings, output: Path) -> Path:
     """The task alone: every parameter of a copy of the base, with the task's own budget; lowest dev NLL selects."""
     if not output.exists():
-        settings = run.recipe.learning_of(task)
-        schedule = Schedule(
-            updates=settings.updates,
-            batch_tokens=settings.batch_tokens,
+        learning = run.plans[task.name].learning
+        settings = PretrainingSettings(
+            replace(learning.schedule(), patience=None, select_by="nll"),
+            batch_tokens=learning.batch_tokens,
             learning_rate=1e-3,
-            warmup_updates=settings.warmup_updates,
-            validate_every=settings.validate_every,
-            maximum_length=settings.maximum_length,
-            label_smoothing=settings.label_smoothing,
-            seed=settings.seed,
+            maximum_length=learning.maximum_length,
+            label_smoothing=learning.label_smoothing,
         )
-        pretrain(task.data, output, run.languages, run.recipe.base, schedule, run.device)
+        pretrain(task.data, output, run.languages, run.recipe.base, settings, run.device)
     return output
 
 

@@ -14,7 +14,6 @@ import click
 
 from benchmarks.common import Goal, versions, write_results
 from fmalloc.corpus import read_pairs
-from fmalloc.model.assembly import pair_of
 from fmalloc.store.store import Store
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
@@ -37,7 +36,7 @@ _BATCH = 16
 def main(store: Path, corpora: Path, task: str, sentences: int) -> None:
     """Count translations that depend on their batch."""
     learned = Store.open(store)
-    pairs = read_pairs(corpora / task / "test", pair_of(learned))[:sentences]
+    pairs = read_pairs(corpora / task / "test", learned.description.languages)[:sentences]
     found: dict[str, Any] = {}
     goals: list[Goal] = []
     for engine, weights in _KINDS:

@@ -35,7 +35,7 @@ def bundles_of(shape: Shape, text: Sequence[Pair], work: Path) -> Path:
     of_store, of_task = domain.store.digest(DOMAIN)
     manifest = Manifest(
         domain=DOMAIN,
-        languages=format_.Languages(source=domain.languages.source, target=domain.languages.target),
+        languages=domain.languages,
         engine=format_.EngineInfo(
             name=compiled.emitter.NAME, minimum_version=compiled.emitter.MINIMUM_VERSION, quantization=_QUANTIZATION
         ),

@@ -10,6 +10,7 @@ from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
 from fmalloc_export.triton.options import ROUTER, TritonOptions
 from fmalloc_shared.command import Command
 from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.languages import LanguagePair
 
 if TYPE_CHECKING:
     from fmalloc.model.devices import DeviceName
@@ -238,10 +239,9 @@ def evaluate(
     """
     if (source is None) != (target is None):
         raise click.UsageError("--source and --target go together")
-    from fmalloc.corpus import Languages
     from fmalloc_export.evaluation.command import evaluate
 
-    languages = Languages(source, target) if source and target else None
+    languages = LanguagePair(source, target) if source and target else None
     evaluate(model, tasks, tests, beam_size, sentences, against, output, translations, device, languages)
 
 

@@ -1,7 +1,7 @@
 """Parallel text: files in the formats that users have, read strictly, cleaned with a report, in train, dev and test."""
 
 from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings
-from fmalloc.corpus.pairs import Corpus, Languages, Pair, digest
+from fmalloc.corpus.pairs import Corpus, Pair, digest
 from fmalloc.corpus.reading import read_corpus, read_pairs
 
-__all__ = ["EVERYTHING", "Corpus", "CorpusSettings", "Languages", "Pair", "digest", "read_corpus", "read_pairs"]
+__all__ = ["EVERYTHING", "Corpus", "CorpusSettings", "Pair", "digest", "read_corpus", "read_pairs"]

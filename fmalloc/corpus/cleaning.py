@@ -1,4 +1,4 @@
-"""Pairs that teach nothing: found, counted and left out of the text to learn from."""
+"""Cleaning: pairs that teach nothing are counted and left out of the training text, as the recipe's `corpus:` says."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,15 @@ from fmalloc.corpus.formats import Row
 from fmalloc.corpus.pairs import Pair
 from fmalloc.corpus.report import Place, Tally
 
+# Below this length the ratio says little: an abbreviation or a script of syllables packs much into few characters.
+_RATIO_FROM = 50
+# C1 is not among them: text whose Windows quotation marks were read as Latin-1 is otherwise sound.
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_LOST = "\ufffd"
+
 
 class CorpusSettings(BaseModel):
-    """What is dropped from the pairs to learn from, always counted; an empty side is dropped whatever this says."""
+    """Which training pairs are dropped. Every dropped pair is counted; a pair with an empty side is always dropped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,6 +30,7 @@ class CorpusSettings(BaseModel):
     drop_overlap: Annotated[bool, Field(description="pairs that dev or test have, but for case and punctuation")] = True
 
 
+# For text that is translated or scored instead of learned.
 EVERYTHING = CorpusSettings(
     maximum_characters=None,
     maximum_ratio=None,
@@ -31,13 +38,6 @@ EVERYTHING = CorpusSettings(
     drop_duplicates=False,
     drop_overlap=False,
 )
-
-
-# A short side says much in few characters (an abbreviation, a script without letters); below this, no ratio counts.
-_RATIO_FROM = 50
-# Those of C1 are spared: text with Windows quotation marks that were read as Latin-1 is otherwise sound.
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
-_LOST = "\ufffd"
 
 
 def filled(path: Path, rows: Iterable[Row], tally: Tally) -> Iterator[tuple[int, Pair]]:

@@ -25,7 +25,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         FmallocError: it cannot be read, also while the context lasts, or its gzip data are damaged.
     """
     if path.exists() and not path.is_file():
-        raise FmallocError(f"{path}: expected a file (a pipe cannot be read again when a run goes on)")
+        raise FmallocError(f"{path}: expected a file (a resumed run could not read a pipe again)")
     try:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == _GZIP_MAGIC
@@ -39,15 +39,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, without their ends; `\n` alone ends a line, a byte order mark is left out.
+    r"""The lines of a UTF-8 file, without their ends. Only `\n` ends a line; a byte order mark is left out.
 
     Raises:
-        FmallocError: as `opened`; not UTF-8; a line of 64 MiB, which is no sentence.
+        FmallocError: as `opened`; not UTF-8; a line of 64 MiB or more, which cannot be a sentence.
     """
     with opened(path) as file:
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
             if len(line) == _LONGEST_LINE:
-                raise FmallocError(f"{path}:{number}: a line of 64 MiB or more; expected one sentence a line")
+                raise FmallocError(f"{path}:{number}: a line of 64 MiB or more; expected one sentence per line")
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:

@@ -5,11 +5,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from fmalloc.corpus.files import lines
-from fmalloc.corpus.pairs import Languages
 from fmalloc.corpus.report import Tally
 from fmalloc.corpus.tmx import tmx_rows
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import short_code
+from fmalloc_shared.languages import LanguagePair, short_code
 
 _SHOWN_ERRORS = 5
 _GZIP_ENDING = ".gz"
@@ -17,28 +16,28 @@ _GZIP_ENDING = ".gz"
 Row = tuple[int, str, str]
 
 
-def find(path: Path, languages: Languages) -> tuple[Path, ...]:
+def find(path: Path, languages: LanguagePair) -> tuple[Path, ...]:
     """The TSV or TMX file or the Moses pair that `path` names, with or without its ending; empty if none.
 
     Raises:
-        FmallocError: it is neither file nor folder, or names text in two formats.
+        FmallocError: it is neither a file nor a folder, or it names text in two formats.
     """
     if path.is_file():
         side = _unpacked(path).suffix.removeprefix(".")
         codes = {*languages, *map(short_code, languages)}
         return _moses(_unpacked(path).with_suffix(""), languages) if side in codes else (path,)
     if path.exists() and not path.is_dir():
-        raise FmallocError(f"{path}: expected a file or a folder (a pipe cannot be read again when a run goes on)")
+        raise FmallocError(f"{path}: expected a file or a folder (a resumed run could not read a pipe again)")
     single = [(file,) for ending in ("tsv", "tmx") if (file := _ending(path, ending)).is_file()]
     found = [*single, *([pair] if any(map(Path.is_file, pair := _moses(path, languages))) else [])]
     if len(found) > 1:
         raise FmallocError(
-            f"{path}: {' and '.join(str(files[0]) for files in found)} both exist; keep the one that is meant"
+            f"{path}: {' and '.join(str(files[0]) for files in found)} both exist; keep only the intended one"
         )
     return found[0] if found else ()
 
 
-def rows(files: Sequence[Path], languages: Languages, tally: Tally) -> Iterator[Row]:
+def rows(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> Iterator[Row]:
     """Line number, source and target of everything in a file or a Moses pair.
 
     Raises:
@@ -56,7 +55,7 @@ def rows(files: Sequence[Path], languages: Languages, tally: Tally) -> Iterator[
         tally.read += 1
         yield row
     if tally.read == before:
-        raise FmallocError(f"{files[0]}: empty, expected one pair a line")
+        raise FmallocError(f"{files[0]}: empty, expected one pair per line")
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
@@ -90,14 +89,14 @@ def moses_rows(source: Path, target: Path) -> Iterator[Row]:
         yield number, left.strip(), right.strip()
 
 
-def _moses(stem: Path, languages: Languages) -> tuple[Path, Path]:
-    """Both sides; their endings are the languages' codes as they are given, or the short ones."""
+def _moses(stem: Path, languages: LanguagePair) -> tuple[Path, Path]:
+    """Both files; their endings are the languages' codes as given, or the short codes."""
     source, target = (_existing(_ending(stem, code), _ending(stem, short_code(code))) for code in languages)
     return source, target
 
 
 def _ending(stem: Path, ending: str) -> Path:
-    """The file of that ending, packed if only that exists."""
+    """The file with that ending, or its gzip file if only that exists."""
     plain = stem.with_name(f"{stem.name}.{ending}")
     return _existing(plain, plain.with_name(plain.name + _GZIP_ENDING))
 

@@ -1,4 +1,4 @@
-"""Pairs to learn from that a test then asks for, which makes its scores flatter."""
+"""Overlap: training pairs that the test or dev set also holds, which would inflate scores."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ _INESSENTIAL = frozenset({"Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", 
 
 
 class HeldOutPairs:
-    """Pairs of dev and test, found again whatever their case, spaces and punctuation."""
+    """Pairs of dev and test, matched regardless of case, spaces and punctuation."""
 
     def __init__(self, *parts: Iterable[Pair]) -> None:
         self._targets: dict[str, set[str]] = {}
@@ -33,7 +33,7 @@ class HeldOutPairs:
 def without(
     pairs: tuple[Pair, ...], held_out: HeldOutPairs, settings: CorpusSettings, tally: Tally
 ) -> tuple[Pair, ...]:
-    """The pairs that are not held out; with drop_overlap off all of them, and a warning."""
+    """The pairs that are not held out. With drop_overlap off, all pairs are kept and a warning is given instead."""
     rest, sources = [], 0
     for pair in pairs:
         match = held_out.match(pair)
@@ -42,11 +42,11 @@ def without(
         sources += match == "source"
     if sources:
         tally.warnings.append(
-            f"training pairs whose source dev or test have with another translation: {sources:,} (kept)"
+            f"training pairs whose source is in dev or test with another translation: {sources:,} (kept)"
         )
     overlap = len(pairs) - len(rest)
     if overlap and not settings.drop_overlap:
-        tally.warnings.append(f"training pairs that are in dev or test too, so that scores will flatter: {overlap:,}")
+        tally.warnings.append(f"training pairs that dev or test also hold, which inflates scores: {overlap:,}")
         return pairs
     if overlap:
         tally.drop("in dev or test", pairs=overlap)
@@ -54,21 +54,21 @@ def without(
 
 
 def between(corpora: Mapping[str, Corpus]) -> Iterator[str]:
-    """A message for each corpus of which training pairs are test pairs of another; they are not dropped."""
+    """A warning per corpus whose training pairs include test pairs of another corpus; they are not dropped."""
     for name, corpus in corpora.items():
         others = HeldOutPairs(*(other.test for other_name, other in corpora.items() if other_name != name))
         if found := sum(others.match(pair) == "pair" for pair in corpus.train):
-            yield f"{name}: warning: training pairs that are in the test of another domain: {found:,}"
+            yield f"{name}: warning: training pairs that are in another domain's test set: {found:,}"
 
 
 def _essence(text: str) -> str:
-    """Lower-case letters, digits and symbols; a text without any stands for itself."""
+    """Lower-case letters, digits and symbols of a text; a text without any is compared as it is."""
     folded = text.casefold()
     return _inessential().sub("", folded) or folded
 
 
 @cache
 def _inessential() -> re.Pattern[str]:
-    """Spaces, punctuation, control and format characters; \\W would take vowel signs of Indic scripts too."""
+    """Spaces, punctuation, control and format characters. \\W would also match vowel signs of Indic scripts."""
     characters = (chr(code) for code in range(0x10000) if category(chr(code)) in _INESSENTIAL)
     return re.compile(f"[{re.escape(''.join(characters))}]+")

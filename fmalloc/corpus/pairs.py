@@ -1,4 +1,4 @@
-"""A pair of sentences, and what identifies many."""
+"""Sentence pairs, the digest that identifies a sequence of them, and a corpus in its three parts."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,14 +9,7 @@ from fmalloc.corpus.report import CorpusReport
 
 
 class Pair(NamedTuple):
-    """A source sentence and its translation, neither empty, no surrounding white space."""
-
-    source: str
-    target: str
-
-
-class Languages(NamedTuple):
-    """Codes of the source and the target language, as file endings and as the model's tokenizer knows them."""
+    """A source sentence and its translation, neither empty, without surrounding white space."""
 
     source: str
     target: str
@@ -32,7 +25,7 @@ def digest(pairs: Iterable[Pair]) -> str:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pairs to learn from, to select by and to report on."""
+    """Pairs to learn from (`train`), to select the best state by (`dev`) and to report scores on (`test`)."""
 
     train: tuple[Pair, ...]
     dev: tuple[Pair, ...]

@@ -7,10 +7,11 @@ from pathlib import Path
 from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings, clean, filled
 from fmalloc.corpus.formats import find, rows
 from fmalloc.corpus.overlap import HeldOutPairs, without
-from fmalloc.corpus.pairs import Corpus, Languages, Pair
+from fmalloc.corpus.pairs import Corpus, Pair
 from fmalloc.corpus.report import CorpusReport, Tally, described
 from fmalloc.progress import console
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 _PARTS = ("train", "dev", "test")
 _DRAWN_PAIRS = 1000
@@ -18,12 +19,12 @@ _DRAWN_SHARE = 0.05
 _DEFAULTS = CorpusSettings()
 
 
-def read_corpus(path: Path, languages: Languages, settings: CorpusSettings = _DEFAULTS) -> Corpus:
-    """Read a folder with train, dev and test, or one file; what is missing is drawn from train by hash.
+def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = _DEFAULTS) -> Corpus:
+    """Read a folder with train, dev and test, or one file; missing parts are drawn from train by hash.
 
-    The draw depends on each pair alone, so reordering the file moves no pair between the parts. Only train is cleaned,
-    before anything is drawn from it; of a given dev or test, which others score on too, only pairs with an empty
-    side are dropped.
+    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Only train is
+    cleaned, before anything is drawn from it. A given dev or test set is what others score on too, so only its pairs
+    with an empty side are dropped.
 
     Raises:
         FmallocError: a file is missing, damaged, empty, not UTF-8, or not in its format; a part ends empty.
@@ -34,15 +35,15 @@ def read_corpus(path: Path, languages: Languages, settings: CorpusSettings = _DE
         if not pairs:
             dropped = f"; dropped: {described(tally.dropped)}" if tally.dropped else ""
             raise FmallocError(
-                f"{path}: no {part} pair is left of {tally.read:,} pairs read{dropped}; give more text, or files of "
-                "your own for dev and test"
+                f"{path}: no {part} pair is left of {tally.read:,} pairs read{dropped}; give more text, or your "
+                "own files for dev and test"
             )
     if both := _both(parts["dev"], parts["test"]):
-        tally.warnings.append(f"test pairs that are in dev too, by which the best state is chosen: {both:,}")
+        tally.warnings.append(f"test pairs that are also in dev, which selects the best state: {both:,}")
     return Corpus(**parts, report=CorpusReport.of(tally, **{part: len(pairs) for part, pairs in parts.items()}))
 
 
-def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
+def read_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     """Every pair with text on both sides of a TSV, TMX or Moses pair; of a folder, those to train on.
 
     Pairs with an empty side are reported on standard error. Errors as read_corpus.
@@ -55,7 +56,7 @@ def read_pairs(path: Path, languages: Languages) -> tuple[Pair, ...]:
     return pairs
 
 
-def _parts(path: Path, languages: Languages, settings: CorpusSettings, tally: Tally) -> dict[str, tuple[Pair, ...]]:
+def _parts(path: Path, languages: LanguagePair, settings: CorpusSettings, tally: Tally) -> dict[str, tuple[Pair, ...]]:
     """Train, dev and test."""
     files = {part: find(path / part, languages) for part in _PARTS} if path.is_dir() else {}
     train_files = files.pop("train", ()) or find(path, languages)
@@ -77,7 +78,7 @@ def _parts(path: Path, languages: Languages, settings: CorpusSettings, tally: Ta
     return {"train": train, "dev": held_out["dev"], "test": held_out["test"]}
 
 
-def _filled(files: Sequence[Path], languages: Languages, tally: Tally) -> tuple[Pair, ...]:
+def _filled(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> tuple[Pair, ...]:
     return tuple(pair for _, pair in filled(files[0], rows(files, languages, tally), tally))
 
 

@@ -1,4 +1,4 @@
-"""What reading a corpus says: sizes, what was dropped and why, and what will be felt later."""
+"""Report on a corpus: pairs are counted while it is read (`Tally`), then sizes, losses and warnings are printed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fmalloc.progress import console
+
+# Parts with fewer pairs than these are reported as tiny.
+_FEW_TRAIN = 1000
+_FEW_HELD_OUT = 100
 
 
 class Place(NamedTuple):
@@ -19,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """How many pairs were dropped for one reason, and where the first of them is, if it is known."""
+    """How many pairs were dropped for one reason, and where the first of them is, if known."""
 
     pairs: int
     first: Place | None
@@ -39,10 +43,6 @@ class Tally:
         self.dropped[reason] = Dropped(before.pairs + pairs, before.first)
 
 
-_FEW_TRAIN = 1000
-_FEW_HELD_OUT = 100
-
-
 @dataclass(frozen=True)
 class CorpusReport:
     """Pairs of each part as they are used; `dropped` of the `read` ones by reason."""
@@ -60,8 +60,8 @@ class CorpusReport:
         few = [
             f"{pairs:,} {part} pairs (below {enough:,}: {consequence})"
             for part, pairs, enough, consequence in (
-                ("train", train, _FEW_TRAIN, "soon known by heart, learning stops early and gains little"),
-                ("dev", dev, _FEW_HELD_OUT, "which state is kept is partly chance"),
+                ("train", train, _FEW_TRAIN, "likely to overfit, so that learning stops early"),
+                ("dev", dev, _FEW_HELD_OUT, "the choice of the best state is noisy"),
                 ("test", test, _FEW_HELD_OUT, "scores may be off by several BLEU"),
             )
             if pairs < enough
@@ -70,7 +70,7 @@ class CorpusReport:
         return cls(train, dev, test, tally.read, dict(tally.dropped), (*tally.warnings, *tiny))
 
     def messages(self, name: str) -> Iterator[str]:
-        """One line on the corpus called `name`, and one for each warning."""
+        """One line on the corpus called `name`, and one per warning."""
         yield f"{name}: {self.train:,} train, {self.dev:,} dev, {self.test:,} test pairs{self._dropped()}"
         for warning in self.warnings:
             yield f"{name}: warning: {warning}"
@@ -88,7 +88,7 @@ class CorpusReport:
 
 
 def described(dropped: dict[str, Dropped]) -> str:
-    """Counts by reason, the largest first, each with the first line that it holds for."""
+    """Counts by reason, largest first, each with the line of its first pair."""
     return ", ".join(
         f"{found.pairs:,} {reason}{f' (first: {found.first})' if found.first else ''}"
         for reason, found in sorted(dropped.items(), key=lambda item: -item[1].pairs)

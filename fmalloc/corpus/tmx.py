@@ -1,4 +1,4 @@
-"""Translation memories (TMX 1.4), read as a stream: no more than a piece of the file is in memory."""
+"""Translation memories (TMX 1.4), read as a stream: at most a piece of the file is in memory."""
 
 import re
 from collections import Counter
@@ -8,10 +8,9 @@ from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
 from fmalloc.corpus.files import opened
-from fmalloc.corpus.pairs import Languages
 from fmalloc.corpus.report import Place, Tally
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import short_code
+from fmalloc_shared.languages import LanguagePair, short_code
 
 _PIECE = 1 << 20
 _NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
@@ -25,13 +24,13 @@ _CODE_IN_WORDS = re.compile(rf"(?<=\w){_CODE_MARK}+(?=\w)")
 _LINE_SPACE = re.compile("[ \t\r\n\x85\u2028\u2029]+")
 
 
-def tmx_rows(path: Path, languages: Languages, tally: Tally) -> Iterator[tuple[int, str, str]]:
+def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tuple[int, str, str]]:
     """Line, source and target of every unit; units without both languages are counted as dropped.
 
     Of several variants in a language, the exact code comes first, then the code without a region, then the first one.
 
     Raises:
-        FmallocError: not well-formed, no TMX, declares entities (each with its line), or no unit has both languages.
+        FmallocError: not well-formed, not TMX, declares entities (each with its line), or no unit has both languages.
     """
     reader = _Reader(path)
     source_language = _Language(languages.source, languages.target)
@@ -52,12 +51,12 @@ def tmx_rows(path: Path, languages: Languages, tally: Tally) -> Iterator[tuple[i
         found = ", ".join(f"{language or 'none named'} ({count})" for language, count in seen.most_common())
         raise FmallocError(
             f"{path}: no unit has both {languages.source} and {languages.target}; "
-            + (f"its languages, with their units: {found}" if found else "it has no unit with text")
+            + (f"its languages, with their units: {found}" if found else "no unit has text")
         )
     for code, count in zip(languages, chosen, strict=True):
         if len(count) > 1:
             variants = ", ".join(f"{language} ({number})" for language, number in count.most_common())
-            tally.warnings.append(f"{path}: {code} is there in variants, all of which were taken: {variants}")
+            tally.warnings.append(f"{path}: {code} occurs in several variants, all of which were used: {variants}")
 
 
 class _Variant(NamedTuple):
@@ -66,7 +65,7 @@ class _Variant(NamedTuple):
 
 
 class _Language:
-    """How language codes of a file fit the one that is asked for."""
+    """How well the language codes of a file match the requested one."""
 
     def __init__(self, code: str, other: str) -> None:
         self._code, self._language = _folded(code), short_code(code)
@@ -74,7 +73,7 @@ class _Language:
         self._ranks: dict[str, int] = {}
 
     def best(self, variants: Sequence[_Variant]) -> _Variant | None:
-        """The first of those that fit best; None if none does."""
+        """The first of the best-matching variants, or None."""
         best, best_rank = None, _NO_FIT
         for variant in variants:
             if (rank := self._rank(variant.language)) < best_rank:
@@ -118,7 +117,7 @@ class _Reader:
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        # An entity can make a small file huge or read another one; a TMX has no use for any.
+        # An entity can blow a small file up or read another file; TMX needs none.
         parser.EntityDeclHandler = self._declares_entity
         parser.SkippedEntityHandler = self._unknown_entity
 
@@ -182,7 +181,7 @@ class _Reader:
 
 
 def _plain(text: str) -> str:
-    """One line, without the marks of codes; words that only a code kept apart get a space."""
+    """One line without code marks; words that only a code separated get a space between them."""
     if _CODE_MARK in text:
         text = _CODE_IN_WORDS.sub(" ", text).replace(_CODE_MARK, "")
     if "  " in text or not text.isprintable():

@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.evaluation.significance import METRICS, Statistics, signature
 from fmalloc.model.batches import batch_indices, encode
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import nll
 from fmalloc.model.tokens import set_languages, target_frame
 from fmalloc.store.records import Score, Scores
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.strict import StrictModel
 
 MAXIMUM_NEW_TOKENS = 256
 _BATCH_TOKENS = 2048
@@ -29,7 +31,7 @@ def translate(
     model: Any,
     tokenizer: Any,
     sources: Sequence[str],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
@@ -82,7 +84,7 @@ def _trimmed(ids: list[int], config: Any) -> list[int]:
     return [token for token in ids if token != config.pad_token_id]
 
 
-class Evaluation(NamedTuple):
+class Evaluation(StrictModel):
     """BLEU and chrF of a test set and sacreBLEU's signatures of both."""
 
     score: Score
@@ -90,16 +92,16 @@ class Evaluation(NamedTuple):
 
 
 def score(translations: Sequence[str], references: Sequence[str], *, intervals: bool = False) -> Evaluation:
-    """Corpus BLEU and chrF, 0 to 100; with `intervals` also how sure they are."""
+    """Corpus BLEU and chrF, 0 to 100; with `intervals` also their confidence intervals."""
     found = {metric: Statistics.of(metric, translations, references) for metric in METRICS}
     return Evaluation(
-        Score(
+        score=Score(
             bleu=found["bleu"].score(),
             chrf=found["chrf"].score(),
             bleu_interval=found["bleu"].interval() if intervals else None,
             chrf_interval=found["chrf"].interval() if intervals else None,
         ),
-        {metric: signature(metric, resampled=intervals) for metric in METRICS},
+        signatures={metric: signature(metric, resampled=intervals) for metric in METRICS},
     )
 
 
@@ -107,13 +109,13 @@ def evaluate(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[Pair],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
     intervals: bool = False,
 ) -> Evaluation:
-    """Translate the pairs' sources and score them: what validation needs."""
+    """Translate the pairs' sources and score them, as validation needs."""
     sources = [pair.source for pair in pairs]
     texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
     return score(texts, [pair.target for pair in pairs], intervals=intervals)
@@ -123,19 +125,19 @@ def evaluate_test(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[Pair],
-    languages: Languages,
+    languages: LanguagePair,
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Translate and score a test set, with intervals and the NLL: what a report needs."""
+    """Translate and score a test set, with intervals and the NLL, as a report needs."""
     metrics = evaluate(model, tokenizer, pairs, languages, beam_size=beam_size, on_progress=on_progress, intervals=True)
     found = nll_of(model, tokenizer, pairs, languages)
-    return Evaluation(metrics.score.model_copy(update={"nll": found}), metrics.signatures)
+    return metrics.model_copy(update={"score": metrics.score.model_copy(update={"nll": found})})
 
 
-def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages) -> float | None:
-    """Nats a target token, in the model's own precision; pairs that the model has no positions for are left out."""
+def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair) -> float | None:
+    """Nats per target token, in the model's own precision; pairs that the model has no positions for are left out."""
     examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
     device = Device(model.device, bfloat16=False)
     pad = tokenizer.pad_token_id

@@ -1,8 +1,8 @@
-"""What a matrix of scores says: average, forgetting, transfer, intransigence, and the use of capacity.
+"""Measures of a score matrix: average, forgetting, transfer, the gain reached, and the use of capacity.
 
 R[i][j] is the score on task j after learning task i of T, b[j] that of the base before any, S[j] that of a copy of the
-base that was fine-tuned on task j alone. Higher is better: an NLL is taken with its sign turned. What cannot be
-computed is None, never 0: a score is missing (of a domain that was added later), or there is nothing to compare.
+base that was fine-tuned on task j only. Higher is better: an NLL is taken with its sign turned. What cannot be
+computed is None, never 0: a score is missing (of a domain that was added later), or a divisor is 0 or less.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Matrix:
         return _mean([_less(row.get(task), self.base.get(task)) for row, task in later])
 
     def measures(self) -> Measures:
-        """All that needs no other model."""
+        """Every measure that needs no other model."""
         return Measures(
             average=self.average(),
             forgetting_ratio=self.forgetting_ratio(),
@@ -74,13 +74,6 @@ class Matrix:
             backward_transfer=self.backward_transfer(),
             forward_transfer=self.forward_transfer(),
         )
-
-    def intransigence(self, single: Mapping[str, float]) -> dict[str, float | None]:
-        """By task (S[j] - R[j][j]) / S[j]: how far it stays below fine-tuning (after Chaudhry et al., 2018)."""
-        return {
-            task: _ratio(_less(single.get(task), row.get(task)), single.get(task))
-            for task, row in zip(self.tasks, self.rows, strict=True)
-        }
 
     def gain_reached(self, single: Mapping[str, float]) -> dict[str, float | None]:
         """By task (R[j][j] - b[j]) / (S[j] - b[j]): the share of fine-tuning's gain; None where that gains nothing."""

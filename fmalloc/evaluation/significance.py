@@ -1,7 +1,7 @@
-"""How sure a score is, and a difference of two: bootstrap over sentences, drawn as sacreBLEU draws them.
+"""Confidence intervals of a score and of a difference: bootstrap over sentences, drawn as sacreBLEU draws them.
 
 An interval holds the middle 95 % of the scores of 1,000 draws of as many sentences as there are (Koehn, 2004). The
-draws depend on the number of sentences alone: two systems on one test set are compared on the same ones, and results
+draws depend only on the number of sentences: two systems on one test set are compared on the same ones, and results
 are reproducible.
 """
 
@@ -31,7 +31,7 @@ class Statistics:
 
     @classmethod
     def of(cls, metric: MetricName, translations: Sequence[str], references: Sequence[str]) -> "Statistics":
-        """Count what translations and references, one of each a sentence, have in common."""
+        """Count what each translation has in common with its reference."""
         if not translations:
             raise FmallocError("no sentence to score")
         if len(translations) != len(references):

@@ -80,9 +80,9 @@ def fresh_blocks(
 
 
 def initial_gates(allocation: Allocation, generator: torch.Generator, *, is_open: bool = False) -> Tensor:
-    """-|N(0,1)| everywhere, +10 on general cells: a task begins with general knowledge alone.
+    """-|N(0,1)| everywhere, +10 on general cells: a task begins with nothing but general knowledge.
 
-    `is_open`: +|N(0,1)| on writable cells, which the task then holds from the start and gives back if they are no help.
+    `is_open`: +|N(0,1)| on writable cells, which the task then holds at first and gives back where they are no use.
     """
     gates = -torch.randn(len(allocation.read) + len(allocation.writable), generator=generator).abs()
     if is_open:

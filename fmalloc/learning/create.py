@@ -10,15 +10,14 @@ import numpy as np
 from fmalloc.corpus import Corpus
 from fmalloc.learning.importance import Importance, cell_importance
 from fmalloc.learning.recovery import recover
-from fmalloc.learning.run import Run, Scorer
-from fmalloc.learning.work import claim_work
+from fmalloc.learning.run import Run, Scorer, claim_work
 from fmalloc.model.architectures import family_of, load_base, quiet
 from fmalloc.model.assembly import slice_masks
 from fmalloc.model.batches import encode
 from fmalloc.model.devices import environment_of
 from fmalloc.recipe import Recipe
 from fmalloc.store.cells import general_mask
-from fmalloc.store.records import ImportanceRecord, LanguagePair, Layer, samples_bytes
+from fmalloc.store.records import ImportanceRecord, Layer, samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import general_bytes, read_importance
 from fmalloc_shared.errors import FmallocError
@@ -42,7 +41,7 @@ def open_store(run: Run) -> Store:
     given = {name: digest for name, digest in sha256_files(recipe.base).items() if name in stored}
     made = {
         "sparsity": description.sparsity,
-        "languages": tuple(description.languages.model_dump().values()),
+        "languages": tuple(description.languages),
         "recovery": recovery.settings if recovery else None,
     }
     wanted = {"sparsity": recipe.sparsity, "languages": tuple(run.languages), "recovery": _recovery_of(recipe)}
@@ -58,7 +57,7 @@ def create_store(run: Run) -> Store:
     """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
     recipe = run.recipe
     work = recipe.store / ".work" / "create"
-    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "method", "methods", "tensorboard"})
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "methods", "tensorboard"})
     claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(run)})
     prepared = work / "prepared"
     (prepared / "base").mkdir(parents=True, exist_ok=True)
@@ -75,14 +74,16 @@ def create_store(run: Run) -> Store:
         slice_masks(model, masks)
         return model, tokenizer
 
-    base_scores = Scorer(run, work, "base").score(lambda _domain: load_base(prepared / "base", run.languages))
+    base_scores = Scorer(run, work / "scores-base", "base").row(
+        lambda _domain: load_base(prepared / "base", run.languages)
+    )
     recovery = recover(run, masks, prepared / "base", work) if _recovery_of(recipe) else None
-    general_scores = Scorer(run, work, GENERAL).score(load_general)
+    general_scores = Scorer(run, work / "scores-general", GENERAL).row(load_general)
     store = Store.create(
         recipe.store,
         prepared,
         family=family_of(recipe.base).model_type,
-        languages=LanguagePair(source=run.languages.source, target=run.languages.target),
+        languages=run.languages,
         layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
         sparsity=recipe.sparsity,
         importance=importance.record,
@@ -126,7 +127,7 @@ def _importance(run: Run, work: Path, base: Path) -> Importance:
         work / "importance.json",
     )
     if record_path.is_file():
-        record = ImportanceRecord.model_validate_json(record_path.read_bytes())
+        record = ImportanceRecord.read(record_path)
         values = read_importance(values_path)
         return Importance({layer: values[layer] for layer in record.dead_cells}, record)
     _, tokenizer = load_base(base, run.languages)
@@ -141,7 +142,7 @@ def _importance(run: Run, work: Path, base: Path) -> Importance:
     )
     ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
     write_atomically(values_path, general_bytes(importance.values, ones))
-    write_atomically(record_path, importance.record.model_dump_json().encode())
+    write_atomically(record_path, importance.record.to_bytes())
     return importance
 
 

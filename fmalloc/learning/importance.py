@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmalloc.corpus import Languages
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.batches import IGNORED, Batch, Example, TrainingBatches
 from fmalloc.model.devices import Device
@@ -19,6 +18,7 @@ from fmalloc.progress import bar, console
 from fmalloc.store.records import ImportanceRecord
 from fmalloc.training.checkpoint import Checkpoint, Interval
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 _STABLE = 0.9
 
@@ -46,7 +46,7 @@ def cell_importance(
     batches: int,
     batch_tokens: int,
     seed: int,
-    languages: Languages | None = None,
+    languages: LanguagePair | None = None,
     partial: Path | None = None,
 ) -> Importance:
     """I_i = mean over batches of |dJ/dm_i| / target tokens of the batch, accumulated in float64.

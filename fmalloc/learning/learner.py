@@ -1,7 +1,6 @@
-"""Learn one task: claim free cells under annealed gates, select under the hard mask, harden into memories."""
+"""The learner of one task: it claims free cells under annealed gates, validates under the hard mask, and hardens."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch.nn.utils.parametrize import cached
 from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.batches import Batch, TrainingBatches
-from fmalloc.model.devices import Device
 from fmalloc.model.feedforward import GatedFeedForward, block_of, replace
 from fmalloc.model.gate import GATE_LIMIT, temperature
 from fmalloc.model.objective import smoothed_loss
@@ -23,7 +21,7 @@ from fmalloc.recipe import LearningSettings
 from fmalloc.store.cells import Cells, Mask
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.tensors import Memory
-from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.loop import Trainable
 from fmalloc.training.validation import Validator
 
 _FRESH_BATCHES = 8
@@ -46,7 +44,7 @@ class Learner(Trainable):
         device = validator.device.torch
         self.model, self.allocations, self.settings = model.to(device), allocations, settings
         self.batches, self.validator = batches, validator
-        self.private = install(self.model, settings)
+        self.private = install(self.model, settings.private, rank=settings.private_rank, seed=settings.seed)
         self.gated = {name: module.to(device) for name, module in self._install().items()}
 
     def _install(self) -> dict[str, GatedFeedForward]:
@@ -65,7 +63,7 @@ class Learner(Trainable):
         return gated
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over the writable cells and, at rates of their own and without decay, gates and private parameters."""
+        """AdamW over the writable cells, and over gates and private parameters at separate rates without decay."""
         weights = [weight for module in self.gated.values() for weight in (module.keys, module.biases, module.values)]
         settings = self.settings
         groups: list[dict[str, Any]] = [
@@ -95,7 +93,7 @@ class Learner(Trainable):
             module.tau = tau
 
     def loss(self, batch: Batch) -> Tensor:
-        """Label-smoothed cross-entropy; no sparsity penalty, the data decides how much is claimed."""
+        """Label-smoothed cross-entropy; without a sparsity penalty: the data decides how many cells are claimed."""
         return smoothed_loss(self.model, batch, self.settings.label_smoothing)
 
     def after_update(self) -> None:
@@ -119,7 +117,7 @@ class Learner(Trainable):
         return claimed
 
     def report(self, name: str, curve: Sequence[CurvePoint]) -> None:
-        """Say what was claimed, and what to do if that is almost nothing."""
+        """Print how many cells were claimed, and advice if that is almost none."""
         offered = sum(len(allocation.writable) for allocation in self.allocations.values())
         claimed = sum(len(cells) for cells in self._claimed().values())
         console.print(f"{name}: claims {claimed} of {offered} free cells")
@@ -135,32 +133,6 @@ class Learner(Trainable):
         return {name: parameter.detach().cpu().numpy() for name, parameter in self.private.items()}
 
 
-def learn(
-    learner: Learner, name: str, device: Device, work: Path, *, finish: bool = False, events: Path | None = None
-) -> tuple[list[CurvePoint], CurvePoint]:
-    """Train to the end, or `finish` what was interrupted; the learner then holds the best state.
-
-    The curve, and its point of the best state.
-    """
-    training = Training(
-        learner,
-        learner.batches,
-        learner.settings.schedule(),
-        device,
-        work / "checkpoint.safetensors",
-        f"task {name}",
-        advice="; fmalloc train --finish commits the best state of it instead",
-        events=events,
-    )
-    if finish:
-        training.finish()
-    else:
-        training.run()
-    curve = training.progress.curve
-    learner.report(name, curve)
-    return curve, curve[training.progress.best]
-
-
 def _advice(first: CurvePoint, last: CurvePoint) -> str:
     if last.nll < first.nll - _NLL_FELL:
         return (
@@ -171,7 +143,7 @@ def _advice(first: CurvePoint, last: CurvePoint) -> str:
 
 
 def _harden(module: GatedFeedForward, allocation: Allocation) -> Memory:
-    """m_i = [e_i > 0]; cells that end switched off stay nobody's, with their pretrained weights."""
+    """m_i = [e_i > 0]; cells that end switched off stay free, with their pretrained weights."""
     is_open = (module.gates.detach() > 0).cpu().numpy()
     writable_open = is_open[len(allocation.read) :]
     mask: Mask = np.zeros(allocation.width, dtype=np.bool_)

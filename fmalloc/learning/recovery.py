@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fmalloc.learning.data import TaskData
 from fmalloc.learning.run import Run
-from fmalloc.model.architectures import FAMILIES, load_base
+from fmalloc.model.architectures import STACKS, load_base
 from fmalloc.model.assembly import apply_masks
 from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import logits
@@ -39,7 +39,7 @@ class Distillation(Trainable):
     def __init__(self, student: Any, teacher: Any, masks: Mapping[str, Mask], validator: Validator, rate: float):
         device = validator.device.torch
         self.model, self.teacher, self.validator, self.rate = student.to(device), teacher.to(device), validator, rate
-        stacks = tuple(f"{path}." for _, path in FAMILIES[student.config.model_type].stacks)
+        stacks = tuple(f"{path}." for path in STACKS.values())
         named = student.named_parameters()
         self.parameters = {name: parameter for name, parameter in named if name.startswith(stacks)}
         for parameter in self.parameters.values():
@@ -55,7 +55,7 @@ class Distillation(Trainable):
         return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98))
 
     def before_update(self, _update: int) -> None:
-        """Dropout for the student alone."""
+        """Dropout for the student only."""
         self.model.train()
 
     def loss(self, batch: Batch) -> Tensor:
@@ -79,9 +79,9 @@ def recover(run: Run, masks: Mapping[str, Mask], base: Path, work: Path) -> Reco
         write_atomically(tensors_path, save(tensors))
         settings = run.recipe.recovery.model_dump()
         record = RecoveryRecord(settings=settings, base=sha256_files(base), curve=curve)
-        write_atomically(record_path, record.model_dump_json().encode())
+        write_atomically(record_path, record.to_bytes())
     _put(base, load_file(tensors_path))
-    return RecoveryRecord.model_validate_json(record_path.read_bytes())
+    return RecoveryRecord.read(record_path)
 
 
 def _distilled(

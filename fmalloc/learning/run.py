@@ -1,22 +1,27 @@
-"""A recipe with its inputs read, and one row of the matrix."""
+"""A recipe with its inputs read, its work folders, and the rows of the score matrix that it measures."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fmalloc.corpus import Corpus, Languages, digest, read_corpus
+from fmalloc.corpus import Corpus, digest, read_corpus
 from fmalloc.corpus.overlap import between
 from fmalloc.evaluation.evaluate import Evaluation, evaluate_test, merge
 from fmalloc.model.architectures import family_of, languages_of
 from fmalloc.model.devices import Device, select
 from fmalloc.progress import bar, console
-from fmalloc.recipe import Recipe, TaskSettings
-from fmalloc.store.records import DataRecord, Score, Scores
+from fmalloc.recipe import Recipe, TaskPlan
+from fmalloc.store.records import DataRecord, Scores
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
+
+Load = Callable[[str], tuple[Any, Any]]  # a domain's model and tokenizer
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Run:
     """
 
     recipe: Recipe
-    languages: Languages
+    languages: LanguagePair
     corpora: Mapping[str, Corpus]
     device: Device
     scored: frozenset[str] | None = None
@@ -37,7 +42,7 @@ class Run:
         """Read and check all inputs."""
         family_of(recipe.base)
         named = recipe.languages
-        languages = Languages(named.source, named.target) if named else languages_of(recipe.base)
+        languages = LanguagePair(named.source, named.target) if named else languages_of(recipe.base)
         if languages is None:
             raise FmallocError(f"{recipe.base}: its tokenizer names no language pair; set languages: source and target")
         sources = {GENERAL: recipe.general} | {task.name: task.data for task in recipe.tasks}
@@ -49,11 +54,15 @@ class Run:
             console.print(message, markup=False)
         return cls(recipe, languages, corpora, select(recipe.device, recipe.precision))
 
-    def settings_of(self, task: TaskSettings) -> dict[str, Any]:
+    @cached_property
+    def plans(self) -> Mapping[str, TaskPlan]:
+        """How each of the recipe's tasks is learned, by name, in their order."""
+        return {plan.name: plan for plan in self.recipe.plans()}
+
+    def settings_of(self, plan: TaskPlan) -> dict[str, Any]:
         """All that decides how a task is learned, JSON-able."""
-        settings = self.recipe.learning_of(task).model_dump()
         evaluation = self.recipe.evaluation.model_dump(exclude={"continual"})
-        return settings | {"evaluation": evaluation, "samples": self.recipe.samples}
+        return plan.learning.model_dump() | {"evaluation": evaluation, "samples": self.recipe.samples}
 
     def tests(self) -> dict[str, Corpus]:
         """The corpora whose test sets are scored."""
@@ -66,28 +75,53 @@ class Run:
         return {part: DataRecord(pairs=len(pairs), sha256=digest(pairs)) for part, pairs in parts.items()}
 
 
+def claim_work(work: Path, settings: Mapping[str, Any], *, keep: bool = False) -> None:
+    """Make a work folder; what a run with other settings or data left there is dropped, not mixed in.
+
+    Raises:
+        FmallocError: with `keep`, instead of dropping it.
+    """
+    file = work / "settings.json"
+    text = json.dumps(settings, indent=1, sort_keys=True)
+    if work.exists() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
+        if keep:
+            raise FmallocError(f"{work.name}: was begun with other settings or data; restore them to finish it")
+        console.print(f"{work.name}: settings or data changed since the last run, this step starts anew")
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, text.encode())
+
+
+@dataclass(frozen=True)
 class Scorer:
-    """One row of the matrix, scored domain by domain; what was scored before a kill is kept."""
+    """Scores of models on the run's test sets: each is measured once and kept in `folder`, also over a kill.
 
-    def __init__(self, run: Run, work: Path, row: str) -> None:
-        self.run, self.path, self.row = run, work / f"scores-{row}.json", row
+    `name` says in the progress bar what is scored.
+    """
 
-    def score(self, load: Callable[[str], tuple[Any, Any]]) -> Scores:
-        """Evaluate the model that `load` gives for each domain on that domain's test set."""
-        done: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-        limit, beam = self.run.recipe.evaluation.sentences, self.run.recipe.evaluation.beam_size
-        for domain, corpus in self.run.tests().items():
-            if domain in done:
-                continue
-            model, tokenizer = load(domain)
-            model.to(self.run.device.torch)
-            pairs = corpus.test[:limit]
-            with bar(f"scoring {self.row} on {domain}", len(pairs)) as advance:
-                metrics = evaluate_test(
-                    model, tokenizer, pairs, self.run.languages, beam_size=beam, on_progress=advance
-                )
-            done[domain] = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
-            write_atomically(self.path, json.dumps(done).encode())
-        return merge(
-            {name: Evaluation(Score(**done[name]["score"]), done[name]["signatures"]) for name in self.run.tests()}
-        )
+    run: Run
+    folder: Path
+    name: str
+
+    def score(self, domain: str, load: Load, known: Evaluation | None = None) -> Evaluation:
+        """Evaluate the model that `load` gives for a domain on its test set, unless the scores are kept or `known`."""
+        path = self.folder / f"{domain}.json"
+        if not path.is_file():
+            evaluation = known or self._measured(domain, load)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, evaluation.to_bytes())
+        return Evaluation.read(path)
+
+    def row(self, load: Load) -> Scores:
+        """One row of the matrix: the model that `load` gives for each domain, on that domain's test set."""
+        return merge({domain: self.score(domain, load) for domain in self.run.tests()})
+
+    def _measured(self, domain: str, load: Load) -> Evaluation:
+        model, tokenizer = load(domain)
+        model.to(self.run.device.torch)
+        settings = self.run.recipe.evaluation
+        pairs = self.run.corpora[domain].test[: settings.sentences]
+        with bar(f"scoring {self.name} on {domain}", len(pairs)) as advance:
+            return evaluate_test(
+                model, tokenizer, pairs, self.run.languages, beam_size=settings.beam_size, on_progress=advance
+            )

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmalloc.model.architectures import feed_forward_layers
+from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
 from fmalloc.model.batches import IGNORED, Batch, Example, TrainingBatches
 from fmalloc.model.objective import logits
 from fmalloc.store.cells import Cells
@@ -56,7 +56,7 @@ def activation_mass(model: Any, batches: Iterable[Batch]) -> dict[str, Mass]:
     handles = []
     for layer in feed_forward_layers(model):
         mass[layer.name] = []
-        handles.append(layer.module.fc2.register_forward_pre_hook(_summing(model, layer.name, masks, mass)))
+        handles.append(layer.module.fc2.register_forward_pre_hook(_summing(layer, masks, mass)))
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -71,12 +71,10 @@ def activation_mass(model: Any, batches: Iterable[Batch]) -> dict[str, Mass]:
 
 
 def _summing(
-    model: Any, name: str, masks: Mapping[str, Tensor], mass: Mapping[str, list[Tensor]]
+    layer: FeedForwardLayer, masks: Mapping[str, Tensor], mass: Mapping[str, list[Tensor]]
 ) -> Callable[[Any, tuple[Tensor]], None]:
-    length_first = model.config.model_type == "fsmt"
-
     def add(_module: Any, inputs: tuple[Tensor]) -> None:
-        active = (inputs[0].transpose(0, 1) if length_first else inputs[0])[masks[name.partition(".")[0]]]
-        mass[name].append(active.abs().double().sum(0))
+        active = layer.batch_first(inputs[0])[masks[layer.stack]]
+        mass[layer.name].append(active.abs().double().sum(0))
 
     return add

@@ -1,4 +1,4 @@
-"""Fine-tuning of all or of chosen parameters of a model: what most methods to compare with are made of."""
+"""Fine-tuning of all or some parameters of a model, which most methods are built on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from fmalloc.training.validation import Validator
 
 
 class FineTuning(Trainable):
-    """Trains `parameters` (by name; all that are not fixed by construction if None) of a model with Adam."""
+    """Trains `parameters` of a model, by name, with AdamW; None: all that are not fixed by construction."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class FineTuning(Trainable):
 
 
 def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """All parameters, tied ones once, but for sinusoidal positions and the bias that forbids an FSMT its padding."""
+    """All parameters, tied ones once, but for sinusoidal positions."""
     return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
 
 
@@ -75,5 +75,4 @@ def module_of(name: str) -> str:
 
 
 def _is_fixed(model: Any, name: str) -> bool:
-    sinusoidal = "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__
-    return sinusoidal or name.endswith("output_projection.bias")
+    return "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__

@@ -1,45 +1,72 @@
-"""Where the feed-forward layers of each supported model family are."""
+"""The supported model families: how each is loaded, and where its feed-forward layers are."""
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fmalloc.corpus import Languages
+from fmalloc.model import fsmt
 from fmalloc.model.tokens import set_languages, target_frame
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
-# A logit that leaves no probability in float32, but that float16 and the loss can hold.
-_NEVER = -1000.0
+# Where the layers are that hold `fc1`, `activation_fn` and `fc2`, in every family.
+STACKS = {"encoder": "model.encoder.layers", "decoder": "model.decoder.layers"}
+
+
+def _marian_languages(tokenizer_config: dict[str, Any]) -> Sequence[str | None]:
+    return tokenizer_config.get("source_lang"), tokenizer_config.get("target_lang")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A model family: transformers' model type, and the stacks whose layers hold `fc1`, `activation_fn` and `fc2`."""
+    """A model family: transformers' model type, and all in which its implementation differs from the others'.
+
+    pre_norm, embedding_norm: layers normalise their input instead of their output; embeddings are normalised too.
+    languages: the pair that a bilingual model's tokenizer_config.json names.
+    align: brings a loaded model and its tokenizer in line with the other families.
+    length_first: activations are of shape (length, batch, width).
+    projects_in_decoder: the output projection is a part of the decoder.
+    moses: text is cut as the Moses scripts cut it, and byte pairs are merged inside words.
+    converter: the configuration by whose name CTranslate2 finds a converter, where it has none for the family's own.
+    """
 
     model_type: str
     covers: str
-    stacks: tuple[tuple[str, str], ...] = (
-        ("encoder", "model.encoder.layers"),
-        ("decoder", "model.decoder.layers"),
-    )
+    pre_norm: bool = False
+    embedding_norm: bool = False
+    languages: Callable[[dict[str, Any]], Sequence[str | None]] | None = None
+    align: Callable[[Any, Any], None] | None = None
+    length_first: bool = False
+    projects_in_decoder: bool = False
+    moses: bool = False
+    converter: str | None = None
 
 
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family("marian", "MarianMT, OPUS-MT"),
-        Family("m2m_100", "M2M100, NLLB-200 (dense)"),
-        Family("bart", "BART"),
-        Family("mbart", "mBART, mBART-50"),
-        Family("pegasus", "Pegasus"),
-        Family("fsmt", "FSMT, WMT19"),
+        Family("marian", "MarianMT, OPUS-MT", languages=_marian_languages),
+        Family("m2m_100", "M2M100, NLLB-200 (dense)", pre_norm=True),
+        Family("bart", "BART", embedding_norm=True),
+        Family("mbart", "mBART, mBART-50", pre_norm=True, embedding_norm=True),
+        Family("pegasus", "Pegasus", pre_norm=True),
+        Family(
+            "fsmt",
+            "FSMT, WMT19",
+            languages=fsmt.languages,
+            align=fsmt.align,
+            length_first=True,
+            projects_in_decoder=True,
+            moses=True,
+            converter="BartConfig",
+        ),
     )
 }
 
@@ -50,6 +77,16 @@ class FeedForwardLayer:
 
     name: str
     module: Any
+    length_first: bool = False
+
+    @property
+    def stack(self) -> str:
+        """`encoder` or `decoder`."""
+        return self.name.partition(".")[0]
+
+    def batch_first(self, activations: Tensor) -> Tensor:
+        """What goes through the layer as (batch, length, width), in whichever order the model computes it."""
+        return activations.transpose(0, 1) if self.length_first else activations
 
     @property
     def width(self) -> int:
@@ -83,7 +120,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def load_base(directory: Path, languages: Languages | None = None) -> tuple[Any, Any]:
+def load_base(directory: Path, languages: LanguagePair | None = None) -> tuple[Any, Any]:
     """The model, in float32 and evaluation mode with plain generation settings, and its tokenizer.
 
     `languages` is what the model shall read and write: an mBART's decoder starts with the target language's token.
@@ -98,13 +135,13 @@ def load_base(directory: Path, languages: Languages | None = None) -> tuple[Any,
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FmallocError(f"{directory}: transformers cannot load this model: {error}") from error
+    if family.align:
+        family.align(model, tokenizer)
     config = model.config
     if languages is not None:
         set_languages(tokenizer, languages)
         if behind := target_frame(tokenizer).behind:
             config.decoder_start_token_id = behind[0]
-    if family.model_type == "fsmt":
-        _forbid_padding(model)
     config.use_cache = False  # FSMT leaves out the causal mask with a cache, also where a whole target is scored
     model.generation_config = GenerationConfig(
         decoder_start_token_id=config.decoder_start_token_id,
@@ -119,34 +156,26 @@ def load_base(directory: Path, languages: Languages | None = None) -> tuple[Any,
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _forbid_padding(model: Any) -> None:
-    """Take the probability from padding: FSMT hides what it wrote as such from itself when a whole target is scored."""
-    projection = model.model.decoder.output_projection
-    bias = torch.zeros(projection.out_features)
-    bias[model.config.pad_token_id] = _NEVER
-    projection.bias = nn.Parameter(bias)
-
-
 def feed_forward_layers(model: Any) -> tuple[FeedForwardLayer, ...]:
     """The model's feed-forward layers: encoder.0, …, decoder.0, …"""
     return tuple(_layers(model))
 
 
 def _layers(model: Any) -> Iterator[FeedForwardLayer]:
-    for stack, path in FAMILIES[model.config.model_type].stacks:
+    length_first = FAMILIES[model.config.model_type].length_first
+    for stack, path in STACKS.items():
         modules = model.get_submodule(path)
         if not isinstance(modules, nn.ModuleList):
-            raise TypeError(f"{path} is no list of layers")
+            raise TypeError(f"{path} is not a list of layers")
         for index, module in enumerate(modules):
-            yield FeedForwardLayer(f"{stack}.{index}", module)
+            yield FeedForwardLayer(f"{stack}.{index}", module, length_first)
 
 
-def languages_of(directory: Path) -> Languages | None:
+def languages_of(directory: Path) -> LanguagePair | None:
     """The language pair that a bilingual base's tokenizer names, None if it names none."""
     path = directory / "tokenizer_config.json"
-    family = family_of(directory).model_type
-    if family not in ("marian", "fsmt") or not path.is_file():
+    find = family_of(directory).languages
+    if find is None or not path.is_file():
         return None
-    config = json.loads(path.read_text(encoding="utf-8"))
-    named = config.get("langs") if family == "fsmt" else (config.get("source_lang"), config.get("target_lang"))
-    return Languages(*named) if named and all(named) else None
+    codes = [code for code in find(json.loads(path.read_text(encoding="utf-8"))) if code]
+    return LanguagePair(*codes) if len(codes) == 2 else None

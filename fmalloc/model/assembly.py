@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from fmalloc.corpus import Languages
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.feedforward import CellBlock, MaskedFeedForward, replace, slice_cells, write_cells
 from fmalloc.model.private import fold
@@ -37,17 +36,12 @@ def slice_masks(model: Any, masks: Mapping[str, Mask]) -> None:
         slice_cells(layer, torch.from_numpy(masks[layer.name]))
 
 
-def pair_of(store: Store) -> Languages:
-    """The language pair that the store was made for."""
-    return Languages(store.description.languages.source, store.description.languages.target)
-
-
 def load_dense(store: Store, name: str) -> tuple[Any, Any]:
     """The base with the cells of `name` and of the tasks it reads, and its private parameters. And the tokenizer.
 
     Every cell is on.
     """
-    model, tokenizer = load_base(store.base, pair_of(store))
+    model, tokenizer = load_base(store.base, store.description.languages)
     if name != GENERAL:
         overlay(model, [store.memory(task) for task in (*store.task(name).reads, name)])
         fold(model, store.private(name))

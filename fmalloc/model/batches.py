@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.model.tokens import set_languages, target_ids
+from fmalloc_shared.languages import LanguagePair
 
 IGNORED = -100
 _POOL = 64
@@ -62,7 +63,7 @@ class Encoded(NamedTuple):
         return f"{len(self.examples):,} pairs; {self.too_long:,} over {maximum_length} tokens left out ({share:.1%})"
 
 
-def encode(tokenizer: Any, pairs: Sequence[Pair], languages: Languages, *, maximum_length: int) -> Encoded:
+def encode(tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair, *, maximum_length: int) -> Encoded:
     """Tokenise pairs, leaving out those with a side of more than `maximum_length` tokens."""
     if not pairs:
         return Encoded((), 0)

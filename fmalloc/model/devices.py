@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""Where and in which precision to compute, and the environment that results depend on."""
 
 import os
 import platform
@@ -14,6 +14,8 @@ from fmalloc_shared.errors import FmallocError
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+_LIBRARIES = ("fmalloc", "torch", "transformers", "sacrebleu")
+
 
 @dataclass(frozen=True)
 class Device:
@@ -28,13 +30,13 @@ class Device:
 
 
 def select(device: DeviceName = "auto", precision: Precision = "auto") -> Device:
-    """CUDA in bfloat16 where there is one, the CPU in float32 otherwise, unless told.
+    """CUDA in bfloat16 where available, otherwise the CPU in float32, unless set explicitly.
 
-    Of several processes that torchrun started on a machine each gets a CUDA device of its own.
+    Each process that torchrun starts on a machine gets its own CUDA device.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
-        raise FmallocError("device cuda: no CUDA device is available here; use 'cpu' or 'auto'")
+        raise FmallocError("device cuda: no CUDA device is available; use 'cpu' or 'auto'")
     kind = "cuda" if device == "cuda" or (device == "auto" and available) else "cpu"
     bfloat16 = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
     own = os.environ.get("LOCAL_RANK") if kind == "cuda" else None
@@ -44,9 +46,6 @@ def select(device: DeviceName = "auto", precision: Precision = "auto") -> Device
         raise FmallocError(f"more processes on this machine than its {torch.cuda.device_count()} CUDA devices")
     torch.cuda.set_device(int(own))
     return Device(torch.device(kind, int(own)), bfloat16)
-
-
-_LIBRARIES = ("fmalloc", "torch", "transformers", "sacrebleu")
 
 
 def versions() -> dict[str, str]:

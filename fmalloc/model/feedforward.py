@@ -54,9 +54,9 @@ class MaskedFeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """Read-only cells are buffers, writable ones parameters; one gate logit a cell, read-only ones first.
+    """Read-only cells are buffers, writable ones parameters; one gate logit per cell, read-only ones first.
 
-    Protected cells are no parameters at all: no gradient, no optimizer state and no decay ever reaches them.
+    Protected cells are not parameters, so that no gradient, optimizer state or weight decay ever reaches them.
     """
 
     read_keys: Tensor
@@ -109,7 +109,7 @@ class GatedFeedForward(nn.Module):
 
 
 def replace(layer: FeedForwardLayer, module: nn.Module) -> None:
-    """Let `module` compute the whole feed-forward layer in its model's own forward pass."""
+    """Let `module` compute the whole feed-forward layer; the model's own forward pass calls it as fc1."""
     layer.module.fc1 = module
     layer.module.activation_fn = nn.Identity()
     layer.module.fc2 = nn.Identity()

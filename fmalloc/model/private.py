@@ -9,7 +9,7 @@
 Each task starts from the base's values and keeps its own; no other task ever reads them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from fmalloc.model.architectures import feed_forward_layers
-from fmalloc.recipe import LearningSettings
 from fmalloc_shared.errors import FmallocError
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -50,38 +49,43 @@ class LowRank(nn.Module):
         return weight + self.up @ self.down
 
 
-def install(model: Any, settings: LearningSettings) -> dict[str, nn.Parameter]:
-    """Make the private parameters that a task's settings ask for trainable in an untouched model; by stored name."""
+def install(model: Any, kinds: Collection[str], *, rank: int, seed: int) -> dict[str, nn.Parameter]:
+    """Make the private parameters of these kinds trainable in an untouched model; by the name they are stored under.
+
+    `rank` is that of the low-rank additions, which are drawn with `seed`.
+    """
     found: dict[str, nn.Parameter] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def add_product(modules: Sequence[Any], fixed: int | None = None) -> None:
         weight = modules[0].weight
-        product = LowRank(weight, settings.private_rank, generator, fixed)
+        product = LowRank(weight, rank, generator, fixed)
         for module in modules:
             register_parametrization(module, "weight", product)
         name = names[id(weight)]
         found.update({f"{name}{_DOWN}": product.down, f"{name}{_UP}": product.up})
 
     projections = [m for name, m in model.named_modules() if name.rpartition(".")[2] in _PROJECTIONS]
-    if "norms" in settings.private:
+    if "norms" in kinds:
         norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
         found |= {names[id(parameter)]: parameter for norm in norms for parameter in norm.parameters()}
-    if "biases" in settings.private:
+    if "biases" in kinds:
         linear = [*(layer.module.fc2 for layer in feed_forward_layers(model)), *projections]
         found |= {names[id(module.bias)]: module.bias for module in linear if module.bias is not None}
-    if "attention" in settings.private:
+    if "attention" in kinds:
         for projection in projections:
             add_product([projection])
-    if "embeddings" in settings.private:
+    if "embeddings" in kinds:
         for tables in _embeddings(model):
             add_product(tables, model.config.pad_token_id)
-    if "output" in settings.private:
-        bias = _output_bias(model)
+    if "output" in kinds:
+        holder, name = _output_bias(model)
+        bias = getattr(holder, name)
         if not isinstance(bias, nn.Parameter):
-            del model.final_logits_bias
-            bias = model.final_logits_bias = nn.Parameter(bias)
+            delattr(holder, name)
+            bias = nn.Parameter(bias)
+            setattr(holder, name, bias)
         found[_OUTPUT] = bias
     for parameter in found.values():
         parameter.requires_grad_(True)
@@ -91,7 +95,7 @@ def install(model: Any, settings: LearningSettings) -> dict[str, nn.Parameter]:
 def _embeddings(model: Any) -> list[list[Any]]:
     """The modules that hold a table of tokens, those of one table together."""
     stacks = (model.model.encoder, model.model.decoder)
-    modules = [*(stack.embed_tokens for stack in stacks), _projection(model)]
+    modules = [*(stack.embed_tokens for stack in stacks), model.lm_head]
     if hasattr(model.model, "shared"):
         modules.append(model.model.shared)
     tables: dict[int, dict[int, Any]] = {}
@@ -100,18 +104,17 @@ def _embeddings(model: Any) -> list[list[Any]]:
     return [list(holders.values()) for holders in tables.values()]
 
 
-def _projection(model: Any) -> Any:
-    return model.lm_head if hasattr(model, "lm_head") else model.model.decoder.output_projection
+def _output_bias(model: Any) -> tuple[Any, str]:
+    """The module and the name of the output logits' bias, made of zeros where the base has none.
 
-
-def _output_bias(model: Any) -> Tensor:
-    """The bias of the output logits, made of zeros where the base has none; most families have it as a buffer."""
+    Most families have it as a buffer.
+    """
     if hasattr(model, "final_logits_bias"):
-        return model.final_logits_bias  # type: ignore[no-any-return]
-    projection = _projection(model)
+        return model, "final_logits_bias"
+    projection = model.lm_head
     if projection.bias is None:
         projection.bias = nn.Parameter(projection.weight.new_zeros(projection.out_features), requires_grad=False)
-    return projection.bias  # type: ignore[no-any-return]
+    return projection, "bias"
 
 
 def fold(model: Any, tensors: Tensors) -> None:
@@ -122,7 +125,7 @@ def fold(model: Any, tensors: Tensors) -> None:
     """
     parameters: dict[str, Tensor] = dict(model.named_parameters())
     if _OUTPUT in tensors:
-        parameters[_OUTPUT] = _output_bias(model)
+        parameters[_OUTPUT] = getattr(*_output_bias(model))
     with torch.no_grad():
         for name, values in tensors.items():
             target = name.removesuffix(_DOWN).removesuffix(_UP)

@@ -1,4 +1,4 @@
-"""Read-only cells in training: a frozen block of a feed-forward layer, of which backward needs inputs and masks alone.
+"""Read-only cells in training: a frozen block of a feed-forward layer, of which backward needs only inputs and masks.
 
 A feed-forward layer is wide, so that on a processor reading and writing its activations takes as long as its matrix
 products. Here they pass in blocks of rows that stay in the cache, and only the input of the activation is kept.

@@ -10,7 +10,8 @@ import sentencepiece
 import torch
 from torch import nn
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
+from fmalloc_shared.languages import LanguagePair
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Shape:
     ffn: int
 
 
-def train_tokenizer(pairs: tuple[Pair, ...], languages: Languages, vocabulary: int, directory: Path) -> None:
+def train_tokenizer(pairs: tuple[Pair, ...], languages: LanguagePair, vocabulary: int, directory: Path) -> None:
     """Save to `directory` a MarianTokenizer with one SentencePiece model for both sides."""
     from transformers import MarianTokenizer
 

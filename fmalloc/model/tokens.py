@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fmalloc.corpus import Languages
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
 
-def set_languages(tokenizer: Any, languages: Languages) -> None:
+def set_languages(tokenizer: Any, languages: LanguagePair) -> None:
     """Tell a many-language tokenizer (M2M100, NLLB, mBART) what it reads and writes."""
     if is_multilingual(tokenizer):
         for code in languages:
@@ -16,7 +16,7 @@ def set_languages(tokenizer: Any, languages: Languages) -> None:
 
 
 def is_multilingual(tokenizer: Any) -> bool:
-    """Whether the tokenizer marks texts with their language; FSMT's, which knows one pair, does not."""
+    """Whether the tokenizer marks texts with their language; a bilingual one does not."""
     return hasattr(tokenizer, "set_src_lang_special_tokens")
 
 
@@ -56,12 +56,4 @@ def target_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _targets(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    if not hasattr(tokenizer, "bpe_ranks"):
-        return list(tokenizer(text_target=list(texts), verbose=False)["input_ids"])
-    # FSMT's tokenizer has no target mode: it would read targets with the source's vocabulary and language.
-    source = tokenizer.encoder, tokenizer.src_lang
-    tokenizer.encoder, tokenizer.src_lang = {t: i for i, t in tokenizer.decoder.items()}, tokenizer.tgt_lang
-    try:
-        return list(tokenizer(list(texts), verbose=False)["input_ids"])
-    finally:
-        tokenizer.encoder, tokenizer.src_lang = source
+    return list(tokenizer(text_target=list(texts), verbose=False)["input_ids"])

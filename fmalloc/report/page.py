@@ -18,7 +18,7 @@ from fmalloc.report.rendering import render
 from fmalloc.report.scores import scores_section
 from fmalloc.report.settings import settings_section
 from fmalloc.store.cells import GENERAL_OWNER
-from fmalloc.store.records import StoreRecord, TaskRecord, read_record
+from fmalloc.store.records import StoreRecord, TaskRecord
 from fmalloc.store.store import Store
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
@@ -32,7 +32,7 @@ def write_report(store: Path, output: Path, comparison: Path | None = None) -> N
         FmallocError: something cannot be read, or the output lies inside the store or in no folder.
     """
     opened = Store.open(store)
-    compared = read_record(comparison, Comparison) if comparison else None
+    compared = Comparison.read(comparison) if comparison else None
     if output.resolve().is_relative_to(store.resolve()):
         raise FmallocError(f"{output}: inside the store {store}, which holds only its own files; choose another place")
     if not output.parent.is_dir():

@@ -2,23 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from fmalloc.corpus import Pair
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.strict import StrictModel
 
 VERSION = 1
 
 
-class Record(BaseModel):
-    """Read strictly: no unknown key, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Score(Record):
+class Score(StrictModel):
     """Corpus BLEU and chrF of one model on one test set, with 95 % bootstrap intervals."""
 
     bleu: float
@@ -33,7 +29,7 @@ class Score(Record):
     """As bleu_interval."""
 
 
-class Scores(Record):
+class Scores(StrictModel):
     """Scores by domain, with sacreBLEU's signatures."""
 
     domains: dict[str, Score]
@@ -42,16 +38,7 @@ class Scores(Record):
     """Signatures of sacreBLEU, by metric."""
 
 
-class LanguagePair(Record):
-    """Language codes as the base's tokenizer knows them."""
-
-    source: str
-    """Code of the source language."""
-    target: str
-    """Code of the target language."""
-
-
-class Layer(Record):
+class Layer(StrictModel):
     """A feed-forward layer and its number of cells."""
 
     name: str
@@ -60,7 +47,7 @@ class Layer(Record):
     """Number of cells."""
 
 
-class ImportanceRecord(Record):
+class ImportanceRecord(StrictModel):
     """How cell importance was measured."""
 
     batches: int
@@ -75,7 +62,7 @@ class ImportanceRecord(Record):
     """Cells that never fired, per layer."""
 
 
-class CurvePoint(Record):
+class CurvePoint(StrictModel):
     """One validation during learning, under the hard mask."""
 
     update: int
@@ -91,12 +78,12 @@ class CurvePoint(Record):
     claimed: int
     """Cells whose gate is open."""
     loss: float | None = None
-    """Mean training loss since the point before."""
-    earlier: dict[str, float] = {}
+    """Mean training loss since the previous point."""
+    earlier: dict[str, float] = Field(default_factory=dict)
     """Dev NLL per domain learned before, by the model that would serve it now."""
 
 
-class RecoveryRecord(Record):
+class RecoveryRecord(StrictModel):
     """How the pruned model recovered: the weights under `base/` are those that recovery left."""
 
     settings: dict[str, Any]
@@ -107,8 +94,10 @@ class RecoveryRecord(Record):
     """What validation saw."""
 
 
-class StoreRecord(Record):
+class StoreRecord(StrictModel):
     """store.json: the base, the pruned model and how it came about."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     """Of the store's format."""
@@ -128,13 +117,13 @@ class StoreRecord(Record):
     """Of the pruned model on the same."""
     recovery: RecoveryRecord | None = None
     """Null: `base/` holds the base as it came."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     """Versions of Python, fmalloc and the libraries, the device and its precision."""
     files: dict[str, str]
     """SHA-256 of every file under `base/` and of the three general files."""
 
 
-class DataRecord(Record):
+class DataRecord(StrictModel):
     """The pairs of one part of a corpus, as used."""
 
     pairs: int
@@ -143,8 +132,10 @@ class DataRecord(Record):
     """Of the pairs."""
 
 
-class TaskRecord(Record):
+class TaskRecord(StrictModel):
     """task.json: what one task was given, what it claimed and what it scores."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     """Of the store's format."""
@@ -154,13 +145,13 @@ class TaskRecord(Record):
     """1, 2, …."""
     reads: list[str]
     """Earlier tasks whose cells the mask switches on."""
-    private: list[str] = []
+    private: list[str] = Field(default_factory=list)
     """Kinds of private parameters."""
     settings: dict[str, Any]
     """`learning` of the recipe, as it held for this task."""
     data: dict[str, DataRecord]
     """`train`, `dev` and `test` as used."""
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field(default_factory=dict)
     """Pairs that cleaning left out of train, by reason."""
     scores: Scores
     """Row i of the matrix R."""
@@ -168,7 +159,7 @@ class TaskRecord(Record):
     """Under the hard mask."""
     curve: list[CurvePoint]
     """What validation saw."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     """As in store.json; empty in older records."""
     files: dict[str, str]
     """SHA-256 of the task's other files."""
@@ -178,30 +169,6 @@ class TaskRecord(Record):
         """The last validation whose scores are those of the state that was kept; None if none was recorded."""
         kept = (point for point in self.curve if (point.bleu, point.chrf) == (self.dev.bleu, self.dev.chrf))
         return max(kept, key=lambda point: (-point.nll, point.update), default=None)
-
-
-_RecordType = TypeVar("_RecordType", bound=Record)
-
-
-def read_record(path: Path, kind: type[_RecordType]) -> _RecordType:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FmallocError(f"{path}: no such file; is {path.parent} a memory store?") from error
-    except ValueError as error:
-        raise FmallocError(f"{path}: not JSON: {error}") from error
-    if isinstance(content, dict) and content.get("version") != VERSION:
-        raise FmallocError(f"{path}: version {content.get('version')!r}, this program reads version {VERSION}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise FmallocError(f"{path}: {problems}") from error
-
-
-def to_json(record: BaseModel) -> bytes:
-    """A record as UTF-8 JSON with sorted keys."""
-    return (json.dumps(record.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def read_samples(path: Path) -> tuple[Pair, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
 from fmalloc.store.cells import Cells, CellTable, Mask
-from fmalloc.store.records import StoreRecord, TaskRecord, read_record, read_samples, to_json
+from fmalloc.store.records import StoreRecord, TaskRecord, read_samples
 from fmalloc.store.tensors import Memory, read_importance, read_tensors
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256, sha256_files, sync_directory, sync_tree, verify_files, write_atomically
@@ -32,8 +32,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> "Store":
-        """Read store.json; raise FmallocError if `path` is no store of this version."""
-        return cls(path, read_record(path / "store.json", StoreRecord))
+        """Read store.json; raise FmallocError if `path` is not a store of this version."""
+        if not cls.exists(path):
+            raise FmallocError(f"{path / 'store.json'}: no such file; is {path} a memory store?")
+        return cls(path, StoreRecord.read(path / "store.json"))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -52,7 +54,7 @@ class Store:
             (prepared / entry).replace(destination)
         (path / "tasks").mkdir(exist_ok=True)
         sync_directory(path)
-        write_atomically(path / "store.json", to_json(record))
+        write_atomically(path / "store.json", record.to_bytes())
         return cls(path, record)
 
     @property
@@ -88,8 +90,8 @@ class Store:
         return tuple(sorted(records, key=lambda record: record.order))
 
     def _read_task(self, name: str) -> TaskRecord:
-        record = read_record(self._task_path(name) / "task.json", TaskRecord)
         path = self._task_path(name) / "task.json"
+        record = TaskRecord.read(path)
         if record.name != name:
             raise FmallocError(f"{path}: name is {record.name!r}, expected {name!r}")
         if bool(record.private) != (PRIVATE_FILE in record.files):
@@ -99,7 +101,7 @@ class Store:
         return record
 
     def task(self, name: str) -> TaskRecord:
-        """The record of a task; raise FmallocError that lists the tasks if there is none of that name."""
+        """The record of a task; raise FmallocError that lists the existing tasks if it does not exist."""
         if not (self._task_path(name) / "task.json").is_file():
             known = ", ".join([GENERAL, *(task.name for task in self.tasks())])
             raise FmallocError(f"{self.path}: no task {name!r}; it holds {known}")
@@ -170,9 +172,9 @@ class Store:
         record = TaskRecord(files=sha256_files(staged), **task)
         destination = self._task_path(record.name)
         if destination.exists():
-            raise FmallocError(f"{destination}: this task exists already and is never written again")
+            raise FmallocError(f"{destination}: this task exists already and is never rewritten")
         self.cells().claim(record.order, _owned_cells(staged, self.layers))
-        write_atomically(staged / "task.json", to_json(record))
+        write_atomically(staged / "task.json", record.to_bytes())
         sync_tree(staged)
         staged.rename(destination)
         sync_directory(destination.parent)
@@ -186,7 +188,7 @@ def _owned_cells(staged: Path, layers: tuple[str, ...]) -> dict[str, Cells]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Be the only writer of the store at `path`; a dead process holds no lock."""
+    """Hold the lock of the store at `path`; the operating system frees it when the process dies."""
     path.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path / ".lock", blocking=False):

@@ -31,7 +31,7 @@ class Memory:
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """All tensors of a safetensors file by name; raise FmallocError if it is none."""
+    """All tensors of a safetensors file by name; raise FmallocError if it cannot be read."""
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:

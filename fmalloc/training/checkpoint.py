@@ -1,4 +1,7 @@
-"""Resumable training state as one safetensors file, replaced atomically: a kill loses at most one interval."""
+"""Checkpoints: all that resuming needs in one safetensors file, replaced atomically. A kill loses at most one interval.
+
+The state of the loop is JSON in the file's metadata, those of the model and of the optimizer are tensors.
+"""
 
 import json
 import os
@@ -18,22 +21,6 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 
 
-class Interval:
-    """When to write the next checkpoint: every minute, or every FMALLOC_CHECKPOINT_SECONDS."""
-
-    def __init__(self) -> None:
-        self.seconds = float(os.environ.get("FMALLOC_CHECKPOINT_SECONDS", "60"))
-        self.last = time.monotonic()
-
-    def passed(self) -> bool:
-        """Whether it is time; if so, the interval begins anew."""
-        now = time.monotonic()
-        if now - self.last < self.seconds:
-            return False
-        self.last = now
-        return True
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """Tensors by name, and everything else as JSON-able values."""
@@ -48,7 +35,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint | None":
-        """The checkpoint at `path`, None if there is none; a damaged one is an error."""
+        """The checkpoint at `path`, or None if it does not exist; a damaged one is an error."""
         if not path.is_file():
             return None
         try:
@@ -59,8 +46,30 @@ class Checkpoint:
             raise FmallocError(f"{path}: damaged checkpoint ({error}); delete it to start this step again") from error
 
 
+@dataclass
+class Progress:
+    """Where training stands: its validations, the index of the best one, and the losses since the last one."""
+
+    update: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    best: int = 0
+    losses: list[float] = field(default_factory=list)
+    trend: Trend | None = None
+    done: bool = False
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able content."""
+        return {**self.__dict__, "curve": [point.model_dump() for point in self.curve]}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Progress":
+        """Undo `state`."""
+        curve = [CurvePoint.model_validate(point) for point in state["curve"]]
+        return cls(**{**state, "curve": curve, "trend": Trend(*state["trend"]) if state.get("trend") else None})
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimizer's state, flat."""
+    """The optimizer's state by flat name: `optimizer.<index of the parameter>.<key>`."""
     return {
         f"optimizer.{index}.{key}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -79,23 +88,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-@dataclass
-class Progress:
-    """Where training stands; together with the tensors all that resuming needs."""
+class Interval:
+    """When to write the next checkpoint: every minute, or every FMALLOC_CHECKPOINT_SECONDS."""
 
-    update: int = 0
-    curve: list[CurvePoint] = field(default_factory=list)
-    best: int = 0
-    losses: list[float] = field(default_factory=list)
-    trend: Trend | None = None
-    done: bool = False
+    def __init__(self) -> None:
+        self.seconds = float(os.environ.get("FMALLOC_CHECKPOINT_SECONDS", "60"))
+        self.last = time.monotonic()
 
-    def state(self) -> dict[str, Any]:
-        """JSON-able content."""
-        return {**self.__dict__, "curve": [point.model_dump() for point in self.curve]}
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> "Progress":
-        """Undo `state`."""
-        curve = [CurvePoint.model_validate(point) for point in state["curve"]]
-        return cls(**{**state, "curve": curve, "trend": Trend(*state["trend"]) if state.get("trend") else None})
+    def passed(self) -> bool:
+        """Whether it is time; if so, the interval begins anew."""
+        now = time.monotonic()
+        if now - self.last < self.seconds:
+            return False
+        self.last = now
+        return True

@@ -1,7 +1,7 @@
 """Several processes on one task: each computes some rows of every batch, and all take the same step.
 
-`torchrun --nproc-per-node 2 -m fmalloc.train recipe.yaml` runs the same program in every process. The first one (rank
-0) alone writes, validates and shows progress; the others follow. All of them need to see the same files.
+`torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml` runs the same program in every process. The first one (rank
+0) is the only one that writes, validates and shows progress; the others follow. All of them need to see the same files.
 """
 
 import json
@@ -21,8 +21,8 @@ from fmalloc.progress import console
 from fmalloc.training.interrupts import exit_code
 from fmalloc_shared.errors import FmallocError
 
-# The others wait as long as the first one validates, scores or measures importance. Who dies is noticed at once all the
-# same: its connections close, and torchrun ends the rest.
+# The others wait while the first one validates, scores or measures importance. A process that dies is noticed at once
+# all the same: its connections close, and torchrun ends the rest.
 _PATIENCE = timedelta(days=30)
 
 
@@ -76,7 +76,7 @@ class Group:
         return int(tensor)
 
     def fail(self, message: str) -> NoReturn:
-        """End all processes over what all of them see; only the first one says it."""
+        """End all processes over an error that all of them see; only the first one prints it."""
         if self.first:
             raise FmallocError(message)
         raise SystemExit(2)
@@ -85,7 +85,7 @@ class Group:
         """What `work` returns, which every process does for itself.
 
         Raises:
-            FmallocError: it did on this process. What it raises on the first one only that one says.
+            FmallocError: `work` raised it on this process. An error on the first process is printed only there.
         """
         try:
             value = work()
@@ -97,14 +97,14 @@ class Group:
             raise
         self.on_first(lambda: False)
         if self.largest(0):
-            raise SystemExit(2)  # another one says why
+            raise SystemExit(2)  # another process prints why
         return value
 
     def on_first(self, work: Callable[[], Any]) -> Any:
         """What `work` returns (JSON-able) on the first process, for all of them; the others wait.
 
         Raises:
-            whatever `work` raises. The others then end without a word of their own.
+            whatever `work` raises. The others then end silently.
         """
         if self.size == 1:
             return work()
@@ -125,7 +125,7 @@ class Group:
 
 @contextmanager
 def processes() -> Iterator[Group]:
-    """Join the processes that torchrun started with this one, if any; only the first one speaks."""
+    """Join the processes that torchrun started with this one, if any; only the first one prints."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield Group.current()
         return
@@ -162,4 +162,4 @@ def _together(exchange: Callable[[], Any]) -> None:
     try:
         exchange()
     except RuntimeError as error:
-        raise FmallocError("another process of this run has ended; its own message says why") from error
+        raise FmallocError("another process of this run has ended; its own message gives the reason") from error

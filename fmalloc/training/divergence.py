@@ -1,4 +1,4 @@
-"""When training has gone wrong: a loss or gradient that is no number, or a loss that only gets worse."""
+"""Divergence: a loss or gradient that is not finite, or a loss that keeps growing."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ _MARGIN = 1.0
 
 
 class Trend(NamedTuple):
-    """The first loss and the running mean of the latest ones (about 50), in nats a token."""
+    """The first loss and the running mean of the latest ones (about 50), in nats per token."""
 
     first: float
     recent: float
@@ -22,8 +22,8 @@ class Trend(NamedTuple):
 def problem_of(loss: float, gradient_norm: float, trend: Trend, chance: float) -> str | None:
     """What went wrong in an update, None if nothing did.
 
-    `chance` is the loss of a model that knows nothing, ln of the vocabulary's size: a loss that stays a nat above it
-    and above where it began does not come back.
+    `chance` is the loss of a model that knows nothing, ln of the vocabulary's size. A mean loss that is a nat above it
+    and above the first loss does not recover.
     """
     limit = max(chance, trend.first) + _MARGIN
     if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop, heard where nothing is lost by it."""
+"""Ctrl-C and SIGTERM as requests to stop, obeyed at points where no work is lost."""
 
 import os
 import signal
@@ -58,11 +58,11 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is None and self.pending is not None:
-            stop(self.pending)  # it came too late to be asked for
+            stop(self.pending)  # it came after the last point that looks at `pending`
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Within, a signal stops at once, also one that came before."""
+        """Within this context a signal stops at once, including one that came before."""
         held, self.held = self.held, False
         try:
             if self.pending is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmalloc.model.batches import Batch, TrainingBatches
 from fmalloc.model.devices import Device
-from fmalloc.model.objective import SOURCE_GAP, chance, inverse_square_root
+from fmalloc.model.objective import SOURCE_GAP, chance
 from fmalloc.progress import bar, console
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
@@ -22,7 +22,7 @@ from fmalloc.training.schedule import Schedule
 from fmalloc.training.tensorboard import TensorBoardLog
 from fmalloc_shared.errors import FmallocError
 
-# Reading a loss waits for the device; on the CPU there is nothing to wait for.
+# Reading a loss waits for the device, so on CUDA several are read together; the CPU has nothing to wait for.
 _READ_EVERY = {"cpu": 1}
 _READ_EVERY_ELSEWHERE = 16
 
@@ -99,7 +99,7 @@ class Training:
         """Train; the best state is loaded when it ends.
 
         Raises:
-            FmallocError: the loss or a gradient is no number any more, or the loss only grows; the checkpoint is as it
+            FmallocError: the loss or a gradient is not finite, or the loss keeps growing; the checkpoint stays as it
                 was before.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; the present state is saved.
         """
@@ -118,7 +118,7 @@ class Training:
                     self.take_step()
                     advance(note=f"loss {state.trend.recent:.3f}" if state.trend else "")
                 if self._unread:
-                    continue  # nothing is decided before the losses are known
+                    continue  # decide nothing before the losses are known: one of them may end the training
                 if signal := self.group.largest(interrupts.pending or 0):
                     self.save()
                     stop(signal)
@@ -141,10 +141,10 @@ class Training:
         """End the interrupted training at its best state so far, which is loaded.
 
         Raises:
-            FmallocError: there is no checkpoint.
+            FmallocError: no checkpoint exists.
         """
         if not self.path.is_file():
-            raise FmallocError(f"{self.name}: nothing was begun that could be finished; run without --finish")
+            raise FmallocError(f"{self.name}: no interrupted training to finish; run without --finish")
         self.resume()
         self._load(self.best)
 
@@ -160,7 +160,7 @@ class Training:
         """One update."""
         state, schedule, group = self.progress, self.schedule, self.group
         torch.manual_seed((schedule.seed * 1_000_003 + state.update) * group.size + group.rank)
-        factor = inverse_square_root(state.update, schedule.warmup_updates)
+        factor = schedule.rate(state.update)
         for parameters, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             parameters["lr"] = rate * factor
         self.trainable.before_update(state.update)
@@ -214,7 +214,7 @@ class Training:
                 )
             state.losses.append(loss)
             if self._log:
-                factor = inverse_square_root(first + index, self.schedule.warmup_updates)
+                factor = self.schedule.rate(first + index)
                 self._log.step(first + index + 1, loss, self.rates[0] * factor)
 
     def _validate(self, interrupts: Interrupts) -> None:
@@ -244,7 +244,7 @@ class Training:
         patient = schedule.patience is None or waited < schedule.patience
         state.done = state.update >= schedule.updates or not patient
         if (self.trainable.pretrained or state.done) and not point.nll_shuffled - point.nll > SOURCE_GAP:
-            console.print("[bold red]Sources make no difference to this model: it does not translate.[/]")
+            console.print("[bold red]This model ignores its sources: it does not translate.[/]")
 
     def _rank(self, point: CurvePoint) -> tuple[float, float]:
         return (round(point.bleu, 2) if self.schedule.select_by == "bleu" else 0.0), -point.nll

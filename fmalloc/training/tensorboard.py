@@ -22,10 +22,9 @@ def scalars(point: CurvePoint) -> Iterator[tuple[str, float]]:
 
 
 class TensorBoardLog:
-    """Writes one run's event file into a folder, which is made if there is none.
+    """Writes one run's event file into a folder, which is created if missing.
 
-    What earlier files there hold is taken back: all of it, or for a run that is resumed what came after update
-    `resumed_at`.
+    Events in earlier files there are purged: all of them, or for a resumed run those after update `resumed_at`.
 
     Raises:
         FmallocError: the package tensorboard is not installed.

@@ -1,15 +1,16 @@
-"""What validation says of a model: NLL with true and shuffled sources, greedy BLEU, and earlier domains' NLL."""
+"""Validation of a model: NLL with true and shuffled sources, greedy BLEU, and the NLL of earlier domains."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.evaluation.evaluate import evaluate
 from fmalloc.model.batches import Example, encode
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import contrasted_nll, nll
 from fmalloc.store.records import CurvePoint, Score
+from fmalloc_shared.languages import LanguagePair
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Validator:
     """
 
     tokenizer: Any
-    languages: Languages
+    languages: LanguagePair
     examples: Sequence[Example]
     pairs: Sequence[Pair]
     device: Device
@@ -51,7 +52,7 @@ class Validator:
 
 @dataclass(frozen=True)
 class Watched:
-    """Encoded dev pairs of domains that were learned before, to see during learning what happens to them."""
+    """Encoded dev pairs of domains that were learned before, to watch their NLL during learning."""
 
     examples: Mapping[str, Sequence[Example]]
     device: Device
@@ -63,7 +64,7 @@ class Watched:
         cls,
         tokenizer: Any,
         dev: Mapping[str, Sequence[Pair]],
-        languages: Languages,
+        languages: LanguagePair,
         device: Device,
         *,
         batch_tokens: int,

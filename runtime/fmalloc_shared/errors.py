@@ -1,4 +1,4 @@
-"""The root of every error that the user can mend."""
+"""The root of every error that a user can mend."""
 
 
 class FmallocError(Exception):

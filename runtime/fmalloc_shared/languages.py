@@ -1,11 +1,30 @@
 """Language codes as files, models and clients write them: ISO 639, BCP 47, NLLB's and mBART's."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from langcodes import standardize_tag
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class LanguagePair:
+    """The languages that a model translates between; iterates over both codes.
+
+    In JSON it is an object with these two keys, read as strictly as a StrictModel.
+    """
+
+    source: str
+    """Code of the source language, as the base's tokenizer knows it."""
+    target: str
+    """Code of the target language."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.source, self.target))
 
 
 @lru_cache(4096)

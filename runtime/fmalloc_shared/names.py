@@ -1,4 +1,4 @@
-"""Names of domains: checked before they are ever part of a path."""
+"""Domain names, checked before they become part of a path."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Hashed n-gram counts of a domain's source text: all that routing needs, no sentence kept.
+"""Hashed n-gram counts of a domain's source text: all that routing needs, no sentence is kept.
 
 Counts are additive: learning, freeing and merging domains add or subtract vectors, exactly.
 """
@@ -71,7 +71,7 @@ class NgramCounts:
 
     @classmethod
     def of(cls, sentences: Iterable[str]) -> "NgramCounts":
-        """Count each bucket once a sentence."""
+        """Count each bucket once per sentence."""
         dense = np.zeros(BUCKETS, dtype=np.uint32)
         total = 0
         for sentence in sentences:

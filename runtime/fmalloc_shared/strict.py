@@ -2,25 +2,45 @@
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from fmalloc_shared.errors import FmallocError
 
+_VERSION = "version"
+
 
 class StrictModel(BaseModel):
-    """A frozen record: unknown keys, missing keys and wrong types are errors."""
+    """A frozen record: unknown keys, missing keys and wrong types are errors.
+
+    A record with a field `version` describes a file, which has to name the version that this program reads.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    INDENT: ClassVar[int] = 2
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Self:
         """Read one JSON object; FmallocError names `where`, the key, the value and what was expected."""
         try:
-            return cls.model_validate_json(data)
+            record = cls.model_validate_json(data)
         except ValidationError as error:
-            raise FmallocError("\n".join(_problems(error, where))) from error
+            problems = error.errors(include_url=False)
+            # In a file of another version other keys are wrong too; only the version says why.
+            for problem in problems:
+                if problem["loc"] == (_VERSION,):
+                    raise FmallocError(cls._other_version(where, problem["input"])) from error
+            raise FmallocError("\n".join(_described(problem, where) for problem in problems)) from error
+        if _VERSION in cls.model_fields and _VERSION not in record.model_fields_set:
+            raise FmallocError(cls._other_version(where, None))
+        return record
+
+    @classmethod
+    def _other_version(cls, where: str, found: Any) -> str:
+        return f"{where}: version {found!r}, this program reads version {cls.model_fields[_VERSION].default}"
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -33,7 +53,7 @@ class StrictModel(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Indented JSON with sorted keys: equal records give equal bytes."""
-        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=self.INDENT, sort_keys=True)
         return f"{text}\n".encode()
 
     def to_line(self) -> bytes:
@@ -41,11 +61,8 @@ class StrictModel(BaseModel):
         return f"{json.dumps(self.model_dump(mode='json'), ensure_ascii=False, sort_keys=True)}\n".encode()
 
 
-def _problems(error: ValidationError, where: str) -> list[str]:
-    problems = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
-        shown = repr(problem["input"])
-        value = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        problems.append(f"{where}: {f'{key}: ' if key else ''}{problem['msg']}, found {value}")
-    return problems
+def _described(problem: ErrorDetails, where: str) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    shown = repr(problem["input"])
+    value = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return f"{where}: {f'{key}: ' if key else ''}{problem['msg']}, found {value}"

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc.commands import train as main
-from fmalloc.corpus import Languages, read_corpus
+from fmalloc.corpus import read_corpus
 from fmalloc.model.devices import environment_of, select
 from fmalloc.store.store import Store
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.verbs import main as fmalloc
 from tests.support.killing import environment, run_and_kill, run_through
 from tests.support.training import command, learned_bytes, write_recipe
@@ -51,7 +52,7 @@ def test_running_again_redoes_nothing(base: Path, corpora: Path, store: Store) -
 
 def test_a_task_says_what_it_was_made_of(corpora: Path, store: Store) -> None:
     office, _ = store.tasks()
-    corpus = read_corpus(corpora / "office", Languages("de", "en"))
+    corpus = read_corpus(corpora / "office", LanguagePair("de", "en"))
     assert office.dropped == {reason: found.pairs for reason, found in corpus.report.dropped.items()} != {}
     assert office.data["train"].pairs == len(corpus.train)
     assert office.environment == store.description.environment == environment_of(select("cpu"))

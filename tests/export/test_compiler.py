@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc.corpus import Languages, digest, read_pairs
+from fmalloc.corpus import digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.commands import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_shared.languages import LanguagePair
 from tests.support.stores import subprocess_environment, tree_bytes
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -53,7 +54,7 @@ def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text
     manifest, store = bundle.manifest, Store.open(learned)
     assert manifest.level == "O1"
     assert [step.name for step in manifest.passes] == ["bake-mask", "drop-dead-cells", "trim-vocabulary", "pad-width"]
-    assert manifest.source.calibration == digest(read_pairs(text, Languages("de", "en")))
+    assert manifest.source.calibration == digest(read_pairs(text, LanguagePair("de", "en")))
     kept = {layer: max(1, int(mask.sum())) for layer, mask in store.mask("office").items()}
     assert all(width <= kept[layer] for layer, width in manifest.widths.items())
     parity = manifest.parity
@@ -114,16 +115,15 @@ def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_pat
 
 
 def test_onnx_bundles_are_made_as_well(learned: Path, text: Path, tmp_path: Path) -> None:
-    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text), "--single-file")
+    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text))
     bundle = exported(learned, tmp_path, *arguments)
     manifest = bundle.manifest
     assert manifest.engine.name == "onnx"
-    assert {"model/encoder_model.onnx", "model/beam_search.onnx"} <= manifest.files.keys()
+    assert {"model/encoder_model.onnx", "model/decoder_with_past_model.onnx"} <= manifest.files.keys()
     assert set(manifest.parity.identical.model_dump().values()) == {
         manifest.parity.real_sentences + manifest.parity.random_sentences
     }
     Translator.load(bundle, ONE_THREAD).replay_golden()
-    assert "for onnx only" in refused(learned, tmp_path / "c", "--task", "office", "--single-file")
 
 
 def test_explain_does_nothing_and_dry_run_writes_nothing(learned: Path, text: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, t
     assert "law is not exported" in refused(learned, output, *office, "--calibration", f"law={text}")
     for content, problem in (
         ("nur eine Seite\n", "one-sided line"),
-        ("", "empty, expected one pair a line"),
+        ("", "empty, expected one pair per line"),
         ("ein Satz\tone sentence\n", "1 pairs beside those held out"),
     ):
         (tmp_path / "bad.tsv").write_text(content)

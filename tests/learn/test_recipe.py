@@ -27,8 +27,9 @@ def recipe(tmp_path: Path, text: str) -> Path:
 def test_a_good_recipe_with_overrides_for_one_task(tmp_path: Path) -> None:
     read = read_recipe(recipe(tmp_path, GOOD))
     assert (read.sparsity, [task.name for task in read.tasks]) == (0.3, ["it", "law"])
-    assert [read.learning_of(task).updates for task in read.tasks] == [50, 70]
-    assert read.learning_of(read.tasks[1]).anneal_updates == 10
+    plans = read.plans()
+    assert [(plan.name, plan.learning.updates) for plan in plans] == [("it", 50), ("law", 70)]
+    assert (plans[1].learning.anneal_updates, plans[1].schedule.validate_every) == (10, 20)
 
 
 def test_flags_override_keys(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_three_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) ->
         ("general: x\ntasks: [{name: it, data: x}]", "base: missing"),
         (GOOD.replace("name: law", "name: it"), "it named more than once"),
         (GOOD.replace("name: it", "name: general"), "'general' names the base domain"),
-        (GOOD.replace("validate_every: 20", "validate_every: 25"), "validate_every 25 is no multiple"),
+        (GOOD.replace("validate_every: 20", "validate_every: 25"), "validate_every 25 is not a multiple"),
         (GOOD.replace("model", "${SURELY_NOT_SET_ANYWHERE}"), "environment variable not set"),
         (GOOD.replace("tasks:", "task:"), "tasks: missing"),
     ],

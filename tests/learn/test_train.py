@@ -72,7 +72,7 @@ def test_a_stop_saves_and_going_on_ends_with_the_same_bytes(late: Path, store: S
 
 def test_finish_commits_the_best_state_of_what_was_stopped(late: Path, store: Store) -> None:
     nothing = CliRunner().invoke(main, [str(late), "--finish"])
-    assert (nothing.exit_code, "task late: nothing was begun" in nothing.output) == (2, True), nothing.output
+    assert (nothing.exit_code, "task late: no interrupted training" in nothing.output) == (2, True), nothing.output
     terminal = Terminal(*command(late))
     terminal.wait_for("update 20: dev", 250)
     terminal.type("\x03")

@@ -26,6 +26,12 @@ def run(arguments: list[str], directory: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
 
 
+def copy_sources(directory: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    for source in SOURCES:
+        shutil.copytree(ROOT / source, directory / source, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def test_contracts_hold() -> None:
     result = lint(ROOT)
     assert result.returncode == 0, result.stdout
@@ -35,9 +41,15 @@ def test_contracts_hold() -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("fmalloc/cells_too.py", "ctranslate2"),
-        ("fmalloc/cells_too.py", "fmalloc_runtime"),
-        ("fmalloc/cells_too.py", "fmalloc_export"),
+        ("fmalloc/store/cells_too.py", "ctranslate2"),
+        ("fmalloc/store/cells_too.py", "fmalloc_runtime"),
+        ("fmalloc/store/cells_too.py", "fmalloc_export"),
+        ("fmalloc/store/cells_too.py", "torch"),
+        ("fmalloc/corpus/cells_too.py", "fmalloc.store.cells"),
+        ("fmalloc/model/cells_too.py", "fmalloc.recipe"),
+        ("fmalloc/training/cells_too.py", "fmalloc.learning.run"),
+        ("fmalloc/learning/cells_too.py", "fmalloc.methods.method"),
+        ("fmalloc/methods/cells_too.py", "fmalloc.report.page"),
         ("runtime/fmalloc_runtime/engines/engine_too.py", "torch"),
         ("runtime/fmalloc_runtime/engines/engine_too.py", "transformers"),
         ("runtime/fmalloc_runtime/engines/engine_too.py", "fmalloc.store.store"),
@@ -45,16 +57,24 @@ def test_contracts_hold() -> None:
         ("runtime/fmalloc_runtime/text/service_too.py", "fmalloc_runtime.batching.service"),
         ("runtime/fmalloc_shared/names_too.py", "ctranslate2"),
         ("runtime/fmalloc_shared/names_too.py", "fmalloc_runtime"),
+        ("export/fmalloc_export/domain/vocabulary_too.py", "fmalloc_export.passes.pipeline"),
+        ("export/fmalloc_export/passes/base_too.py", "fmalloc_export.emit.emitter"),
     ],
 )
 def test_contracts_catch(module: str, forbidden: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for source in SOURCES:
-        shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(tmp_path)
     (tmp_path / module).write_text(f"import {forbidden}\n", encoding="utf-8")
     result = lint(tmp_path)
     assert result.returncode == 1, result.stdout
     assert "1 broken" in result.stdout
+
+
+def test_a_new_room_needs_a_floor(tmp_path: Path) -> None:
+    copy_sources(tmp_path)
+    (tmp_path / "fmalloc" / "attic.py").write_text("", encoding="utf-8")
+    result = lint(tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert "attic" in result.stdout
 
 
 def import_without(modules: str, blocked: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
@@ -81,7 +101,7 @@ def test_serving_needs_no_learning(package: str) -> None:
 
 def test_the_store_needs_no_torch() -> None:
     blocked = ("torch", "transformers", "sacrebleu", "sentencepiece", "ctranslate2", "fmalloc_runtime")
-    result = import_without("import fmalloc, fmalloc.store.store, fmalloc.store.cells", blocked)
+    result = import_without("import fmalloc.corpus, fmalloc.recipe, fmalloc.store.store, fmalloc.store.cells", blocked)
     assert result.returncode == 0, result.stderr
 
 

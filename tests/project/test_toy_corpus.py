@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import Corpus, Languages, read_corpus
+from fmalloc.corpus import Corpus, read_corpus
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from tests.support import ROOT
 
 MAKE_CORPUS = ROOT / "examples" / "toy" / "make_corpus.py"
@@ -42,7 +43,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpora(directory: Path) -> dict[str, Corpus]:
-    return {name: read_corpus(directory / name, Languages("de", "en")) for name in SIZES}
+    return {name: read_corpus(directory / name, LanguagePair("de", "en")) for name in SIZES}
 
 
 def test_is_the_same_every_time(directory: Path, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_base_installation_has_no_torch(binaries: Path, tmp_path: Path) -> None:
     assert run(binaries / "python", "-c", find, cwd=tmp_path).strip() == "[]"
 
 
+def test_a_store_is_reported_on(binaries: Path, bundles: Path, tmp_path: Path) -> None:
+    run(binaries / "fmalloc", "report", bundles.parent / "store", cwd=tmp_path)
+    assert "<h2>The memory</h2>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", ["fmalloc-translate", "fmalloc-serve"])
 def test_runtime_commands_explain_themselves(binaries: Path, command: str, tmp_path: Path) -> None:
     assert "Usage: " in run(binaries / command, "--help", cwd=tmp_path)

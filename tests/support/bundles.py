@@ -17,7 +17,6 @@ from fmalloc_runtime.bundle.bundle import (
     EngineInfo,
     GoldenRecord,
     Identical,
-    Languages,
     LiveIndex,
     Manifest,
     Parity,
@@ -28,6 +27,7 @@ from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.ngrams import NgramCounts
 from tests.support.once import once
 
@@ -189,7 +189,7 @@ def _manifest(work: Path, domain: str) -> Manifest:
     identical = Identical(sliced_greedy=0, sliced_beam=0, emitted_greedy=0, emitted_beam=0)
     return Manifest(
         domain=domain,
-        languages=Languages(source="de", target="en"),
+        languages=LanguagePair(source="de", target="en"),
         engine=EngineInfo(name="ctranslate2", minimum_version="4.0", quantization="float32"),
         level="O0",
         keep=None,

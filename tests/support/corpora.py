@@ -3,10 +3,10 @@
 import itertools
 from pathlib import Path
 
-from fmalloc.corpus import Languages
 from fmalloc.recipe import Recipe
+from fmalloc_shared.languages import LanguagePair
 
-LANGUAGES = Languages("de", "en")
+LANGUAGES = LanguagePair("de", "en")
 POSITIONS = 64  # more than any sentence here has pieces
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from fmalloc.methods.comparison.record import Comparison, Learned, MethodRow, MethodRun
 from fmalloc.store.cells import general_mask
-from fmalloc.store.records import CurvePoint, DataRecord, ImportanceRecord, LanguagePair, Layer, Score, Scores
+from fmalloc.store.records import CurvePoint, DataRecord, ImportanceRecord, Layer, Score, Scores
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 LAYERS = ("encoder.0", "encoder.1", "decoder.0")

@@ -10,6 +10,7 @@ from fmalloc.corpus import Pair
 from fmalloc.store.records import samples_bytes
 from fmalloc.store.store import PRIVATE_FILE, Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes, private_bytes
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts
 from tests.support.bases import BASES, CORE_BASES, D_MODEL, LAYERS, PAIRS, WIDTH, write_m2m100, write_nllb
@@ -36,7 +37,7 @@ def write_store(path: Path, kind: str = "marian", *, samples: tuple[Pair, ...] =
         path,
         prepared,
         family=family,
-        languages={"source": source, "target": target},
+        languages=LanguagePair(source, target),
         layers=[{"name": layer, "width": WIDTH} for layer in LAYERS],
         sparsity=0.3,
         importance={"batches": 2, "batch_tokens": 64, "seed": 1, "rank_correlation": 0.5, "dead_cells": {}},

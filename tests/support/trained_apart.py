@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from fmalloc.corpus import Languages, read_corpus
+from fmalloc.corpus import read_corpus
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import TrainingBatches, encode
@@ -16,8 +16,9 @@ from fmalloc.recipe import LearningSettings
 from fmalloc.training.distributed import processes
 from fmalloc.training.loop import Training
 from fmalloc.training.validation import Validator
+from fmalloc_shared.languages import LanguagePair
 
-LANGUAGES = Languages("de", "en")
+LANGUAGES = LanguagePair("de", "en")
 
 
 def main(base: Path, corpus_path: Path, output: Path) -> None:

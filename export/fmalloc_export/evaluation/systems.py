@@ -1,4 +1,4 @@
-"""What can be evaluated: the models of a memory store, of bundles, or one that transformers saved."""
+"""The models that can be evaluated: those of a memory store, of bundles, or one saved by transformers."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, nll_of, translate
 from fmalloc.model.architectures import languages_of, load_base
-from fmalloc.model.assembly import load_sliced, pair_of
+from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import DeviceName, select
 from fmalloc.store.store import Store
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, LiveIndex
@@ -20,6 +20,7 @@ from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256 as file_sha256
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 BASE = "base"
@@ -30,17 +31,17 @@ class Translating(Protocol):
     """A loaded model."""
 
     def translate(self, sources: Sequence[str], beam_size: int, advance: Callable[[int], None]) -> list[str]:
-        """One translation a source."""
+        """One translation per source; `advance` is called with the number of sources just translated."""
         ...
 
     def nll(self, pairs: Sequence[Pair]) -> float | None:
-        """Nats a target token, None where the model cannot tell."""
+        """Negative log-likelihood in nats per target token; None where the engine cannot compute it."""
         ...
 
 
 @dataclass(frozen=True)
 class System:
-    """A model by its name; `digest`: SHA-256 of what it is made of."""
+    """A named model; `digest`: SHA-256 of its files."""
 
     name: str
     digest: str
@@ -52,18 +53,18 @@ class Systems:
     """The models found at a path, of one language pair; `samples`: dev pairs that a store keeps, by domain."""
 
     kind: Literal["store", "bundles", "model"]
-    languages: Languages
+    languages: LanguagePair
     systems: tuple[System, ...]
     samples: Mapping[str, tuple[Pair, ...]]
 
     @classmethod
     def find(
-        cls, path: Path, names: Sequence[str] = (), languages: Languages | None = None, device: DeviceName = "auto"
+        cls, path: Path, names: Sequence[str] = (), languages: LanguagePair | None = None, device: DeviceName = "auto"
     ) -> "Systems":
-        """Those of `names`, or all.
+        """The models of `names`, or all.
 
         Raises:
-            FmallocError: there is nothing to evaluate, or a name or the languages are not known.
+            FmallocError: there is nothing to evaluate, or a name or the languages are unknown.
         """
         if Store.exists(path):
             return _of_store(Store.open(path), names, device)
@@ -76,17 +77,17 @@ class Systems:
             return _of_model(path, names, languages, device)
         raise FmallocError(
             f"{path}: expected a memory store (store.json), bundles ({LIVE_FILE}), a bundle ({MANIFEST_FILE}), or a "
-            "model as transformers saves it (config.json)"
+            "model saved by transformers (config.json)"
         )
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A PyTorch model, searched in its own precision."""
+    """A PyTorch model, run in its own precision."""
 
     model: Any
     tokenizer: Any
-    languages: Languages
+    languages: LanguagePair
 
     def translate(self, sources: Sequence[str], beam_size: int, advance: Callable[[int], None]) -> list[str]:
         return translate(
@@ -99,7 +100,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Emitted:
-    """A bundle as the server runs it on lines that are sentences, without protecting what stands in them."""
+    """A bundle as the server runs it, with one sentence per line and nothing in it protected."""
 
     translator: Translator
 
@@ -118,10 +119,10 @@ class _Emitted:
 
 
 def _of_store(store: Store, names: Sequence[str], device: DeviceName) -> Systems:
-    languages, target = pair_of(store), select(device).torch
+    languages, target = store.description.languages, select(device).torch
     tasks = [task.name for task in store.tasks()]
     digests = {GENERAL: _digest(store.digest(GENERAL))} | {task: _digest(store.digest(task)) for task in tasks}
-    if BASE not in tasks:  # a task of that name is what it means there
+    if BASE not in tasks:  # a task of that name takes precedence
         files = {name: d for name, d in store.description.files.items() if name.startswith("base/")}
         digests = {BASE: _digest(files), **digests}
 
@@ -151,14 +152,13 @@ def _of_bundles(path: Path, found: Mapping[str, Path], names: Sequence[str], dev
     systems = tuple(
         System(name, file_sha256(bundle.path / MANIFEST_FILE), loader(bundle)) for name, bundle in bundles.items()
     )
-    pair = pairs.pop()
-    return Systems("bundles", Languages(pair.source, pair.target), systems, {})
+    return Systems("bundles", pairs.pop(), systems, {})
 
 
-def _of_model(path: Path, names: Sequence[str], languages: Languages | None, device: DeviceName) -> Systems:
+def _of_model(path: Path, names: Sequence[str], languages: LanguagePair | None, device: DeviceName) -> Systems:
     pair = languages or languages_of(path)
     if pair is None:
-        raise FmallocError(f"{path}: its tokenizer names no language pair; give --source and --target")
+        raise FmallocError(f"{path}: its tokenizer does not name the language pair; give --source and --target")
     target = select(device).torch
 
     def load() -> Translating:

@@ -1,4 +1,4 @@
-"""The domain's own text, run through the model layer by layer."""
+"""Activations of the cells on the domain's own text, layer by layer."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmalloc.corpus import Languages, Pair
-from fmalloc.model.architectures import feed_forward_layers
+from fmalloc.corpus import Pair
+from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
 from fmalloc.model.batches import IGNORED, Batch, Example, encode, ordered_batches
 from fmalloc.model.objective import shifted_right
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import set_cells
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
-# Of source and of target tokens: several for each cell of a layer.
+# Tokens per side: several per cell of a layer.
 POSITIONS = 16_384
 _BATCH_TOKENS = 2048
 _LONGEST = 256
@@ -29,19 +30,19 @@ class _Reached(Exception):  # noqa: N818 - no error
 
 
 class TextCalibration:
-    """Calibration (see passes/base.py) on pairs of text, with references as the decoder's input, dropout off.
+    """Calibration (see passes/base.py) on sentence pairs: references are the decoder's input, dropout is off.
 
-    Takes pairs evenly spaced over the text, so many that both sides have about `positions` tokens.
+    Uses evenly spaced pairs, as many as give both sides about `positions` tokens.
     """
 
     def __init__(
-        self, base: Any, tokenizer: Any, pairs: Sequence[Pair], languages: Languages, positions: int = POSITIONS
+        self, base: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair, positions: int = POSITIONS
     ) -> None:
         self._model = copy.deepcopy(base).eval()
         longest = min(_LONGEST, base.config.max_position_embeddings - 2)
         examples = _spread(encode(tokenizer, pairs, languages, maximum_length=longest).examples, positions)
         if not examples:
-            raise FmallocError(f"calibration text: none of its {len(pairs)} pairs fits into {longest} tokens a side")
+            raise FmallocError(f"calibration text: none of its {len(pairs)} pairs fits into {longest} tokens per side")
         self._batches = list(ordered_batches(examples, _BATCH_TOKENS, base.config.pad_token_id))
         self._positions = sum(len(e.source) for e in examples), sum(len(e.target) for e in examples)
         self._encoded: tuple[tuple[Any, ...], list[Tensor]] = ((), [])
@@ -99,7 +100,7 @@ class TextCalibration:
 
     def _decode(self, batch: Batch, state: Tensor) -> None:
         self._model(
-            input_ids=batch.source,  # not read, but FSMT's decoder has no causal mask without
+            input_ids=batch.source,  # not read, but without it an FSMT's decoder has no causal mask
             encoder_outputs=(state,),
             attention_mask=batch.source_mask,
             decoder_input_ids=shifted_right(batch.target, self._model.config),
@@ -108,12 +109,10 @@ class TextCalibration:
 
     @contextmanager
     def _watched(self, batch: Batch, names: Sequence[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-        """Let `note` see the cells (positions, width) of the layers `names`, until it raises _Reached."""
+        """Call `note` with the activations (positions, width) of the layers `names`, until it raises _Reached."""
         masks = {"encoder": batch.source_mask.bool(), "decoder": batch.target != IGNORED}
         handles = [
-            layer.module.fc2.register_forward_pre_hook(
-                self._hook(layer.name, masks[layer.name.partition(".")[0]], note)
-            )
+            layer.module.fc2.register_forward_pre_hook(_hook(layer, masks[layer.stack], note))
             for layer in feed_forward_layers(self._model)
             if layer.name in names
         ]
@@ -124,17 +123,16 @@ class TextCalibration:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, name: str, mask: Tensor, note: Callable[[str, Tensor], None]) -> Callable[..., None]:
-        length_first = self._model.config.model_type == "fsmt"
 
-        def hook(_module: Any, inputs: tuple[Tensor]) -> None:
-            note(name, (inputs[0].transpose(0, 1) if length_first else inputs[0])[mask])
+def _hook(layer: FeedForwardLayer, mask: Tensor, note: Callable[[str, Tensor], None]) -> Callable[..., None]:
+    def hook(_module: Any, inputs: tuple[Tensor]) -> None:
+        note(layer.name, layer.batch_first(inputs[0])[mask])
 
-        return hook
+    return hook
 
 
 def _spread(examples: Sequence[Example], positions: int) -> list[Example]:
-    """Examples evenly spaced over the text, so many that both sides have about `positions` tokens, or all."""
+    """Evenly spaced examples, as many as give both sides about `positions` tokens, or all."""
     tokens = min(sum(len(e.source) for e in examples), sum(len(e.target) for e in examples)) if examples else 0
     count = min(len(examples), -(-len(examples) * positions // max(1, tokens)))
     return [examples[index * len(examples) // count] for index in range(count)]

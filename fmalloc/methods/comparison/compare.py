@@ -1,4 +1,4 @@
-"""fmalloc compare: several methods under one protocol, and one table of what they reach."""
+"""fmalloc compare: runs several methods under one protocol and keeps comparison.json."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from fmalloc.methods.comparison.run import base_scores, is_finished, run_method,
 from fmalloc.model.devices import versions
 from fmalloc.progress import console
 from fmalloc.recipe import Recipe, read_recipe
-from fmalloc.store.records import LanguagePair, to_json
 from fmalloc.store.store import writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
@@ -21,9 +20,9 @@ from fmalloc_shared.files import sha256_files, write_atomically
 def compare_methods(
     recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[str]], output: Path, *, finished: bool = False
 ) -> Comparison:
-    """Run every method on every order of the tasks; comparison.json is written anew after each run.
+    """Run every method on every order of the tasks; comparison.json is rewritten after each run.
 
-    finished: learn nothing more, and compare the runs that have learned all tasks.
+    finished: learn nothing, and compare only the runs that have learned all tasks.
     """
     run, runs = Run.of(recipe), list[MethodRun]()
     with writing(output):
@@ -39,7 +38,7 @@ def compare_methods(
                 runs.append(run_method(ordered, name, folder, output / "base-scores"))
                 comparison = Comparison(
                     base=recipe.base.name,
-                    languages=LanguagePair(source=run.languages.source, target=run.languages.target),
+                    languages=run.languages,
                     domains=list(run.corpora),
                     learning=recipe.learning.model_dump(),
                     evaluation=recipe.evaluation.model_dump(),
@@ -48,7 +47,7 @@ def compare_methods(
                     base_scores={domain: metrics.score for domain, metrics in untouched.items()},
                     runs=runs,
                 )
-                write_atomically(output / "comparison.json", to_json(comparison))
+                write_atomically(output / "comparison.json", comparison.to_bytes())
     if not runs:
         raise FmallocError(f"{output}: no run of {', '.join(methods)} is finished")
     return comparison
@@ -81,7 +80,7 @@ def compare_recipe(
     *,
     finished: bool = False,
 ) -> Comparison:
-    """`compare` as the command line asks for it: comma-separated names, "all" for every method."""
+    """Compare by names as the command line gives them: comma-separated, "all" for every method."""
     settings = read_recipe(recipe, {"learning.updates": updates} if updates else {})
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     for name in names:

@@ -2,11 +2,15 @@
 
 from typing import Any, Literal
 
-from fmalloc.store.records import CurvePoint, LanguagePair, Record, Score
+from fmalloc.store.records import CurvePoint, Score
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.strict import StrictModel
 
 
-class Learned(Record):
+class Learned(StrictModel):
     """How one task was learned."""
+
+    INDENT = 1
 
     curve: list[CurvePoint]
     """What validation saw."""
@@ -18,8 +22,8 @@ class Learned(Record):
     """Of wall clock; null if the learning was resumed."""
 
 
-class MethodRow(Record):
-    """Scores by domain after a task was learned: row i of the matrix R."""
+class MethodRow(StrictModel):
+    """Scores by domain after a task was learned: a row of the score matrix."""
 
     after: str
     """The task that was learned last."""
@@ -27,7 +31,7 @@ class MethodRow(Record):
     """By domain."""
 
 
-class MethodRun(Record):
+class MethodRun(StrictModel):
     """One method on one order of the tasks."""
 
     method: str
@@ -44,8 +48,10 @@ class MethodRun(Record):
     """Of the method."""
 
 
-class Comparison(Record):
+class Comparison(StrictModel):
     """All runs, and what they have in common."""
+
+    INDENT = 1
 
     version: Literal[1] = 1
     """Of this file."""

@@ -1,21 +1,18 @@
-"""One method run over a recipe's tasks: learned in order, scored after each; what was done is never done again."""
+"""One method on a recipe's tasks: learned in order, scored after each; finished work is reused, never repeated."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from fmalloc.evaluation.evaluate import Evaluation, evaluate_test
-from fmalloc.learning.run import Run
+from fmalloc.evaluation.evaluate import Evaluation
+from fmalloc.learning.run import Run, Scorer
 from fmalloc.methods import method_of
 from fmalloc.methods.comparison.record import Learned, MethodRow, MethodRun
 from fmalloc.methods.method import BASE, Method, MethodSettings
-from fmalloc.progress import bar
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
-from fmalloc.store.records import Score, to_json
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
@@ -33,7 +30,7 @@ def make_method(run: Run, name: str, folder: Path) -> Method:
 
 
 def settings_of(recipe: Recipe, name: str) -> MethodSettings:
-    """A method's settings from the recipe's `methods:` section; errors as make_method."""
+    """A method's settings from the recipe's `methods:` section; errors as for `make_method`."""
     kind = method_of(name)
     try:
         return kind.settings_type.model_validate(recipe.methods.get(name, {}))
@@ -43,45 +40,15 @@ def settings_of(recipe: Recipe, name: str) -> MethodSettings:
         raise FmallocError(f"{problems} (settings of {name}: {known})") from error
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """Scores of states on test sets, each measured once and kept in `folder`; those of BASE in `base`."""
-
-    run: Run
-    folder: Path
-    base: Path
-
-    def score(self, method: Method, state: str, domain: str) -> Evaluation:
-        """The state's scores on a domain's test set."""
-        path = (self.base if state == BASE else self.folder / state) / f"{domain}.json"
-        if not path.is_file():
-            metrics = method.scores_of(state, domain) or self._measure(method, state, domain)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = {"score": metrics.score.model_dump(), "signatures": metrics.signatures}
-            write_atomically(path, json.dumps(content, sort_keys=True).encode())
-        kept = json.loads(path.read_bytes())
-        return Evaluation(Score(**kept["score"]), kept["signatures"])
-
-    def _measure(self, method: Method, state: str, domain: str) -> Evaluation:
-        model, tokenizer = method.load(state)
-        model.to(self.run.device.torch)
-        evaluation = self.run.recipe.evaluation
-        pairs = self.run.corpora[domain].test[: evaluation.sentences]
-        with bar(f"scoring {method.name}, {state} on {domain}", len(pairs)) as advance:
-            return evaluate_test(
-                model, tokenizer, pairs, self.run.languages, beam_size=evaluation.beam_size, on_progress=advance
-            )
-
-
 def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> MethodRun:
-    """Learn the recipe's tasks in order with one method, and score every domain after each.
+    """Learn the recipe's tasks in order with one method, and score every domain after each task.
 
-    base: a folder of scores of the untouched base that several runs share.
+    base: the folder with scores of the untouched base, which several runs share.
     """
     method = make_method(run, name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, _settings(run, method), method.settings_type())
-    scoring = Scoring(run, folder / "scores", base or folder / "scores" / BASE)
+    base = base or folder / "scores" / BASE
     tasks = run.recipe.tasks[:1] if method.joint else run.recipe.tasks
     names = [task.name for task in tasks]
     learned, rows = {}, []
@@ -90,7 +57,8 @@ def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> M
         scores = {}
         for domain in run.corpora:
             state = method.state_of(domain, names[: index + 1])
-            scores[domain] = scoring.score(method, state, domain).score
+            kept = base if state == BASE else folder / "scores" / state
+            scores[domain] = _evaluation(run, method, state, domain, kept).score
         rows.append(MethodRow(after=task.name, scores=scores))
     return MethodRun(
         method=name,
@@ -100,6 +68,12 @@ def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> M
         capacity_used=method.capacity_used(),
         settings=method.settings.model_dump(),
     )
+
+
+def _evaluation(run: Run, method: Method, state: str, domain: str, kept: Path) -> Evaluation:
+    """A state's scores on a domain's test set, from the folder `kept` if they were measured before."""
+    scorer, known = Scorer(run, kept, f"{method.name}, {state}"), method.scores_of(state, domain)
+    return scorer.score(domain, lambda _domain: method.load(state), known)
 
 
 def is_finished(run: Run, name: str, folder: Path) -> bool:
@@ -112,15 +86,15 @@ def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Lear
     path = method.folder / task.name / _LEARNED
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, to_json(method.learn(task, earlier)))
-    return Learned.model_validate_json(path.read_bytes())
+        write_atomically(path, method.learn(task, earlier).to_bytes())
+    return Learned.read(path)
 
 
 def _settings(run: Run, method: Method) -> dict[str, Any]:
-    """All that decides the results, JSON-able; other methods' settings and the evaluation's share aside."""
+    """Everything that determines the results, JSON-able."""
     recipe = run.recipe
     data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
-    tasks = {task.name: recipe.learning_of(task).model_dump() for task in recipe.tasks}
+    tasks = {name: plan.learning.model_dump() for name, plan in run.plans.items()}
     return {
         "method": method.name,
         "settings": method.settings.model_dump(mode="json"),
@@ -132,7 +106,7 @@ def _settings(run: Run, method: Method) -> dict[str, Any]:
 
 
 def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> None:
-    """Be the run that this folder holds; another one's results are neither mixed in nor thrown away."""
+    """Record the settings of this folder's run; refuse a folder that holds a run with other settings."""
     path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
     if path.is_file():
         held, wanted = _completed(json.loads(path.read_bytes()), defaults), json.loads(text)
@@ -144,7 +118,7 @@ def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> 
 
 
 def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:
-    """With settings that are younger than the run."""
+    """The settings, with defaults for those added since the run."""
     learning = LearningSettings().model_dump()
     tasks = [[name, learning | given] for name, given in settings["tasks"]]
     return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}
@@ -153,5 +127,4 @@ def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, 
 def base_scores(run: Run, folder: Path) -> dict[str, Evaluation]:
     """Scores of the untouched base on every test set."""
     method = make_method(run, "sequential", folder)
-    scoring = Scoring(run, folder, folder)
-    return {domain: scoring.score(method, BASE, domain) for domain in (GENERAL, *(t.name for t in run.recipe.tasks))}
+    return {domain: _evaluation(run, method, BASE, domain, folder) for domain in (GENERAL, *run.plans)}

@@ -13,14 +13,13 @@ from fmalloc_runtime.api.bodies import read_sent
 from fmalloc_runtime.api.fields import Fields
 from fmalloc_runtime.api.languages import is_language
 from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest
-from fmalloc_runtime.bundle.bundle import Languages
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnsupportedLanguagesError
 from fmalloc_runtime.logs import note
 from fmalloc_runtime.routing.router import AUTO, Route
 from fmalloc_runtime.settings import Settings
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import short_code
+from fmalloc_shared.languages import LanguagePair, short_code
 
 _SCHEMES = ("deepl-auth-key", "bearer")
 _F = TypeVar("_F", bound=Fields)
@@ -72,7 +71,7 @@ class Backend:
         return self.gate.usage(credential_of(request) or credential or None)
 
     @property
-    def languages(self) -> Languages:
+    def languages(self) -> LanguagePair:
         """The language pair that is served; NotReadyError if there is none yet."""
         return self.service.registry.snapshot().languages
 

@@ -14,7 +14,6 @@ from anyio.to_thread import run_sync
 from fmalloc_runtime import machine
 from fmalloc_runtime.batching.admission import Admission
 from fmalloc_runtime.batching.batcher import Batcher
-from fmalloc_runtime.bundle.bundle import Languages
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import Lease
 from fmalloc_runtime.live.registry import Registry
@@ -26,6 +25,7 @@ from fmalloc_runtime.routing.router import AUTO, Route
 from fmalloc_runtime.settings import Settings
 from fmalloc_runtime.text.pipeline import plain_lines, work_on
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, advance
+from fmalloc_shared.languages import LanguagePair
 
 # Texts of up to so many characters are prepared on the event loop: a thread would take longer than the work.
 _INLINE_CHARACTERS = 4_000
@@ -65,7 +65,7 @@ class Answer:
 
     translations: list[TextTranslation]
     route: Route
-    languages: Languages
+    languages: LanguagePair
     seconds: dict[str, float]
 
 

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a bundle is, what was done to it and what it holds."""
+"""`manifest.json`: what a bundle is, how it was compiled, and what files it has."""
 
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
 from fmalloc_shared.strict import StrictModel
 
@@ -33,17 +34,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Languages(StrictModel):
-    """Codes of the language pair."""
-
-    source: str
-    """Code of the source language."""
-    target: str
-    """Code of the target language."""
-
-
 class EngineInfo(StrictModel):
-    """What runs `model/`, from which version on, with which weights (`float32`, `int8` …)."""
+    """The engine that runs `model/`, its minimum version, and the type of the weights (`float32`, `int8` …)."""
 
     name: str
     """`ctranslate2` or `onnx`."""
@@ -54,7 +46,7 @@ class EngineInfo(StrictModel):
 
 
 class PassInfo(StrictModel):
-    """A compiler pass and what it did."""
+    """A compiler pass and its report."""
 
     name: str
     """Of the pass."""
@@ -91,7 +83,7 @@ class Identical(StrictModel):
 
 
 class Parity(StrictModel):
-    """Masked PyTorch model against sliced and emitted float32 model."""
+    """Sliced and emitted float32 model, compared with the masked PyTorch model."""
 
     real_sentences: Count
     """How many were compared."""
@@ -104,7 +96,7 @@ class Parity(StrictModel):
 
 
 class Drop(StrictModel):
-    """A score before less the score after, with the 95 % interval of a paired bootstrap."""
+    """The loss of a score, with the 95 % confidence interval of a paired bootstrap."""
 
     value: float
     """Score before less score after."""
@@ -136,13 +128,13 @@ class Quality(StrictModel):
 
 
 class Manifest(StrictModel):
-    """`manifest.json`: what a bundle is and holds. Its digest names the bundle."""
+    """The content of `manifest.json`. Its digest names the bundle."""
 
     version: Literal[1] = 1
     """Of the bundle's format."""
     domain: DomainName
     """Name."""
-    languages: Languages
+    languages: LanguagePair
     """Of the pair."""
     engine: EngineInfo
     """What runs `model/`."""

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fmalloc_runtime.bundle.bundle import Bundle, Languages
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.loading import Lease, ModelCache
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.routing.router import AUTO, Route, Router
 from fmalloc_runtime.text.pipeline import plain_lines
 from fmalloc_runtime.text.translation import TextOptions, TextTranslation
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.ngrams import NgramCounts
 
 
@@ -22,7 +23,7 @@ class Snapshot:
     bundles: Mapping[str, Bundle]
     counts: Mapping[str, NgramCounts]
     router: Router
-    languages: Languages
+    languages: LanguagePair
     models: ModelCache
 
     @property

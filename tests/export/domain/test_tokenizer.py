@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import Languages
 from fmalloc.model.tokens import target_frame, target_ids
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
+from tests.support.compiled import compile_domain
 from tests.support.stores import BASES, write_store
 
 TEXTS = (
@@ -76,7 +76,7 @@ def test_a_tokenizer_that_reads_otherwise_is_refused(tmp_path: Path) -> None:
         compiled.domain.tokenizer,
         compiled.domain.vocabulary,
         "marian",
-        Languages("de", "en"),
+        LanguagePair("de", "en"),
         tmp_path / "out",
     )
     swapped = write_tokenizer(base, *arguments)

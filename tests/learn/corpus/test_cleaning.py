@@ -2,15 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import CorpusSettings, Languages, Pair, read_corpus
+from fmalloc.corpus import CorpusSettings, Pair, read_corpus
 from fmalloc.corpus.cleaning import EVERYTHING, clean
 from fmalloc.corpus.overlap import HeldOutPairs
 from fmalloc.corpus.report import CorpusReport, Tally
 from fmalloc.learning.run import Run
 from fmalloc.recipe import validate_recipe
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
-DE_EN = Languages("de", "en")
+DE_EN = LanguagePair("de", "en")
 FILE = Path("a.tsv")
 
 
@@ -99,16 +100,16 @@ def test_pairs_of_dev_and_test_are_not_learned_from(tmp_path: Path) -> None:
     assert corpus.train[0] == Pair("Vielleicht", "Perhaps")
     assert list(corpus.report.messages("it")) == [
         "it: 998 train, 100 dev, 102 test pairs; dropped 2 of 1,202: 2 in dev or test",
-        "it: warning: training pairs whose source dev or test have with another translation: 1 (kept)",
-        "it: warning: test pairs that are in dev too, by which the best state is chosen: 1",
-        "it: warning: tiny: 998 train pairs (below 1,000: soon known by heart, learning stops early and gains little)",
+        "it: warning: training pairs whose source is in dev or test with another translation: 1 (kept)",
+        "it: warning: test pairs that are also in dev, which selects the best state: 1",
+        "it: warning: tiny: 998 train pairs (below 1,000: likely to overfit, so that learning stops early)",
     ]
 
 
 def test_overlap_can_be_kept_but_is_told(tmp_path: Path) -> None:
     corpus = read_corpus(write_parts(tmp_path / "it"), DE_EN, CorpusSettings(drop_overlap=False))
     assert len(corpus.train) == 1000
-    assert "training pairs that are in dev or test too, so that scores will flatter: 2" in corpus.report.warnings
+    assert "training pairs that dev or test also hold, which inflates scores: 2" in corpus.report.warnings
 
 
 def test_variants_of_drawn_pairs_are_not_learned_from(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_recipe_says_what_is_dropped(base: Path, tmp_path: Path, capsys: pyt
     nie.write_text("0\t0.\n" + nie.read_text())
     tasks = [*content["tasks"], {"name": "nie", "data": str(nie.parent)}]
     Run.of(validate_recipe(content | {"tasks": tasks}, "r.yaml"))
-    assert "it: warning: training pairs that are in the test of another domain: 1\n" in capsys.readouterr().err
+    assert "it: warning: training pairs that are in another domain's test set: 1\n" in capsys.readouterr().err
     kept = Run.of(validate_recipe(content | {"corpus": {"drop_overlap": False}}, "r.yaml"))
     assert len(kept.corpora["it"].train) == 1000
     with pytest.raises(FmallocError, match=r"r.yaml: corpus.maximum_ratio: Input should be greater than 1, found 0.5"):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.corpus import Corpus, CorpusSettings, Languages, Pair, digest, read_corpus, read_pairs
+from fmalloc.corpus import Corpus, CorpusSettings, Pair, digest, read_corpus, read_pairs
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 
-DE_EN = Languages("de", "en")
+DE_EN = LanguagePair("de", "en")
 DRAWN = {"train": (358, "e5025c59d57e"), "dev": (17, "2c1a0b923161"), "test": (25, "b1f84af52af2")}
 
 
@@ -38,7 +39,7 @@ def test_tsv_with_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     [
         ("ja yes\n", r"a.tsv:1: one-sided line without a tab, expected source<TAB>target: 'ja yes'"),
         ("a\tb\tc\n", r"a.tsv:1: 3 columns, expected source<TAB>target: 'a \| b \| c'"),
-        ("", r"a.tsv: empty, expected one pair a line"),
+        ("", r"a.tsv: empty, expected one pair per line"),
         (b"ja\tyes\nB\xe4r\tbear\n", r"a.tsv:2: not UTF-8 \(byte 0xe4 at position 1\)"),
         ("ja\tyes\n".encode("utf-16"), r"a.tsv:1: UTF-16, not UTF-8; convert"),
     ],
@@ -76,8 +77,8 @@ def test_a_moses_pair_has_three_names(tmp_path: Path, named: str) -> None:
     assert read_pairs(tmp_path / named, DE_EN) == (Pair("ja", "yes"), Pair("nein", "no"))
 
 
-@pytest.mark.parametrize("languages", [Languages("deu_Latn", "eng_Latn"), Languages("de_DE", "en_XX")])
-def test_moses_files_may_end_in_short_codes(tmp_path: Path, languages: Languages) -> None:
+@pytest.mark.parametrize("languages", [LanguagePair("deu_Latn", "eng_Latn"), LanguagePair("de_DE", "en_XX")])
+def test_moses_files_may_end_in_short_codes(tmp_path: Path, languages: LanguagePair) -> None:
     write(tmp_path / "a.de", "ja\n")
     write(tmp_path / "a.en.gz", gzip.compress(b"yes\n"))
     assert read_pairs(tmp_path / "a", languages) == read_pairs(tmp_path / "a.en.gz", languages) == (Pair("ja", "yes"),)

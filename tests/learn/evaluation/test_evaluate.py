@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from fmalloc.corpus import Languages, Pair, read_corpus
+from fmalloc.corpus import Pair, read_corpus
 from fmalloc.evaluation.evaluate import (
     MAXIMUM_NEW_TOKENS,
     Evaluation,
@@ -17,6 +17,7 @@ from fmalloc.evaluation.evaluate import (
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import encode
 from fmalloc.store.records import Score
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS
 from tests.support.corpora import LANGUAGES
 
@@ -76,7 +77,7 @@ def test_a_source_that_is_too_long_is_cut_and_has_no_nll(base: Path) -> None:
 
 def test_a_row_keeps_the_signatures() -> None:
     metrics = score(["a b c d e"], ["a b c d e"])
-    merged = merge({"it": metrics, "law": Evaluation(Score(bleu=1.0, chrf=2.0), metrics.signatures)})
+    merged = merge({"it": metrics, "law": Evaluation(score=Score(bleu=1.0, chrf=2.0), signatures=metrics.signatures)})
     assert merged.domains["it"].bleu == pytest.approx(100)
     assert merged.domains["law"].chrf == 2.0
     assert set(merged.signatures) == {"bleu", "chrf"}
@@ -86,7 +87,7 @@ def test_a_row_keeps_the_signatures() -> None:
 def test_no_source_is_too_long_for_any_family(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmalloc.evaluation.evaluate.MAXIMUM_NEW_TOKENS", 4)
     write_base, _, pair = BASES[kind]
-    languages = Languages(*pair)
+    languages = LanguagePair(*pair)
     write_base(tmp_path / "base")
     model, tokenizer = load_base(tmp_path / "base", languages)
     long = " ".join([PAIRS[0].source] * 200)

@@ -25,7 +25,6 @@ def test_every_measure_of_a_small_matrix() -> None:
         forward_transfer=pytest.approx(((12 - 10) + (8 - 4)) / 2),
     )
     single = {"a": 50.0, "b": 50.0, "c": 64.0}
-    assert matrix.intransigence(single) == pytest.approx({"a": 0.2, "b": 0.0, "c": 4 / 64})
     assert matrix.gain_reached(single) == pytest.approx({"a": 30 / 40, "b": 1.0, "c": 56 / 60})
 
 
@@ -62,7 +61,6 @@ def test_a_score_of_zero_leaves_points_but_no_ratio() -> None:
     matrix = Matrix(("a", "b"), [{"a": 0.0, "b": 0.0}, {"a": 1.0, "b": 5.0}], {"a": 0.0, "b": 0.0})
     assert matrix.forgetting_ratio() is None
     assert matrix.forgetting() == -1.0
-    assert matrix.intransigence({"a": 0.0, "b": 0.0}) == {"a": None, "b": None}
     assert matrix.gain_reached({"a": 0.0, "b": 10.0}) == {"a": None, "b": 0.5}
 
 

@@ -14,7 +14,6 @@ from fmalloc.evaluation.evaluate import evaluate_test
 from fmalloc.learning import learner
 from fmalloc.learning import run as run_module
 from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
-from fmalloc.learning.work import claim_work
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.assembly import load_masked, load_sliced
 from fmalloc.model.batches import TrainingBatches, encode
@@ -188,12 +187,12 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
     store = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
     assert set(store.task("games").scores.domains) == {"general", "office", "games"}
     work = tmp_path / "work"
-    claim_work(work, {"seed": 1})
-    (work / "scores-games.json").write_text("{}")
-    claim_work(work, {"seed": 1})
-    assert (work / "scores-games.json").exists()
-    claim_work(work, {"seed": 2})
-    assert not (work / "scores-games.json").exists()
+    run_module.claim_work(work, {"seed": 1})
+    (work / "scored.json").write_text("{}")
+    run_module.claim_work(work, {"seed": 1})
+    assert (work / "scored.json").exists()
+    run_module.claim_work(work, {"seed": 2})
+    assert not (work / "scored.json").exists()
 
 
 def test_a_task_that_claims_almost_nothing_is_told_so(

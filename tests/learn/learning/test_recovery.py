@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.learning import recovery
 from fmalloc.learning.recovery import Distillation
 from fmalloc.model.architectures import feed_forward_layers, load_base
@@ -20,6 +20,7 @@ from fmalloc.train import learn_tasks
 from fmalloc.training.validation import Validator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS
 from tests.support.corpora import LANGUAGES, small_recipe
 
@@ -96,7 +97,7 @@ def test_without_recovery_the_base_is_as_it_came(learned: Path, base: Path) -> N
 def test_every_family_can_be_written_back(kind: str, tmp_path: Path) -> None:
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    languages = Languages(*codes)
+    languages = LanguagePair(*codes)
     student, tokenizer = load_base(tmp_path / "base", languages)
     teacher, _ = load_base(tmp_path / "base", languages)
     examples = encode(tokenizer, PAIRS, languages, maximum_length=100).examples

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from fmalloc.corpus import Languages
 from fmalloc.learning.tfidf import activation_mass, best_cells, tfidf
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.batches import Example, collate, encode
 from fmalloc.model.objective import logits
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS, WIDTH
 
 
@@ -32,8 +32,8 @@ def test_the_best_cells_among_some_with_ties_by_index() -> None:
 def test_padding_is_not_counted_in_any_family(kind: str, tmp_path: Path) -> None:
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
-    examples = encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples
+    model, tokenizer = load_base(tmp_path / "base", LanguagePair(*codes))
+    examples = encode(tokenizer, PAIRS, LanguagePair(*codes), maximum_length=100).examples
     assert len({len(example.source) for example in examples}) > 1
     together = activation_mass(model, [collate(examples, tokenizer.pad_token_id)])
     alone = activation_mass(model, [collate([example], tokenizer.pad_token_id) for example in examples])

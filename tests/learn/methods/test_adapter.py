@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmalloc.corpus import Languages
 from fmalloc.methods import method_of
 from fmalloc.methods.adapter import Adapter, Bottleneck
 from fmalloc.methods.method import BASE
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import collate, encode
 from fmalloc.model.objective import logits
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS
 from tests.support.methods import learn, make
 
@@ -21,10 +21,10 @@ from tests.support.methods import learn, make
 def test_modules_change_nothing_until_trained_and_serve_what_was_trained(kind: str, name: str, tmp_path: Path) -> None:
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
+    model, tokenizer = load_base(tmp_path / "base", LanguagePair(*codes))
     method_type = method_of(name)
     method = method_type(None, tmp_path, method_type.settings_type())  # type: ignore[arg-type]
-    batch = collate(encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples, tokenizer.pad_token_id)
+    batch = collate(encode(tokenizer, PAIRS, LanguagePair(*codes), maximum_length=100).examples, tokenizer.pad_token_id)
     before, kind_of_model = logits(model, batch), type(model)
     method.insert(model)  # type: ignore[attr-defined]
     torch.testing.assert_close(logits(model, batch), before)

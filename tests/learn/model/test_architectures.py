@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
-from fmalloc.corpus import Languages
 from fmalloc.model.architectures import family_of, feed_forward_layers, languages_of, load_base
 from fmalloc.model.assembly import load_dense
 from fmalloc.model.batches import Batch, collate, encode
@@ -18,6 +17,7 @@ from fmalloc.model.objective import logits
 from fmalloc.recipe import EvaluationSettings, ImportanceSettings, LanguageSettings
 from fmalloc.train import learn_tasks
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from tests.support.corpora import small_recipe
 from tests.support.stores import BASES, PAIRS
 
@@ -58,8 +58,8 @@ def test_with_every_cell_on_m2m100_is_untouched_bit_for_bit(activation: str) -> 
 def test_with_every_cell_on_every_family_is_untouched_bit_for_bit(kind: str, tmp_path: Path) -> None:
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
-    examples = encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples
+    model, tokenizer = load_base(tmp_path / "base", LanguagePair(*codes))
+    examples = encode(tokenizer, PAIRS, LanguagePair(*codes), maximum_length=100).examples
     batch = collate(examples, tokenizer.pad_token_id)
     before = logits(model, batch)
     layers = feed_forward_layers(model)
@@ -74,7 +74,7 @@ def test_no_position_sees_what_is_written_after_it(kind: str, tmp_path: Path) ->
     """FSMT leaves out the causal mask where the configuration asks for a cache."""
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    model, _ = load_base(tmp_path / "base", Languages(*codes))
+    model, _ = load_base(tmp_path / "base", LanguagePair(*codes))
     first, second = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[5, 6, 9, 4]])
     with torch.inference_mode():
         one, other = (model(input_ids=first, decoder_input_ids=ids).logits for ids in (first, second))
@@ -90,9 +90,9 @@ def test_fsmt_never_writes_padding(tmp_path: Path) -> None:
 
 
 def test_a_base_names_its_languages(base: Path, tmp_path: Path) -> None:
-    assert languages_of(base) == ("de", "en")
+    assert languages_of(base) == LanguagePair("de", "en")
     BASES["fsmt"][0](tmp_path / "fsmt")
-    assert languages_of(tmp_path / "fsmt") == ("de", "en")
+    assert languages_of(tmp_path / "fsmt") == LanguagePair("de", "en")
     m2m100().save_pretrained(tmp_path)
     assert family_of(tmp_path).model_type == "m2m_100"
     assert languages_of(tmp_path) is None
@@ -144,7 +144,7 @@ def test_every_family_learns_and_leaves_protected_weights_alone(kind: str, corpo
     owned = {layer: memory.cells for layer, memory in store.memory("office").items()}
     assert sum(map(len, owned.values())) > 0
     before, after = (
-        load_base(store.base, Languages(*codes))[0].state_dict(),
+        load_base(store.base, LanguagePair(*codes))[0].state_dict(),
         load_dense(store, "office")[0].state_dict(),
     )
     for name, tensor in before.items():
@@ -160,7 +160,7 @@ def test_every_family_learns_and_leaves_protected_weights_alone(kind: str, corpo
 def test_a_language_that_a_base_does_not_know_is_named(kind: str, tmp_path: Path) -> None:
     BASES[kind][0](tmp_path / "base")
     with pytest.raises(FmallocError, match="language 'er'"):  # a piece of its vocabulary
-        load_base(tmp_path / "base", Languages("er", BASES[kind][2][1]))
+        load_base(tmp_path / "base", LanguagePair("er", BASES[kind][2][1]))
 
 
 def test_opus_mt_loads_as_published(tmp_path: Path) -> None:
@@ -191,13 +191,13 @@ def test_opus_mt_loads_as_published(tmp_path: Path) -> None:
     (published / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "dtype"} | older))
     search = {"bad_words_ids": [[pad]], "max_length": 512, "num_beams": 6, "renormalize_logits": True}
     (published / "generation_config.json").write_text(json.dumps(search))
-    model, tokenizer = load_base(published, Languages("de", "en"))
+    model, tokenizer = load_base(published, LanguagePair("de", "en"))
     assert (model.generation_config.num_beams, model.generation_config.max_length) == (None, None)
     assert set(weights) <= set(model.state_dict())
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
     assert tokenizer("der bote")["input_ids"][-1] == 0
-    assert languages_of(published) == ("de", "en")
+    assert languages_of(published) == LanguagePair("de", "en")
 
 
 def test_weights_as_older_checkpoints_have_them_are_converted(base: Path, corpora: Path, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmalloc.corpus import Languages, Pair
+from fmalloc.corpus import Pair
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import IGNORED, Example, TrainingBatches, batch_indices, collate, encode
 from fmalloc.model.tokens import Frame, target_frame, target_ids
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES
 from tests.support.tiny_pieces import PAIRS
 
@@ -45,7 +46,7 @@ def test_padding_is_masked_and_ignored() -> None:
 def test_pairs_that_are_too_long_are_left_out_and_counted(base: Path) -> None:
     tokenizer = load_base(base)[1]
     pairs = [Pair("Der Hund", "The dog"), Pair("Hund " * 90, "dog"), Pair("Hund", "dog " * 90)]
-    encoded = encode(tokenizer, pairs, Languages("de", "en"), maximum_length=40)
+    encoded = encode(tokenizer, pairs, LanguagePair("de", "en"), maximum_length=40)
     assert (len(encoded.examples), encoded.too_long) == (1, 2)
     assert encoded.described(40) == "1 pairs; 2 over 40 tokens left out (66.7%)"
     assert encoded._replace(too_long=0).described(40) == "1 pairs"
@@ -70,14 +71,14 @@ def test_targets_are_read_as_the_decoder_writes_them(kind: str, tmp_path: Path) 
     """With the target's own vocabulary, where there is one, and its language."""
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    model, tokenizer = load_base(tmp_path / "base", Languages(*codes))
+    model, tokenizer = load_base(tmp_path / "base", LanguagePair(*codes))
     prefix, behind, start = FRAMES[kind]
     ids = [tokenizer.convert_tokens_to_ids(token) for token in (*prefix, *behind, start)]
     assert target_frame(tokenizer) == Frame(tuple(ids[: len(prefix)]), tuple(ids[len(prefix) : -1]))
     assert model.config.decoder_start_token_id == model.generation_config.decoder_start_token_id == ids[-1]
     sources = tokenizer([pair.source for pair in PAIRS])["input_ids"]
     found = target_ids(tokenizer, [pair.target for pair in PAIRS])
-    assert encode(tokenizer, PAIRS, Languages(*codes), maximum_length=100).examples == tuple(
+    assert encode(tokenizer, PAIRS, LanguagePair(*codes), maximum_length=100).examples == tuple(
         Example(source, target) for source, target in zip(sources, found, strict=True)
     )
     for pair, target in zip(PAIRS, found, strict=True):

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fmalloc.corpus import Languages
 from fmalloc.model import objective as projection
 from fmalloc.model.architectures import load_base
 from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import Projection, logits, smoothed_loss, smoothed_sum
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES
 
 POSITIONS = 4 * 7 - 3
@@ -35,7 +35,7 @@ def test_it_equals_the_loss_of_whole_logits_in_every_family(
 ) -> None:
     write, _, pair = BASES[kind]
     write(tmp_path / "base")
-    model, _ = load_base(tmp_path / "base", Languages(*pair))
+    model, _ = load_base(tmp_path / "base", LanguagePair(*pair))
     size = len(model.get_output_embeddings().weight)
     monkeypatch.setattr(projection, "_BLOCK", {"cpu": columns * POSITIONS})
     assert (Projection.of(model) is None) == kind.startswith("fsmt")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fmalloc.corpus import Languages
 from fmalloc.methods import method_of
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
@@ -19,11 +18,12 @@ from fmalloc.store.store import PRIVATE_FILE, Store
 from fmalloc.train import learn_tasks
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.sentences import sentences_of
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.emit import onnx
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, LAYERS, PAIRS, WIDTH
+from tests.support.compiled import compile_domain
 from tests.support.corpora import small_recipe
 from tests.support.stores import commit, write_store
 
@@ -33,7 +33,7 @@ FAMILIES = ("marian", "m2m100", "bart", "mbart", "pegasus", "fsmt")
 
 def changed(model: Any, kinds: list[str]) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
     """Install private parameters and move each of them a little."""
-    parameters = install(model, LearningSettings.model_validate({"private": kinds, "private_rank": 3}))
+    parameters = install(model, kinds, rank=3, seed=1)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in parameters.values():
@@ -48,13 +48,13 @@ def changed(model: Any, kinds: list[str]) -> dict[str, np.ndarray[Any, np.dtype[
 def test_folded_parameters_compute_what_was_learned(kind: str, tmp_path: Path) -> None:
     write, _, codes = BASES[kind]
     write(tmp_path / "base")
-    languages = Languages(*codes)
+    languages = LanguagePair(*codes)
     model, tokenizer = load_base(tmp_path / "base", languages)
     batch = collate(encode(tokenizer, PAIRS, languages, maximum_length=100).examples, tokenizer.pad_token_id)
     untouched = logits(model, batch)
     for private in ALL:
         learned, folded = (load_base(tmp_path / "base", languages)[0] for _ in range(2))
-        install(learned, LearningSettings(private=[private]))
+        install(learned, [private], rank=8, seed=1)
         assert torch.equal(logits(learned, batch), untouched), f"{private} change the model before they are learned"
         learned = load_base(tmp_path / "base", languages)[0]
         fold(folded, changed(learned, [private]))
@@ -65,8 +65,7 @@ def test_folded_parameters_compute_what_was_learned(kind: str, tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["marian", "m2m100"])
 def test_masked_sliced_and_emitted_models_agree(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
-    pair = store.description.languages
-    languages = Languages(pair.source, pair.target)
+    languages = store.description.languages
     private = changed(load_base(store.base, languages)[0], ALL)
     none = {layer: np.zeros(0, dtype=np.int64) for layer in LAYERS}
     masks = {layer: np.arange(WIDTH) % 3 > 0 for layer in LAYERS}

@@ -10,11 +10,9 @@ from safetensors.torch import load_file
 from fmalloc.commands import train as main
 from fmalloc.model.batches import Batch
 from fmalloc.store.store import Store
-from fmalloc.train import learn_by_method
 from fmalloc.training.distributed import Group, processes
 from fmalloc_shared.errors import FmallocError
 from tests.support import trained_apart
-from tests.support.corpora import small_recipe
 from tests.support.torchrun import torchrun
 from tests.support.training import learned_bytes, write_recipe
 
@@ -133,12 +131,3 @@ def test_one_process_alone_asks_nobody() -> None:
         group.fail("wrong")
     with pytest.raises(SystemExit):
         Group(1, 2).fail("wrong")
-
-
-def test_methods_without_a_store_refuse_several_processes(
-    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = small_recipe(base, corpora, tmp_path / "store", "office").model_copy(update={"method": "sequential"})
-    monkeypatch.setattr(Group, "current", lambda: Group(0, 2))
-    with pytest.raises(FmallocError, match="nor run in several processes"):
-        learn_by_method(recipe)

@@ -65,12 +65,8 @@ def training(path: Path, trainable: Bigrams | None = None, **options: Any) -> Tr
     batches = TrainingBatches([Example(ids, ids) for ids in tokens], 48, 0, 1)
     schedule = Schedule(
         updates=options.pop("updates", 20),
-        batch_tokens=48,
-        learning_rate=0.05,
         warmup_updates=4,
         validate_every=5,
-        maximum_length=10,
-        label_smoothing=0.0,
         seed=1,
     )
     return Training(trainable or Bigrams(), batches, schedule, select("cpu"), path, "bigrams", **options)
@@ -128,7 +124,7 @@ def test_a_spoiled_gradient_is_never_saved(
 
 def test_finish_ends_at_the_best_state_so_far(tmp_path: Path) -> None:
     path = tmp_path / "c"
-    with pytest.raises(FmallocError, match="bigrams: nothing was begun that could be finished"):
+    with pytest.raises(FmallocError, match="bigrams: no interrupted training to finish"):
         training(path).finish()
     with pytest.raises(FmallocError):
         training(path, Bigrams(12)).run()

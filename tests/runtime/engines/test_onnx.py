@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from fmalloc_export.emit import ctranslate2
-from fmalloc_export.emit.onnx.graph import MICROSOFT, Graph
+from fmalloc_export.emit.onnx.graph import Graph
 from fmalloc_export.emit.onnx.weights import Linear
 from fmalloc_runtime.bundle.bundle import Bundle, EngineInfo
 from fmalloc_runtime.engines.base import Engine, Hypothesis, TranslationOptions
@@ -123,7 +123,7 @@ def one_scale_for_all(self: Graph, value: str, name: str, layer: Linear, of_doma
     bias = "" if layer.bias is None else self._use(self._weights.floats(f"{name}.bias", layer.bias, of_domain))
     weight, scale = map(self._use, self._weights.int8(f"{name}.weight", layer.weight, of_domain))
     operands = (value, self.node("Transpose", weight, perm=[1, 0]), scale, "", bias)
-    return self.node("DynamicQuantizeMatMul", *operands, domain=MICROSOFT)
+    return self.node("DynamicQuantizeMatMul", *operands, domain="com.microsoft")
 
 
 def test_int8_bundles_of_earlier_exporters_depend_on_the_batch_and_say_so(
@@ -198,7 +198,7 @@ def test_the_target_prefix_steers_and_is_not_part_of_the_result(model: Emitted, 
     vocabulary = model.domain.vocabulary.target
     plain, steered = (engine.translate(sources, (token,), OPTIONS) for token in (vocabulary[5], vocabulary[6]))
     assert tokens(plain) != tokens(steered)
-    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not among the tokens that it can write"):
+    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not in the vocabulary"):
         engine.translate(sources, ("xyzzy",), OPTIONS)
 
 
@@ -238,7 +238,7 @@ def test_files_may_lie_in_memory(model: Emitted, tmp_path: Path, quantization: s
 def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="nowhere/vocabulary.json: cannot be read"):
         engine_of(tmp_path / "nowhere")
-    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model runs in the type"):
+    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model keeps the type"):
         engine_of(model.directory, compute_type="int8")
     with pytest.raises(FmallocError, match="device 'toaster', expected auto, cpu or cuda"):
         OnnxEngine(model.directory, "toaster")
@@ -248,7 +248,7 @@ def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="encoder_model.onnx: ONNX Runtime cannot load it on cpu"):
         engine_of(tmp_path, files={**files, "encoder_model.onnx": b"not a model"})
     vocabulary = files["vocabulary.json"].replace(b'"end": "</s>"', b'"end": "</end>"')
-    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not among the tokens"):
+    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not in the vocabulary"):
         engine_of(tmp_path, files={**files, "vocabulary.json": vocabulary})
 
 

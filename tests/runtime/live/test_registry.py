@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, Languages, LiveIndex
+from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex
 from fmalloc_runtime.errors import NotReadyError, UnknownDomainError
 from fmalloc_runtime.live import registry as registry_module
 from fmalloc_runtime.live.loading import model_bytes
@@ -22,6 +22,7 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE
 from fmalloc_runtime.routing.router import THRESHOLD
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.routing_costs import NAMES, record
 
@@ -66,7 +67,7 @@ def test_a_snapshot_serves_every_live_domain(bundles: Path) -> None:
     snapshot = registry.load()
     assert registry.snapshot() is snapshot
     assert sorted(snapshot.bundles) == loaded(registry) == DOMAINS
-    assert snapshot.languages == Languages(source="de", target="en")
+    assert snapshot.languages == LanguagePair(source="de", target="en")
     for domain in DOMAINS:
         (translation,), route = snapshot.translate([TEXT], domain)
         assert translation.text == snapshot.load(domain).translate([TEXT])[0].text
@@ -147,7 +148,7 @@ def test_a_bad_bundle_keeps_the_snapshot_before_it(own_bundles: Path, caplog: py
     assert registry.snapshot() is before
     assert loaded(registry) == DOMAINS
     assert registry.failure is not None and "golden.jsonl record 1" in registry.failure
-    assert "live.json not taken over" in caplog.text
+    assert "live.json was not applied" in caplog.text
     assert read("fmalloc_reload_failing") == read("fmalloc_reloads_total", {"result": "failed"}) == 1
     with pytest.raises(FmallocError, match=r"golden\.jsonl record 1"):
         registry.load()
@@ -224,7 +225,7 @@ def test_a_damaged_bundle_is_named(own_bundles: Path, spoil: Callable[[Path], No
 
 
 def test_one_language_pair_a_directory(own_bundles: Path) -> None:
-    point_at(own_bundles, write_bundle(own_bundles, "it", languages=Languages(source="de", target="fr")).name)
+    point_at(own_bundles, write_bundle(own_bundles, "it", languages=LanguagePair(source="de", target="fr")).name)
     with pytest.raises(FmallocError, match="expected one language pair, found de-en, de-fr"):
         Registry(own_bundles, CPU).load()
 
@@ -276,7 +277,7 @@ def test_what_is_preloaded(own_bundles: Path, caplog: pytest.LogCaptureFixture) 
         registry = Registry(own_bundles, CPU, memory, preload)
         registry.load()
         assert loaded(registry) == expected
-    assert "it is not preloaded: there is no room" in caplog.text
+    assert "it is not preloaded: it does not fit" in caplog.text
     assert "garden is not preloaded: it is not live" in caplog.text
 
 

@@ -88,7 +88,7 @@ class LanguageName(BaseModel):
     name: str
 
 
-class LanguagePair(BaseModel):
+class LanguageNames(BaseModel):
     """Source and target language."""
 
     source: LanguageName
@@ -105,7 +105,7 @@ class FrontendSettings(BaseModel):
     suggestions: bool
     filesTranslation: bool  # noqa: N815
     supportedFilesFormat: list[str]  # noqa: N815
-    language: LanguagePair
+    language: LanguageNames
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class LibreTranslate:
                 suggestions=False,
                 filesTranslation=False,
                 supportedFilesFormat=[],
-                language=LanguagePair(source=source, target=target),
+                language=LanguageNames(source=source, target=target),
             )
         )
 

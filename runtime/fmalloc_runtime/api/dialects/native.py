@@ -13,11 +13,12 @@ from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import TranslationRequest
-from fmalloc_runtime.bundle.bundle import Bundle, Languages
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.bundle.manifest import Quality
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import Format, SentenceTranslation, Splitting, TextOptions, TextTranslation
+from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 DIALECT = Dialect("fmalloc")
@@ -109,7 +110,7 @@ class Domain(BaseModel):
 class DomainsAnswer(BaseModel):
     """All domains. `threshold`: the least posterior probability for another domain than the default."""
 
-    languages: Languages
+    languages: LanguagePair
     threshold: float
     domains: list[Domain]
 

@@ -13,7 +13,6 @@ from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.summary import summaries
 from fmalloc.methods.method import Method, MethodSettings
 from fmalloc.recipe import Recipe
-from fmalloc.train import learn_by_method
 from fmalloc_shared.errors import FmallocError
 from tests.support.corpora import small_recipe
 
@@ -111,15 +110,3 @@ def test_the_command_prints_one_table_and_refuses_settings_that_a_method_lacks(
     assert refused.exit_code == 2
     assert "methods.l2.weight" in refused.output
     assert "settings of l2: learning_rate, strength" in refused.output
-
-
-def test_a_recipe_names_its_method(
-    recipe: Recipe, compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    learn_by_method(recipe.model_copy(update={"store": tmp_path / "run", "method": "sequential"}))
-    assert "sequential: BLEU by test set" in capsys.readouterr().out
-    kept = (tmp_path / "run" / "games" / "state.safetensors").read_bytes()
-    assert kept == (compared / "sequential-office-games" / "games" / "state.safetensors").read_bytes()
-    with pytest.raises(FmallocError, match="holds a memory store, method sequential keeps other things"):
-        store = compared / "fmalloc-office-games" / "store"
-        learn_by_method(recipe.model_copy(update={"store": store, "method": "sequential"}))
