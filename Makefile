@@ -29,7 +29,7 @@ test: $(READY) ## run the tests but the slow ones, on all cores (six minutes on 
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## run the slow tests: what is killed again and again, the wheel, the README's commands
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
 	$(PYTHON) -m venv $(SCALE_VENV)
