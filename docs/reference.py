@@ -49,17 +49,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _rooms(package: Path) -> Iterator[tuple[str, str, str]]:
     """Rooms and modules of a package from the top floor down, with the first line of what each says of itself."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ]
-    floors = next(
-        (contract["layers"] for contract in contracts if contract.get("containers") == [package.name]),
-        [
-            " ".join(
-                sorted({path.name.removesuffix(".py") for path in package.glob("[!_]*") if path.suffix in ("", ".py")})
-            )
-        ],
-    )
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    floors = next(rule["layers"] for rule in linter["contracts"] if rule.get("containers") == [package.name])
     for floor, names in zip(range(len(floors), 0, -1), floors, strict=True):
         for name in re.findall(r"\w+", names):
             folder = package / name
