@@ -217,7 +217,7 @@ def test_what_is_refused(
         ((learned, "--test", tmp_path / "empty.tsv"), "empty"),
         ((learned, "--test", unnamed), "domain name 'upper case'"),
         ((learned, "--test", test, "--test", f"office={test}"), "--test office: given twice"),
-        ((learned, "--test", test, "--against", "nothing"), "nor one of base, general, office, games"),
+        ((learned, "--test", test, "--against", "nothing"), "a folder, or one of base, general, office, games"),
         ((learned, "--test", test, "--sentences", 3, "--against", results), "no test set in common"),
         ((base, "--test", test, "--against", results), "it has base, games, general, office, but not model"),
         ((learned, "--test", test, "--against", tmp_path / "other.json"), "Field required"),
