@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
+.PHONY: help demo test test-slow test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -25,8 +25,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
 	$(BIN)/python -m examples.demo
 
-test: $(READY) ## run the tests, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(READY) ## run the tests but the slow ones, on all cores (six minutes on two)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-slow: $(READY) ## run the slow tests: what is killed again and again, the wheel, the README's commands
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
 	$(PYTHON) -m venv $(SCALE_VENV)
@@ -54,7 +57,7 @@ bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it 
 bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
 	$(BIN)/python -m benchmarks.compiler.export --store $(STORE) --corpora $(CORPORA)
 
-bench-server: $(READY) ## measure the server; BUNDLES= with two bundles a domain, CORPORA= their text (ten minutes)
+bench-server: $(READY) ## measure the server; BUNDLES= with two bundles per domain, CORPORA= their text (ten minutes)
 	$(BIN)/python -m benchmarks.serving.server --bundles $(BUNDLES) --corpora $(CORPORA)
 
 bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (six minutes)
@@ -66,7 +69,7 @@ bench-learning: $(READY) ## every method on five domains of real text in two ord
 bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (half an hour)
 	$(BIN)/python -m benchmarks.learning.gap --base $(BASE) --corpora $(CORPORA)
 
-soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles a domain (five minutes)
+soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles per domain (eleven minutes)
 	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)
 
 clean: ## remove everything made here but the environment

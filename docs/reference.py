@@ -43,28 +43,20 @@ def with_tables(text: str) -> str:
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(head), *map(list, rows)]
     lines.insert(1, ["--"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _rooms(package: Path) -> Iterator[tuple[str, str, str]]:
     """Rooms and modules of a package from the top floor down, with the first line of what each says of itself."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ]
-    floors = next(
-        (contract["layers"] for contract in contracts if contract.get("containers") == [package.name]),
-        [
-            " ".join(
-                sorted({path.name.removesuffix(".py") for path in package.glob("[!_]*") if path.suffix in ("", ".py")})
-            )
-        ],
-    )
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    floors = next(rule["layers"] for rule in linter["contracts"] if rule.get("containers") == [package.name])
     for floor, names in zip(range(len(floors), 0, -1), floors, strict=True):
         for name in re.findall(r"\w+", names):
             folder = package / name
             module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
             first = (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-            yield str(floor), f"`{name}{'/' if folder.is_dir() else '.py'}`", _cell(first.removesuffix("."))
+            yield str(floor), f"`{name}{'/' if folder.is_dir() else '.py'}`", _line(first.removesuffix("."))
 
 
 def command_page(group: click.Group, name: str) -> str:
@@ -88,7 +80,7 @@ def _subcommands(group: click.Group, context: click.Context, level: int) -> Iter
         yield from _help_of(command, inner)
         records = (parameter.get_help_record(inner) for parameter in command.get_params(inner))
         if rows := [record for record in records if record and record[1]]:
-            yield _table(("option", "meaning"), ((f"`{names}`", _cell(meaning)) for names, meaning in rows))
+            yield _table(("option", "meaning"), ((f"`{names}`", _line(meaning)) for names, meaning in rows))
         if isinstance(command, click.Group):
             yield from _subcommands(command, inner, level + 1)
 
@@ -100,7 +92,7 @@ def _help_of(command: click.Command, context: click.Context) -> Iterator[str]:
         if paragraph.startswith(_CODE_BLOCK):
             yield f"```text\n{textwrap.dedent(paragraph.removeprefix(_CODE_BLOCK).strip(chr(10)))}\n```"
         elif paragraph:
-            yield _escaped(" ".join(paragraph.split()))
+            yield _line(paragraph)
 
 
 def _rows(record: type[Any], own_tables: set[type[Any]], prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -108,7 +100,7 @@ def _rows(record: type[Any], own_tables: set[type[Any]], prefix: str = "") -> It
     docstrings = _docstrings(record)
     for name, field in record.__pydantic_fields__.items():
         key, inner = prefix + name, _record_in(field.annotation)
-        yield key, _kind(field.annotation, own_tables), _cell(docstrings.get(name) or field.description or "")
+        yield key, _kind(field.annotation, own_tables), _line(docstrings.get(name) or field.description or "")
         if inner and inner not in own_tables:
             yield from _rows(inner, own_tables, f"{key}{_path(field.annotation)}.")
 
@@ -183,13 +175,9 @@ def _alternative(kind: Any, own_tables: set[type[Any]]) -> str:
     return _NAMES.get(kind, "any")
 
 
-def _cell(text: str) -> str:
-    return _escaped(" ".join(text.split())).replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    """Angle brackets outside of backticks are text, not HTML."""
-    pieces = text.split("`")
+def _line(text: str) -> str:
+    """The text on one line; angle brackets and stars outside of backticks are what they are."""
+    pieces = " ".join(text.split()).split("`")
     pieces[::2] = [piece.replace("<", "\\<").replace("*", "\\*") for piece in pieces[::2]]
     return "`".join(pieces)
 

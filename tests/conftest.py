@@ -1,5 +1,6 @@
 """Small real things that many tests share: corpora, a pretrained base, a store of two tasks, bundles, a browser."""
 
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
 from tests.support.bundles import bundles as bundles
 from tests.support.bundles import own_bundles as own_bundles
-from tests.support.corpora import DOMAINS, LANGUAGES, small_recipe, write_domain
+from tests.support.corpora import DOMAINS, LANGUAGES, POSITIONS, small_recipe, write_domain
 from tests.support.once import once
 from tests.support.packing import packed, write_family
 from tests.support.page import chromium
@@ -49,7 +50,11 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Marian base that was really pretrained: d_model 32, 2+2 layers of 64 cells."""
+    """A tiny Marian base that was really pretrained: d_model 32, 2+2 layers of 64 cells.
+
+    It is left the positions that its domains need: translations that do not end, of half-learned models, are as long
+    as positions allow, and take most of the time.
+    """
     shape = Shape(vocabulary=120, d_model=32, encoder_layers=2, decoder_layers=2, heads=2, ffn=64)
     settings = PretrainingSettings(
         Schedule(updates=250, warmup_updates=60, validate_every=125, seed=1),
@@ -61,6 +66,9 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def build(folder: Path) -> None:
         pretrain(corpora / "general", folder / "model", LANGUAGES, shape, settings, select("cpu"))
+        config = folder / "model" / "config.json"
+        content = json.loads(config.read_text())
+        config.write_text(json.dumps(content | {"max_position_embeddings": POSITIONS}, indent=2))
 
     return once(tmp_path_factory, "base", build) / "model"
 

@@ -84,7 +84,7 @@ def cut(
 
 
 def study(store: Store, corpora: Path) -> dict[str, Any]:
-    """By task: NLL on the test set, in nats a token, of every way and share of cells."""
+    """By task: NLL on the test set, in nats per token, of every way and share of cells."""
     found: dict[str, Any] = {}
     with one_thread():
         for task in store.tasks():

@@ -25,7 +25,7 @@ from fmalloc_export.options import Options
 from fmalloc_export.passes.calibration import TextCalibration
 from fmalloc_export.passes.compact_cells import LossCurves
 from fmalloc_export.passes.pad_width import PadWidth
-from fmalloc_export.passes.pipeline import Text
+from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import token_counts, trimming
 from fmalloc_shared.files import write_atomically
 
@@ -75,7 +75,7 @@ def models_of(domain: Domain, part: Part, text: Sequence[Pair], work: Path) -> d
     found = {"base": compile_at(unsliced(domain), Options()).after}
     calibration = TextCalibration(domain.base, domain.tokenizer, text, domain.languages, _CALIBRATION_TOKENS)
     trimmed = trimming(domain, text, ())
-    text_ = Text(calibration, LossCurves(calibration), trimmed)
+    text_ = DomainText(calibration, LossCurves(calibration), trimmed)
     for level in part.levels:
         kept = work / f"{level}.npz"
         if not kept.exists():

@@ -101,7 +101,7 @@ class Timing:
         return sorted(a / b for a, b in zip(self.seconds[name], self.seconds[baseline], strict=True))
 
     def report(self, baseline: str) -> dict[str, Any]:
-        """By model: milliseconds a sentence, sentences and target tokens a second, time relative to the baseline."""
+        """By model: milliseconds per sentence, sentences and target tokens per second, time in units of `baseline`."""
         rows = {}
         for name, seconds in self.seconds.items():
             middle, ratios = statistics.median(seconds), self.ratios(name, baseline)

@@ -25,7 +25,7 @@ class Timing:
         return sorted(ours / theirs for ours, theirs in pairs)
 
     def report(self, baseline: str) -> dict[str, dict[str, object]]:
-        """By model: median milliseconds a sentence, median ratio to the baseline with its extremes, raw samples."""
+        """By model: median milliseconds per sentence, median ratio to the baseline with its extremes, raw samples."""
         return {
             name: {
                 "ms_per_sentence": 1000 * statistics.median(seconds) / self.sentences,

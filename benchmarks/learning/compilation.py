@@ -20,10 +20,10 @@ from fmalloc_shared.command import Command
 @click.command(cls=Command)
 @click.option("--base", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--corpora", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
-@click.option("--seconds", type=click.FloatRange(0), default=200.0, show_default=True, help="Of timing, a case.")
+@click.option("--seconds", type=click.FloatRange(0), default=200.0, show_default=True, help="Of timing, per case.")
 @click.option("--device", "kind", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def main(base: Path, corpora: Path, seconds: float, kind: Any) -> None:
-    """Measure updates a second with and without torch.compile."""
+    """Measure updates per second with and without torch.compile."""
     torch.set_num_threads(1)
     device = select(kind)
     results: dict[str, Any] = {}

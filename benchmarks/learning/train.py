@@ -1,4 +1,4 @@
-"""Speed and memory of learning a task: `python -m benchmarks.learning.train --base DIR --corpora DIR` (five minutes).
+"""Speed and memory of learning a task: `python -m benchmarks.learning.train --base DIR --corpora DIR` (six minutes).
 
 Writes results/train.json. Our blocks are compared with gradient masking on the dense model and with full fine-tuning:
 the same loop, the same batches, updates in turns. Peak memory is that of processes of their own.
@@ -116,7 +116,7 @@ def _goals(results: dict[str, Any]) -> list[Goal]:
 @click.command(cls=Command)
 @click.option("--base", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--corpora", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
-@click.option("--seconds", type=click.FloatRange(0), default=80.0, show_default=True, help="Of timing, a case.")
+@click.option("--seconds", type=click.FloatRange(0), default=80.0, show_default=True, help="Of timing, per case.")
 @click.option("--case", "cases", multiple=True, type=click.Choice(CASES), help="Only these.")
 @click.option("--device", "kind", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of train.json.  [default: results]")
@@ -124,7 +124,7 @@ def _goals(results: dict[str, Any]) -> list[Goal]:
 def main(
     base: Path, corpora: Path, seconds: float, cases: Sequence[str], kind: Any, output: Path | None, peak: str | None
 ) -> None:
-    """Measure updates a second, peak memory and optimizer bytes."""
+    """Measure updates per second, peak memory and optimizer bytes."""
     torch.set_num_threads(1)
     device = select(kind)
     if peak:

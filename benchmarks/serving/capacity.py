@@ -1,4 +1,4 @@
-"""How many sentences a second the server translates when it always has work, and how fast it starts."""
+"""How many sentences per second the server translates when it always has work, and how fast it starts."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ def measure_startup(setting: Setting) -> dict[str, Any]:
 
 
 def measure_saturation(setting: Setting) -> dict[str, Any]:
-    """Sentences a second: one call of translate_batch on tokens, and two servers, in turns.
+    """Sentences per second: one call of translate_batch on tokens, and two servers, in turns.
 
     The servers are the default one (`exact`) and one with --no-exact (`padded`). All loads but one are plain, so that
     they are what translate_batch does; `as clients send` is LibreTranslate's endpoint, which splits sentences and
@@ -157,7 +157,7 @@ def _documents(lines: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _bare(setting: Setting) -> Callable[[], tuple[float, dict[str, str]]]:
-    """Translates all lines in one call of CTranslate2 on all cores: sentences a second, tokenisation left out.
+    """Translates all lines in one call of CTranslate2 on all cores: sentences per second, tokenisation left out.
 
     Beside it, what each line translates to alone.
     """

@@ -73,7 +73,7 @@ def measure_swap(setting: Setting) -> dict[str, Any]:
 
 
 def _most(server: Server, setting: Setting) -> float:
-    """Single sentences a second in a closed loop, after one turn to warm up."""
+    """Single sentences per second in a closed loop, after one turn to warm up."""
     calls = [call([line], setting) for line in setting.lines]
     closed_loop(server.url, calls, AT_ONCE)
     return len(calls) / max(outcome.ended for outcome in closed_loop(server.url, calls, AT_ONCE))

@@ -25,7 +25,7 @@ from fmalloc_shared.command import Command
 @click.command(cls=Command)
 @click.option("--bundles", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--corpora", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
-@click.option("--lines", type=click.IntRange(min=1), default=200, show_default=True, help="Of dev, a domain.")
+@click.option("--lines", type=click.IntRange(min=1), default=200, show_default=True, help="Of dev, per domain.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Of timing, interleaved.")
 def main(bundles: Path, corpora: Path, lines: int, rounds: int) -> None:
     """Measure protection on real text."""

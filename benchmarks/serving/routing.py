@@ -1,6 +1,6 @@
 """How well and how fast text is routed; `python -m benchmarks.serving.routing --corpora DIR` writes its result file.
 
-DIR holds one folder a domain, `general` among them, with train.tsv and test.tsv (source TAB target). Counts come from
+DIR holds one folder per domain, `general` among them, with train.tsv and test.tsv (source TAB target). Counts come from
 train, decisions are made on the sources of test: line by line, and over documents of 2, 5 and 10 lines in a row.
 """
 
@@ -25,7 +25,7 @@ _TIMED_SENTENCES = 2_000
 
 @click.command(cls=Command)
 @click.option("--corpora", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
-@click.option("--lines", type=click.IntRange(min=1), default=12_000, show_default=True, help="Of train, a domain.")
+@click.option("--lines", type=click.IntRange(min=1), default=12_000, show_default=True, help="Of train, per domain.")
 def main(corpora: Path, lines: int) -> None:
     """Measure routing on real text."""
     domains = sorted(path.name for path in corpora.iterdir() if (path / "train.tsv").is_file())

@@ -1,1 +1,1 @@
-"""Compile one learned domain of a memory store into a bundle that serving can load."""
+"""Compile one learned domain of a memory store into a bundle that the runtime loads."""

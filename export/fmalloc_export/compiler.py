@@ -1,22 +1,21 @@
-"""One domain, through the passes, into an engine's files."""
+"""Run the passes that a level asks for on a domain, and emit the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.store.store import Store
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.emit.emitter import Emitter, emitter_of
 from fmalloc_export.options import Options
 from fmalloc_export.passes import pipeline
 from fmalloc_export.passes.base import Pass
-from fmalloc_export.passes.pipeline import Step, Text
+from fmalloc_export.passes.pipeline import DomainText, Step
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A domain and what the passes made of it, one after another."""
+    """A domain and the model after each pass."""
 
     domain: Domain
     emitter: Emitter
@@ -24,7 +23,7 @@ class Compiled:
 
     @property
     def after(self) -> DomainModel:
-        """What is emitted."""
+        """The model after the last pass, which is emitted."""
         return self.steps[-1].model
 
     def emit(self, directory: Path, quantization: str) -> None:
@@ -33,13 +32,13 @@ class Compiled:
 
 
 def emit(domain: Domain, emitter: Emitter, model: DomainModel, directory: Path, quantization: str) -> None:
-    """Write a model of the domain, between any two passes, into a new `directory`."""
+    """Write a model of the domain, after any of the passes, into a new `directory`."""
     directory.mkdir()
     emitter.emit(domain, model, directory, quantization)
 
 
-def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pass, ...]:
-    """What a level does; ValueError without `text` from -O1 on, or without `keep` at -O2."""
+def passes(options: Options, text: DomainText | None, keep: float | None) -> tuple[Pass, ...]:
+    """The passes of a level; ValueError if -O1 or -O2 lacks `text`, or -O2 `keep`."""
     if options.level == "O0":
         return pipeline.exact(options.quantization)
     if text is None or (options.level == "O2" and keep is None):
@@ -52,15 +51,10 @@ def passes(options: Options, text: Text | None, keep: float | None) -> tuple[Pas
 def compile_at(
     domain: Domain,
     options: Options,
-    text: Text | None = None,
+    text: DomainText | None = None,
     keep: float | None = None,
     on_pass: Callable[[str], object] = str,
 ) -> Compiled:
-    """Run the passes that `options` ask for; `on_pass` hears the name of each as it begins."""
+    """Run the passes of the level in `options`; `on_pass` is called with the name of each before it runs."""
     steps = pipeline.run(domain.model, passes(options, text, keep), on_pass)
     return Compiled(domain, emitter_of(options.engine), steps)
-
-
-def compile_domain(store: Store, name: str, quantization: str = "float32", engine: str = "ctranslate2") -> Compiled:
-    """A domain at -O0, read from the store."""
-    return compile_at(Domain.load(store, name), Options(engine=engine, quantization=quantization))

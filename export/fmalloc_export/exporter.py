@@ -126,20 +126,20 @@ def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run:
                 click.echo(f"  {step.name}: {step.explain(domain.model)}")
             return
         compiled = compile_at(domain, options, text, keep)
-    stages = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
-    stages += [
+    rows = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    rows += [
         SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
         for step in compiled.steps
     ]
     click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
-    _print_stages(domain.name, stages)
+    _print_size_rows(domain.name, rows)
 
 
 def _print_results(results: Sequence[Exported]) -> None:
     for result in results:
         manifest = result.manifest
         click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
-        _print_stages(f"{manifest.domain} -{manifest.level}", result.stages)
+        _print_size_rows(f"{manifest.domain} -{manifest.level}", result.size_rows)
     table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
     for result in results:
         manifest = result.manifest
@@ -153,16 +153,16 @@ def _print_results(results: Sequence[Exported]) -> None:
     console.print(table)
 
 
-def _print_stages(title: str, stages: Sequence[SizeRow]) -> None:
-    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP a token", "BLEU", title=title)
-    for stage in stages:
-        bleu = "" if stage.bleu is None else f"{stage.bleu:.2f}"
-        figures = (f"{stage.parameters / 1e6:.2f}", f"{stage.megabytes:.2f}", f"{stage.flops / 1e6:.2f}", bleu)
-        table.add_row(stage.name, str(stage.cells), str(stage.target_tokens), *figures)
+def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
+    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP per token", "BLEU", title=title)
+    for row in rows:
+        bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
+        figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
+        table.add_row(row.name, str(row.cells), str(row.target_tokens), *figures)
     console.print(table)
-    for stage in stages:
-        if stage.note:
-            console.print(f"  {stage.name}: {stage.note}")
+    for row in rows:
+        if row.note:
+            console.print(f"  {row.name}: {row.note}")
 
 
 def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:

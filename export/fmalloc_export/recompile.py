@@ -1,21 +1,26 @@
-"""Compile a bundle's domain again, with the options that its manifest records, and compare every byte."""
+"""Compile a bundle's domain again with the options in its manifest, and compare every byte."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fmalloc.corpus import Pair, digest, read_pairs
 from fmalloc.store.store import Store
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.export import build
-from fmalloc_export.options import SINGLE_FILE, Options
-from fmalloc_export.verify import Check
-from fmalloc_runtime.bundle.bundle import MODEL_DIRECTORY, Bundle
+from fmalloc_export.options import Options
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
+
+# A name, and what is run for it: returns a few words on success, raises FmallocError otherwise.
+Check = tuple[str, Callable[[], str]]
 
 
 class Recompiler:
-    """Bundles against a store; FmallocError if the store is damaged or a text cannot be read."""
+    """Compares bundles with a store; FmallocError if the store is damaged or a text cannot be read.
+
+    `calibration`: the texts that the bundles were calibrated with, found by their digests.
+    """
 
     def __init__(self, store: Path, calibration: Sequence[Path]) -> None:
         self._store = Store.open(store)
@@ -24,7 +29,7 @@ class Recompiler:
         self._texts = {digest(text): text for text in texts}
 
     def checks(self, bundle: Bundle) -> Iterator[Check]:
-        """Whether the store is where it comes from, and whether it comes out the same."""
+        """Whether the bundle was compiled from the store, and whether compiling again gives the same bytes."""
         yield "source", lambda: self._source(bundle)
         yield "recompiled", lambda: self._recompiled(bundle)
 
@@ -33,7 +38,7 @@ class Recompiler:
         of_store, of_task = self._store.digest(domain)
         if (source.store, source.task) != (of_store, of_task):
             raise FmallocError(
-                f"it was compiled from store {source.store} and task {source.task}; in {self._store.path} they are "
+                f"it was compiled from store {source.store} and task {source.task}, but {self._store.path} has "
                 f"{of_store} and {of_task}: give the store that it was exported from"
             )
         return f"{domain} of {self._store.path}"
@@ -45,9 +50,8 @@ class Recompiler:
             manifest.engine.quantization,
             manifest.level,
             manifest.keep,
-            # As many as came out: the same ones, whether or not they were bounded.
+            # The number that the bundle has selects the same tokens, whether or not --vocabulary was given.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
-            single_file=f"{MODEL_DIRECTORY}/{SINGLE_FILE}" in manifest.files,
         )
         domain = Domain.load(self._store, manifest.domain)
         with tempfile.TemporaryDirectory() as work:

@@ -1,7 +1,8 @@
-"""fmalloc verify: what a bundle claims of itself, checked; with a store, compiled again and compared to the byte."""
+"""fmalloc verify: check what a bundle states about itself; with a store, compile it again and compare every byte."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,14 +11,14 @@ from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.errors import FmallocError
 
-# A name, and what it finds: a few words on success, FmallocError otherwise.
-Check = tuple[str, Callable[[], str]]
+if TYPE_CHECKING:
+    from fmalloc_export.recompile import Check
 
 
 def verify_all(paths: Sequence[Path], store: Path | None, calibration: Sequence[Path]) -> None:
-    """Check bundles or directories of them and print what is found; FmallocError if any check fails.
+    """Check bundles, or directories of them, and print the findings; FmallocError if any check fails.
 
-    `store`: compile them again from it. `calibration`: the texts that they were calibrated with.
+    `store`: the store to compile them again from. `calibration`: the texts that they were calibrated with.
     """
     if calibration and store is None:
         raise click.UsageError("--calibration goes with --store")
@@ -43,11 +44,11 @@ def _bundles(path: Path) -> list[Path]:
     if (path / MANIFEST_FILE).is_file():
         return [path]
     if not (found := bundle_paths(path)):
-        raise FmallocError(f"{path}: no bundle, and no directory of bundles")
+        raise FmallocError(f"{path}: neither a bundle nor a directory of bundles")
     return found
 
 
-def _own_checks(bundle: Bundle) -> Iterator[Check]:
+def _own_checks(bundle: Bundle) -> Iterator["Check"]:
     def files() -> str:
         bundle.verify()
         form = "packed" if bundle.packed else "plain"
@@ -61,7 +62,7 @@ def _own_checks(bundle: Bundle) -> Iterator[Check]:
     yield "golden", golden
 
 
-def _passes(check: Check) -> bool:
+def _passes(check: "Check") -> bool:
     name, run = check
     try:
         click.echo(f"  {name:<12} {run()}")

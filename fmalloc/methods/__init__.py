@@ -1,4 +1,4 @@
-"""The methods that learn domains in sequence, behind one protocol; each is imported when it is asked for."""
+"""The methods that learn domains in sequence, behind one protocol; each is imported on first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Bottleneck adapters, one set a task on the frozen base (Houlsby et al. 2019; Bapna and Firat 2019)."""
+"""Bottleneck adapters: one set per task on the frozen base (Houlsby et al. 2019; Bapna and Firat 2019)."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ _PLACES = ("out_proj", "fc2")
 
 
 class AdapterSettings(MethodSettings):
-    """How wide adapters are; they learn at a rate of their own."""
+    """Width of the adapters; they have their own learning rate."""
 
     learning_rate: Annotated[float | None, Field(gt=0, description="instead of the recipe's")] = 5e-3
     bottleneck: Annotated[int, Field(ge=1, description="units of each adapter")] = 32
 
 
 class Inserted(Single):
-    """Modules of a task's own are put into the frozen base and alone are trained and kept: a state is their tensors."""
+    """A task inserts modules into the frozen base, and trains and keeps only them: a state is their tensors."""
 
     @abstractmethod
     def insert(self, model: Any) -> None:
-        """Put untrained modules into the model, drawn from torch's generator."""
+        """Put untrained modules into the model, initialised by torch's generator."""
 
     def fold(self, model: Any) -> Any:
-        """The model as it serves, once the trained tensors are in."""
+        """The model for serving, once the trained tensors are in."""
         return model
 
     def trainable(self, start: Start) -> FineTuning:
@@ -74,7 +74,7 @@ class Adapter(Inserted):
 
 
 class Bottleneck(nn.Module):
-    """A projection followed by x + up(relu(down(x))); `up` starts at 0, so that nothing changes at first."""
+    """A projection followed by x + up(relu(down(x))); `up` starts at 0, so that the model is unchanged at first."""
 
     def __init__(self, projection: nn.Linear, units: int) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ _FISHER = "fisher."
 class Anchored(FineTuning):
     """Minimises the loss + sum_i weight_i (theta_i - theta*_i)^2; theta* is the model before the task.
 
-    `weights`: by parameter, of its shape or scalar, in nats a target token.
+    `weights`: by parameter, of its shape or scalar, in nats per target token.
     """
 
     def __init__(self, start: Start, weights: Mapping[str, Tensor | float]) -> None:
@@ -37,7 +37,7 @@ class Anchored(FineTuning):
 
     @torch.no_grad()
     def after_backward(self) -> None:
-        """Add the penalty's gradient; the loss that is reported stays the text's own."""
+        """Add the penalty's gradient; the reported loss stays that of the text."""
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
                 parameter.grad += 2 * self.weights[name] * (parameter - self.anchors[name])
@@ -46,7 +46,7 @@ class Anchored(FineTuning):
 class L2Settings(MethodSettings):
     """Settings of l2."""
 
-    strength: Annotated[float, Field(ge=0, description="nats a unit of squared distance")] = 0.03
+    strength: Annotated[float, Field(ge=0, description="nats per unit of squared distance")] = 0.03
 
 
 class L2(Sequential):
@@ -65,7 +65,7 @@ class EwcSettings(MethodSettings):
 
     strength: Annotated[float, Field(ge=0, description="lambda; 1 weighs an earlier token as one of the task")] = 300.0
     decay: Annotated[float, Field(ge=0, le=1, description="of the Fisher information with every task")] = 1.0
-    pairs: Annotated[int, Field(ge=1, description="of a domain, on which its Fisher information is estimated")] = 200
+    pairs: Annotated[int, Field(ge=1, description="per domain, to estimate its Fisher information on")] = 200
 
 
 class Ewc(Sequential):
@@ -79,7 +79,7 @@ class Ewc(Sequential):
     settings_type = EwcSettings
 
     def start(self, task: TaskSettings, earlier: Sequence[str]) -> Start:
-        """What the base is worth to general text is estimated before the first task."""
+        """Before the first task, the Fisher information of general text is estimated."""
         start = super().start(task, earlier)
         return start if earlier else replace(start, left=self._fisher(start, GENERAL))
 
@@ -101,9 +101,9 @@ class Ewc(Sequential):
 
 
 def fisher_information(model: Any, examples: Sequence[Example], pad: int) -> Mapping[str, Tensor]:
-    """Diagonal empirical Fisher information a target token: sum over pairs of (d log p(y|x) / d theta)^2, over tokens.
+    """Diagonal empirical Fisher information per target token: sum over pairs of (d log p(y|x) / d theta)^2 / tokens.
 
-    One pair at a time, since the square of a batch's gradient is not the sum of its pairs' squares; without dropout.
+    Without dropout, and one pair at a time: the square of a batch's gradient is not the sum of its pairs' squares.
     """
     model.eval()
     parameters = {name: p.requires_grad_(True) for name, p in trainable_parameters(model).items()}

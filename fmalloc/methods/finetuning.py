@@ -1,4 +1,4 @@
-"""Fine-tuning of all or of chosen parameters of a model: what most methods to compare with are made of."""
+"""Fine-tuning of all or some parameters of a model, which most methods are built on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from fmalloc.training.validation import Validator
 
 
 class FineTuning(Trainable):
-    """Trains `parameters` (by name; all that are not fixed by construction if None) of a model with Adam."""
+    """Trains `parameters` of a model, by name, with AdamW; None: all that are not fixed by construction."""
 
     def __init__(
         self,

@@ -21,12 +21,12 @@ from fmalloc.store.store import Store, writing
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
-# What finds the domain of a text, whatever the method: no part of what serves a domain.
+# Finds the domain of a text, whatever the method, so its bytes do not count towards a domain's.
 _ROUTING = "routing.safetensors"
 
 
 class FmallocSettings(MethodSettings):
-    """What the store's tasks are learned with, otherwise than the recipe's learning settings say."""
+    """Learning settings that replace the recipe's."""
 
     learning: Annotated[dict[str, Any], Field(default_factory=dict, description="keys of the learning section")]
 
@@ -38,7 +38,7 @@ class FmallocSettings(MethodSettings):
 
 
 class Fmalloc(Method):
-    """F-MALLOC as the recipe says; `changes` are what a variant sets otherwise."""
+    """F-MALLOC with the recipe's settings; `changes` are a variant's own."""
 
     name = "fmalloc"
     prunes = True
@@ -46,7 +46,7 @@ class Fmalloc(Method):
     changes: ClassVar[dict[str, Any]] = {}
 
     def learn(self, task: TaskSettings, _earlier: Sequence[str]) -> Learned:
-        """Claim cells of the store below `folder`, which is made from the base where there is none."""
+        """Claim cells of the store in `folder`, which is created from the base before the first task."""
         path = self.folder / "store"
         own = self._job(task)
         with writing(path):
@@ -62,20 +62,20 @@ class Fmalloc(Method):
         return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
 
     def _job(self, task: TaskSettings) -> Run:
-        """The run with this method's settings; learning scores the general and the task's own domain alone."""
+        """The run with this method's settings; learning scores only the general and the task's domain."""
         recipe = self.variant(self.run.recipe, self.settings).model_copy(update={"store": self.folder / "store"})
         return replace(self.run, recipe=recipe, scored=frozenset({GENERAL, task.name}))
 
     @classmethod
     def variant(cls, recipe: Recipe, settings: MethodSettings) -> Recipe:
-        """The recipe with what this variant, and its settings, set otherwise."""
+        """The recipe with this variant's changes and the method's settings."""
         assert isinstance(settings, FmallocSettings)
         rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
         changed = recipe.learning.model_dump() | cls.changes | rate | settings.learning
         return recipe.model_copy(update={"learning": LearningSettings.model_validate(changed)})
 
     def _created(self, run: Run) -> Store:
-        """The store; stores of all variants begin as copies of one, which is made once."""
+        """The store; all variants start from copies of one, which is created once."""
         path, template = run.recipe.store, self.folder.parent / ".created"
         if Store.exists(path):
             return open_store(run)
@@ -103,7 +103,7 @@ class Fmalloc(Method):
         return load_sliced(Store.open(self.folder / "store"), GENERAL if state == BASE else state)
 
     def scores_of(self, state: str, domain: str) -> Evaluation | None:
-        """What the store's record of a task says of its own domain."""
+        """The task's scores on its own domain, from the store's record."""
         record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
         return Evaluation(score=record.scores.domains[domain], signatures=record.scores.signatures) if record else None
 
@@ -113,7 +113,7 @@ class Fmalloc(Method):
 
 
 class FmallocExclusive(Fmalloc):
-    """Tasks read general cells and their own alone: independent of each other."""
+    """Tasks read only general cells and their own, so they are independent of each other."""
 
     name = "fmalloc-exclusive"
     changes: ClassVar[dict[str, Any]] = {"reads": "general"}

@@ -14,7 +14,7 @@ class Hft(Sequential):
     """Sequential fine-tuning of half the modules of every category, drawn anew for each task.
 
     A category is what one block has of a kind: the four projections of an attention, the two matrices of a
-    feed-forward layer, a layer's norms; an odd number is rounded up, so that what stands alone (embeddings) is trained.
+    feed-forward layer, a layer's norms; an odd number is rounded up, so that a single module (embeddings) is trained.
     """
 
     name = "hft"

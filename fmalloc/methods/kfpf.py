@@ -1,4 +1,4 @@
-"""k-FPF (Zhao et al. 2023): k times a task, the parameters most prone to forgetting are fine-tuned on kept pairs."""
+"""k-FPF (Zhao et al. 2023): k times per task, the parameters most prone to forgetting are tuned on replayed pairs."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -54,12 +54,12 @@ class ForgettingPrioritised(FineTuning):
         self.left_alone = [p for name, p in self.parameters.items() if module_of(name) not in prone]
 
     def before_update(self, update: int) -> None:
-        """Remember what kind of update comes."""
+        """Note whether this is an update of replay."""
         super().before_update(update)
         self.replaying = self.rhythm.replays(update)
 
     def after_backward(self) -> None:
-        """Without a gradient the optimizer passes a parameter over."""
+        """Drop the gradients of the other modules, so that the optimizer skips them."""
         if self.replaying:
             for parameter in self.left_alone:
                 parameter.grad = None
@@ -68,18 +68,18 @@ class ForgettingPrioritised(FineTuning):
 class KFpfSettings(MethodSettings):
     """Settings of k-fpf."""
 
-    k: Annotated[int, Field(ge=1, description="phases of replay a task")] = 5
+    k: Annotated[int, Field(ge=1, description="phases of replay per task")] = 5
     share: Annotated[float, Field(ge=0, lt=1, description="of the task's updates that replay")] = 0.25
-    pairs: Annotated[int, Field(ge=1, description="kept of every domain")] = 200
+    pairs: Annotated[int, Field(ge=1, description="kept per domain")] = 200
     modules: Annotated[float, Field(gt=0, le=1, description="share of the modules that replay trains")] = 0.5
 
 
 class KFpf(Sequential):
     """Sequential fine-tuning, interrupted by k phases of forgetting-prioritised fine-tuning.
 
-    A phase replays batches of the kept pairs: as many of each domain so far, general text and the task included. It
-    trains the most sensitive modules, those with the largest mean |d loss / d theta| on the task's first batches with
-    the model before the task: what the task would move first. Updates of replay are part of the task's updates.
+    A phase replays batches of kept pairs: the same number per domain so far, general text and the task included. It
+    trains the most sensitive modules: those with the largest mean |d loss / d theta| on the task's first batches, under
+    the model before the task. These are what the task would move first. Replay counts towards the task's updates.
     """
 
     name = "k-fpf"

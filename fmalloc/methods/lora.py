@@ -1,4 +1,4 @@
-"""LoRA, one low-rank change of the frozen base a task, through peft (Hu et al. 2022)."""
+"""LoRA through peft: one low-rank update of the frozen base per task (Hu et al. 2022)."""
 
 from typing import Annotated, Any
 
@@ -10,11 +10,11 @@ from fmalloc_shared.errors import FmallocError
 
 
 class LoraSettings(MethodSettings):
-    """Rank, scale and place of the changes; they learn at a rate of their own."""
+    """Rank, scale and place of the updates; they have their own learning rate."""
 
     learning_rate: Annotated[float | None, Field(gt=0, description="instead of the recipe's")] = 5e-3
     rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[float, Field(gt=0, description="changes are scaled by alpha / rank")] = 32.0
+    alpha: Annotated[float, Field(gt=0, description="updates are scaled by alpha / rank")] = 32.0
     targets: Annotated[tuple[str, ...], Field(min_length=1, description="names of projections")] = (
         "q_proj",
         "k_proj",
@@ -26,7 +26,7 @@ class LoraSettings(MethodSettings):
 
 
 class Lora(Inserted):
-    """Low-rank changes of attention and feed-forward projections, added to the base's weights to serve."""
+    """Low-rank updates of attention and feed-forward projections, merged into the base's weights for serving."""
 
     name = "lora"
     settings_type = LoraSettings
@@ -49,7 +49,7 @@ class Lora(Inserted):
             raise FmallocError(f"methods.lora.targets {', '.join(settings.targets)}: {error}") from error
 
     def fold(self, model: Any) -> Any:
-        """Add the changes to the weights; what serves is a plain model of the base's shape."""
+        """Merge the updates into the weights; the result is a plain model of the base's shape."""
         from peft.tuners.lora import LoraLayer
 
         for path, module in [*model.named_modules()]:

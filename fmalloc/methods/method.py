@@ -1,4 +1,4 @@
-"""What a method to learn domains in sequence has to say."""
+"""The interface of a method that learns domains in sequence."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ class MethodSettings(BaseModel):
 
 
 class Method(ABC):
-    """Learns the recipe's tasks one after another below `folder`; a *state* is what one of them left there.
+    """Learns the recipe's tasks one after another, and keeps in `folder` one *state* per task.
 
-    `ordered`: whether the order of the tasks makes a difference. `joint`: all tasks are learned in one go. `prunes`:
-    the recipe's sparsity counts.
+    `ordered`: the order of the tasks makes a difference. `joint`: all tasks are learned at once. `prunes`: the recipe's
+    sparsity and recovery apply.
     """
 
     name: ClassVar[str]
@@ -47,11 +47,11 @@ class Method(ABC):
 
     @abstractmethod
     def learn(self, task: TaskSettings, earlier: Sequence[str]) -> Learned:
-        """Learn a task after `earlier` ones and keep its state; called again after a stop, it goes on."""
+        """Learn a task after the `earlier` ones and keep its state; after an interruption, continue."""
 
     @abstractmethod
     def state_of(self, domain: str, learned: Sequence[str]) -> str:
-        """The state that serves a domain once `learned` were learned: a task's name, or BASE."""
+        """The state that serves a domain once the `learned` tasks are learned: a task's name, or BASE."""
 
     @abstractmethod
     def load(self, state: str) -> tuple[Any, Any]:
@@ -62,5 +62,5 @@ class Method(ABC):
         return None
 
     def capacity_used(self) -> float | None:
-        """Claimed share of the writable cells, for methods that have such."""
+        """Claimed share of the writable cells; None for methods without such cells."""
         return None

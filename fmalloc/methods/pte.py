@@ -46,7 +46,7 @@ class Pte(Sequential):
     settings_type = PteSettings
 
     def learn(self, task: TaskSettings, earlier: Sequence[str]) -> Learned:
-        """Prune the base if that was not done yet, then fill the task's share."""
+        """Prune the base before the first task, then fill the task's share."""
         if not self.state_path(GENERAL).is_file():
             self._prune(task)
         return super().learn(task, earlier)
@@ -85,7 +85,7 @@ class Pte(Sequential):
         return FineTuning(start.model, start.validator, start.settings, values)
 
     def kept(self, start: Start, trainable: FineTuning) -> dict[str, Tensor]:
-        """The task's weights, and where they are: a bit for each weight of a matrix."""
+        """The task's weights, and where they are: one bit per weight of a matrix."""
         share = self._share(len(start.earlier))
         masks = {f"{name}{_MASK}": torch.from_numpy(np.packbits(mask.numpy())) for name, mask in share.items()}
         return trainable.tensors() | masks
@@ -158,7 +158,7 @@ class Recovery(FineTuning):
 
 
 class _Expansion(nn.Module):
-    """A matrix some of whose weights are parameters of their own."""
+    """A matrix some of whose weights are separate parameters."""
 
     cells: Tensor
 

@@ -28,7 +28,7 @@ _PARAMETERS = "parameters."
 
 @dataclass(frozen=True)
 class Start:
-    """What a task begins with: the model after `earlier` tasks, its data, and tensors that the last one left."""
+    """What a task starts with: the model after the `earlier` tasks, the data, and tensors that the last task left."""
 
     task: TaskSettings
     earlier: tuple[str, ...]
@@ -75,7 +75,7 @@ class Sequential(Method):
         )
 
     def start(self, task: TaskSettings, earlier: Sequence[str]) -> Start:
-        """The model to begin with, and the task's data."""
+        """The model to start with, and the task's data."""
         settings = self.learning_of(task)
         model, tokenizer = self.load(self.state_of(task.name, earlier))
         model.to(self.run.device.torch)
@@ -95,7 +95,7 @@ class Sequential(Method):
         return lambda _domain: model
 
     def trainable(self, start: Start) -> FineTuning:
-        """What is trained, and by which loss."""
+        """The parameters to train, and their loss."""
         return FineTuning(start.model, start.validator, start.settings)
 
     def batches(self, start: Start) -> TrainingBatches:
@@ -140,7 +140,7 @@ class Sequential(Method):
         return {name.removeprefix(_PARAMETERS): tensor for name, tensor in tensors if name.startswith(_PARAMETERS)}
 
     def kept_examples(self, start: Start, domain: str, count: int) -> tuple[Example, ...]:
-        """At most `count` encoded training pairs of a domain: the same ones, by the recipe's seed, for every task.
+        """At most `count` encoded training pairs of a domain, drawn by the recipe's seed: the same ones for every task.
 
         Raises:
             FmallocError: all of them are too long.
@@ -187,7 +187,7 @@ class Mixed(Sequential):
         return super().learning_of(task).model_copy(update={"updates": updates})
 
     def data(self, _task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:
-        """Every task's pairs; as many of each are translated in validations."""
+        """Every task's pairs; validations translate the same number of each."""
         tasks = self.run.recipe.tasks
         parts = [TaskData.of(self.run, task.name, tokenizer, settings) for task in tasks]
         return TaskData(

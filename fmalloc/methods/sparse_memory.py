@@ -70,7 +70,7 @@ class SparseMemory(Sequential):
 
 
 class SparseTuning(FineTuning):
-    """Trains some cells of each layer; all others are no parameters at all."""
+    """Trains some cells of each layer; the others are not parameters."""
 
     def __init__(
         self,

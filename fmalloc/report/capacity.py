@@ -1,9 +1,9 @@
-"""What of the memory is used and free, and how many more domains fit.
+"""How much of the memory is used and free, and how many more domains fit.
 
 n more domains that claim what domain t claimed fit while n times its claim is free in every layer, so the tightest
 layer decides: n_t = min over layers of floor(free / claimed by t). The forecast is the median of n_t over past domains,
-and its range their least and greatest. It is careful: a domain can still be learned when its tightest layer is full,
-with fewer cells there.
+and its range their least and greatest. It is conservative: a domain can still be learned when its tightest layer is
+full, with fewer cells there.
 """
 
 import math

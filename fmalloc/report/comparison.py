@@ -45,7 +45,7 @@ def comparison_section(comparison: Comparison, palette: Palette) -> Markup:
     results = _results(comparison)
     orders = list(dict.fromkeys(tuple(run.order) for run in comparison.runs))
     bleu = levels([result.mean("bleu") for result in results])
-    nll = levels([result.mean("nll") for result in results], less_is_better=True)
+    nll = levels([result.mean("nll") for result in results], lower_is_better=True)
     own = {result.method: result.runs[0].settings for result in results if result.runs[0].settings}
     return render(
         "comparison",
@@ -100,7 +100,7 @@ def _by_order(results: Sequence[Result], orders: Sequence[tuple[str, ...]]) -> l
 
 def _shaded(rows: dict[str, _Values], metric: Metric) -> list[_HeatRow]:
     """Each value with its level among those of its column."""
-    shades = [levels(column, less_is_better=metric.less_is_better) for column in zip(*rows.values(), strict=True)]
+    shades = [levels(column, lower_is_better=metric.lower_is_better) for column in zip(*rows.values(), strict=True)]
     return [
         (name, list(zip(values, row, strict=True)))
         for (name, values), row in zip(rows.items(), zip(*shades, strict=True), strict=True)

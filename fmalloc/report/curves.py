@@ -1,4 +1,4 @@
-"""Learning curves: what validation saw of each task while it was learned, and of the domains learned before it."""
+"""Learning curves: the validations of each task while it was learned, and of the domains learned before it."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from fmalloc.store.records import CurvePoint, RecoveryRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 
 _Mark = tuple[float, str] | None
-_NLL = "NLL, nats a target token"
+_NLL = "NLL, nats per target token"
 
 
 def curves_section(tasks: Sequence[TaskRecord], recovery: RecoveryRecord | None, palette: Palette) -> Markup:

@@ -69,15 +69,15 @@ def shade(level: float) -> str:
     return f"background:#{''.join(f'{part:02x}' for part in mixed)};color:{text}"
 
 
-def levels(values: Sequence[float | None], *, less_is_better: bool = False) -> list[float | None]:
+def levels(values: Sequence[float | None], *, lower_is_better: bool = False) -> list[float | None]:
     """A level for each value, the higher the nearer to the best one.
 
-    They reach down to white at the worst value, or at a tenth below the best one if all are nearer than that: what
-    hardly differs has to look so.
+    They reach down to white at the worst value, or at a tenth below the best one if all are nearer than that: small
+    differences must look small.
     """
     known = [value for value in values if value is not None]
     if not known:
         return [None for _ in values]
-    best = min(known) if less_is_better else max(known)
+    best = min(known) if lower_is_better else max(known)
     span = max(max(known) - min(known), _LEAST_SPAN * abs(best)) or 1.0
     return [None if value is None else _BEST * (1 - abs(best - value) / span) for value in values]

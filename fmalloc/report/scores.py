@@ -1,4 +1,4 @@
-"""The matrix of scores as heat maps, and the measures that it comes down to."""
+"""The score matrix as heat maps, and its measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Metric:
     field: str
     title: str
     decimals: int = 2
-    less_is_better: bool = False
+    lower_is_better: bool = False
 
     def of(self, score: Score | None) -> float | None:
         """Its value; None where it was not measured."""
@@ -37,7 +37,7 @@ class Metric:
 METRICS = (
     Metric("bleu", "BLEU"),
     Metric("chrf", "chrF", 1),
-    Metric("nll", "NLL, nats a target token (less is better)", 3, less_is_better=True),
+    Metric("nll", "NLL, nats per target token (lower is better)", 3, lower_is_better=True),
 )
 
 
@@ -77,12 +77,12 @@ def _levels(metric: Metric, rows: Sequence[Row], domains: Sequence[str]) -> dict
     labels, found = [row.label for row in rows], {}
     for domain in domains:
         values = [metric.of(row.scores.get(domain)) for row in rows]
-        found[domain] = dict(zip(labels, levels(values, less_is_better=metric.less_is_better), strict=True))
+        found[domain] = dict(zip(labels, levels(values, lower_is_better=metric.lower_is_better), strict=True))
     return found
 
 
 def _measures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:
-    """By metric what its matrix comes down to, and the worst rise of an earlier domain's NLL."""
+    """The measures of the score matrix by metric, and the worst rise of an earlier domain's NLL."""
     names, scores = [task.name for task in tasks], [task.scores for task in tasks]
     metrics: tuple[MatrixMetric, ...] = ("bleu", "chrf", "nll")
     rises = stability_gap(names, {task.name: task.curve for task in tasks}).values()

@@ -79,7 +79,7 @@ def _signatures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> dict[tuple[s
 
 
 def _digests(store: Store) -> dict[str, str]:
-    """By file: the records', which hold those of all other files, then the others."""
+    """By file: those of the records, which hold those of all other files, then the others."""
     tasks = store.tasks()
     records = {f"tasks/{task.name}/task.json": store.digest(task.name)[1] or "" for task in tasks}
     files = {f"tasks/{task.name}/{name}": digest for task in tasks for name, digest in sorted(task.files.items())}

@@ -1,4 +1,4 @@
-"""What a store holds: tasks, cells a layer, free capacity, the matrix and what it says; as tables or as JSON."""
+"""The state of a store: tasks, cells per layer, free capacity, score matrix and its measures; as tables or JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -63,7 +63,7 @@ def _signature(store: Store) -> str:
 
 
 def advice(store: Store) -> str | None:
-    """How to get scores that the matrix lacks: a row is written once, and some domains were named later."""
+    """How to get the scores that the matrix lacks, because a row is written once and some domains were named later."""
     missing = [name for name in _domains(store) if any(name not in row.domains for row in _rows(store).values())]
     if not missing:
         return None
@@ -75,7 +75,7 @@ def advice(store: Store) -> str | None:
 
 
 def measures_table(store: Store) -> Table:
-    """What the matrix says, by metric; higher is better but for forgetting."""
+    """The measures of the score matrix, by metric; higher is better, except for forgetting."""
     labels = {
         "average": "average after the last task",
         "forgetting_ratio": "forgetting ratio",
@@ -104,7 +104,7 @@ def _matrix(store: Store, metric: Metric) -> Matrix:
 
 
 def tasks_table(store: Store) -> Table:
-    """One row a task; the last column is how much worse it ever was on dev while later tasks were learned."""
+    """One row per task; the last column is the worst rise of its dev NLL while later tasks were learned."""
     tasks = store.tasks()
     gaps = _gaps(tasks)
     titles = ("task", "order", "reads", "train pairs", "updates", "dev BLEU", "NLL rise later")
@@ -127,7 +127,7 @@ def _gaps(tasks: tuple[TaskRecord, ...]) -> dict[str, float | None]:
 
 
 def status_of(store: Store) -> dict[str, Any]:
-    """All of the tables, JSON-able: counts, scores from 0 to 100, shares from 0 to 1, NLL in nats."""
+    """The content of all tables, JSON-able: counts, scores from 0 to 100, shares from 0 to 1, NLL in nats."""
     tasks, table, description = store.tasks(), store.cells(), store.description
     owners = {GENERAL: table.count(GENERAL_OWNER)} | {task.name: table.count(task.order) for task in tasks}
     free = table.free_count()

@@ -1,6 +1,6 @@
 """Several processes on one task: each computes some rows of every batch, and all take the same step.
 
-`torchrun --nproc-per-node 2 -m fmalloc.train recipe.yaml` runs the same program in every process. The first one (rank
+`torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml` runs the same program in every process. The first one (rank
 0) is the only one that writes, validates and shows progress; the others follow. All of them need to see the same files.
 """
 

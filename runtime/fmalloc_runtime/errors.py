@@ -1,4 +1,4 @@
-"""What can go wrong with a request, and the one table that says which HTTP status it is."""
+"""Errors of requests, and the table of their HTTP statuses."""
 
 from fmalloc_shared.errors import FmallocError
 
@@ -8,11 +8,11 @@ class RequestError(FmallocError):
 
 
 class BadRequestError(RequestError):
-    """A field is missing, malformed or of an unsupported value."""
+    """A field is missing or malformed, or its value is not supported."""
 
 
 class UnknownDomainError(RequestError):
-    """No live bundle has the domain that was asked for."""
+    """The requested domain has no live bundle."""
 
 
 class UnsupportedLanguagesError(RequestError):
@@ -20,15 +20,11 @@ class UnsupportedLanguagesError(RequestError):
 
 
 class InputTooLongError(RequestError):
-    """A line, the one at `index` of those to translate, has more tokens than the model has positions."""
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
+    """A line has more tokens than the model has positions."""
 
 
 class BodyTooLargeError(RequestError):
-    """The request's body, or the text in it, is over the limit."""
+    """The request's body, or the text in it, exceeds the limit."""
 
 
 class UnsupportedMediaTypeError(RequestError):
@@ -36,11 +32,11 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class UnauthorizedError(RequestError):
-    """No key, or none that the server knows."""
+    """The API key is missing or unknown."""
 
 
 class BusyError(RequestError):
-    """The server has all the work that it takes at once, or the client has had its share; `retry_after` in seconds."""
+    """The server is overloaded, or the client has reached its rate limit; `retry_after` in seconds."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -48,7 +44,7 @@ class BusyError(RequestError):
 
 
 class RateLimitedError(BusyError):
-    """This key's share of requests or characters is used up for now."""
+    """The client has reached its limit of requests or characters per minute."""
 
 
 class OverloadedError(BusyError):
@@ -56,7 +52,7 @@ class OverloadedError(BusyError):
 
 
 class QuotaExceededError(RequestError):
-    """This key has used all the characters of the month."""
+    """The key has used its monthly quota of characters."""
 
 
 class SlowClientError(RequestError):
@@ -64,11 +60,11 @@ class SlowClientError(RequestError):
 
 
 class EngineError(FmallocError):
-    """The engine failed on tokens that it should take: the bundle or the machine is to blame, not the request."""
+    """The engine failed on valid tokens: the fault is the bundle's or the machine's, not the request's."""
 
 
 class NotReadyError(FmallocError):
-    """No snapshot of bundles is loaded."""
+    """No bundles are served, or the model that is needed cannot be loaded."""
 
 
 _STATUS: dict[type[FmallocError], int] = {
@@ -90,5 +86,5 @@ _STATUS: dict[type[FmallocError], int] = {
 
 
 def status_of(error: FmallocError) -> int:
-    """The HTTP status of an error: that of its nearest class in the table."""
+    """The HTTP status of an error: that of its closest class in the table."""
     return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)

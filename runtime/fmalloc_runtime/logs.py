@@ -1,6 +1,6 @@
-"""Log lines for people or for machines, each with the id of the request that it belongs to.
+"""Log lines as text or JSON, each with the id of its request.
 
-What may be in a line is decided where it is noted: names, counts and times, never source text, never keys.
+Lines hold names, counts and times, never source text or keys.
 """
 
 import logging
@@ -18,7 +18,7 @@ _facts: ContextVar[dict[str, Any] | None] = ContextVar("facts", default=None)
 
 
 def begin(identity: str) -> dict[str, Any]:
-    """From here on this task's log lines carry the id; returns where facts about the request will be noted."""
+    """Give this task's log lines the id from now on; returns the mapping in which `note` collects facts."""
     facts: dict[str, Any] = {}
     request_id.set(identity)
     _facts.set(facts)
@@ -26,14 +26,14 @@ def begin(identity: str) -> dict[str, Any]:
 
 
 def note(**facts: str | int | float) -> None:
-    """Add some of FACTS to the access-log line of the request that is being served, if one is."""
+    """Add some of FACTS to the access-log line of the current request, if there is one."""
     noted = _facts.get()
     if noted is not None:
         noted.update(facts)
 
 
 class RequestId(logging.Filter):
-    """Puts the request's id on the records that belong to one."""
+    """Adds the request's id to records of a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep all records."""
@@ -55,7 +55,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(style: Literal["text", "json"], level: str) -> None:
-    """Send all logging of the process to standard error, uvicorn's too; its access log is replaced by ours."""
+    """Send all logging of the process, including uvicorn's, to standard error; our access log replaces uvicorn's."""
     logging.config.dictConfig(
         {
             "version": 1,

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPUs, memory, open files, CUDA devices."""
+"""Resources that this process may use: CPUs, memory, open files, CUDA devices."""
 
 import os
 from contextlib import suppress
@@ -14,7 +14,7 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def cpus() -> float:
-    """CPUs by affinity and cgroup quotas, whichever is less; a quota may be a fraction."""
+    """CPUs by affinity or cgroup quota, whichever is less; a quota may be a fraction."""
     allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     for folder in _cgroups():
         quota, _, period = _read(folder / "cpu.max").partition(" ")
@@ -24,7 +24,7 @@ def cpus() -> float:
 
 
 def memory() -> int | None:
-    """Bytes that the process may use: a cgroup's limit or what is installed, whichever is less; None if unknown."""
+    """Bytes of memory: the cgroup's limit or the installed memory, whichever is less; None if unknown."""
     found = [int(text) for folder in _cgroups() if (text := _read(folder / "memory.max")).isdigit()]
     with suppress(ValueError, OSError, AttributeError):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -32,22 +32,22 @@ def memory() -> int | None:
 
 
 def open_files() -> tuple[int, int]:
-    """How many files and connections may be open: now, and at most after `raise_open_files`; -1 for any number."""
+    """Limits on open files and connections: now, and after `raise_open_files`; -1 if unlimited."""
     if resource is None:
         return -1, -1
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def raise_open_files() -> None:
-    """Take all the open files that the system grants: many set a low limit for programs that never ask."""
+    """Raise the limit on open files to the hard limit: many systems set a low soft limit."""
     soft, hard = open_files()
     if soft != hard:
-        with suppress(ValueError, OSError):  # macOS promises more than it gives
+        with suppress(ValueError, OSError):  # macOS reports a higher limit than it grants
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def cuda_devices() -> int:
-    """CUDA devices that CTranslate2 finds; 0 where it cannot be imported."""
+    """Number of CUDA devices that CTranslate2 finds; 0 if it cannot be imported."""
     try:
         import ctranslate2
     except ImportError:
@@ -56,7 +56,7 @@ def cuda_devices() -> int:
 
 
 def _cgroups() -> list[Path]:
-    """Folders of this process' cgroups (version 2), its own first; each one's limits hold."""
+    """Folders of this process' cgroups (version 2), innermost first; the limits of all of them apply."""
     own = _read(_MEMBERSHIP).partition("::")[2].splitlines()
     path = Path(own[0]).relative_to("/") if own else Path()
     return [_CGROUPS / path, *(_CGROUPS / parent for parent in path.parents)]

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: names, labels and buckets in one place."""
+"""Metrics for Prometheus: names, labels and buckets."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ _SENTENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The figures of one server; labels are domain, engine and status, never a client."""
+    """The metrics of one server; labels are domain, engine and status, never a client."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -23,22 +23,22 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "fmalloc_stage_seconds",
-            "Time of a request in each stage; inference is that of a batch, load that of a model with its hashes.",
+            "Time of a request per stage; inference: of a batch; load: of a model, with its hashes.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.batch_sentences = Histogram(
-            "fmalloc_batch_sentences", "Sentences a batch.", ("domain",), buckets=_SENTENCES, registry=self.registry
+            "fmalloc_batch_sentences", "Sentences per batch.", ("domain",), buckets=_SENTENCES, registry=self.registry
         )
         self.batch_tokens = Histogram(
             "fmalloc_batch_tokens",
-            "Padded source tokens a batch.",
+            "Padded source tokens per batch.",
             ("domain", "engine"),
             buckets=_TOKENS,
             registry=self.registry,
         )
-        self.queued = Gauge("fmalloc_queued_sentences", "Sentences that wait for a batch.", registry=self.registry)
+        self.queued = Gauge("fmalloc_queued_sentences", "Sentences waiting for a batch.", registry=self.registry)
         self.routes = Counter("fmalloc_routes", "Texts routed.", ("domain", "asked"), registry=self.registry)
         self.characters = Counter(
             "fmalloc_characters", "Source characters translated.", ("domain",), registry=self.registry
@@ -49,29 +49,27 @@ class Metrics:
         self.refused = Counter("fmalloc_refused", "Requests refused.", ("reason",), registry=self.registry)
         self.reloads = Counter(
             "fmalloc_reloads",
-            "Changes of live.json taken over (ok) or not (failed).",
+            "Changes of live.json that were applied (ok) or not (failed).",
             ("result",),
             registry=self.registry,
         )
         self.failing = Gauge(
             "fmalloc_reload_failing",
-            "1 while the live.json that is there could not be taken over, else 0.",
+            "1 while the current live.json could not be applied, else 0.",
             registry=self.registry,
         )
         self.decisions_lost = Gauge(
             "fmalloc_decisions_lost", "Routing decisions that could not be logged.", registry=self.registry
         )
         self.loaded = Gauge(
-            "fmalloc_loaded", "1 where the domain's model is in memory, else 0.", ("domain",), registry=self.registry
+            "fmalloc_loaded", "1 if the domain's model is in memory, else 0.", ("domain",), registry=self.registry
         )
-        self.model_bytes = Gauge(
-            "fmalloc_model_bytes", "Memory that loaded models take, by estimate.", registry=self.registry
-        )
+        self.model_bytes = Gauge("fmalloc_model_bytes", "Estimated memory of loaded models.", registry=self.registry)
 
     def stage(self, stage: Stage, seconds: float) -> None:
-        """Note what a stage took."""
+        """Record the time of a stage."""
         self.stage_seconds.labels(stage).observe(seconds)
 
     def exposition(self) -> bytes:
-        """The text format of Prometheus."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What an operator can set: flags win over the environment (`FMALLOC_*`), that over a file, that over the defaults."""
+"""Settings of the server, in order of precedence: flags, environment (`FMALLOC_*`), settings file, defaults."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from fmalloc_shared.errors import FmallocError
 
 PREFIX = "FMALLOC_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-# Variables with the prefix that are read elsewhere.
+# Variables with the prefix that are not settings.
 _FOREIGN = frozenset({CONFIG_VARIABLE, f"{PREFIX}CHECKPOINT_SECONDS"})
 _KUBERNETES_LINK = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?")
 _KUBERNETES = "; Kubernetes sets it for a Service named fmalloc: use enableServiceLinks: false in the pod"
@@ -41,7 +41,7 @@ def _seconds(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """A flag or variable holds a list as words with commas between; a file holds a list."""
+    """Split a flag or variable at its commas; a settings file holds a list."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
@@ -50,64 +50,72 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """Settings of one server, checked; made from keywords, the environment wherever they say nothing, and defaults.
+    """Checked settings of one server, from keywords, then the environment, then defaults.
 
-    Sizes are bytes (`2GB`, `64MiB`), times seconds (`3ms`, `30s`), lists words with commas between.
+    Sizes are bytes (`2GB`, `64MiB`), times are seconds (`3ms`, `30s`), lists are words separated by commas.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     bundles: Path = Field(Path("bundles"), description="The directory with live.json.")
 
-    host: str = Field("127.0.0.1", description="0.0.0.0 listens on every network.", min_length=1)
-    port: int = Field(5000, ge=0, le=65535, description="0 takes a free one.")
-    connections: Count = Field(4096, description="Connections at once; beyond them 503.")
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all networks.", min_length=1)
+    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    connections: Count = Field(4096, description="Most connections at once; beyond: 503.")
     header_seconds: Seconds = Field(
-        10.0, description="A client that takes longer to send its request's head is cut off."
+        10.0, description="Time limit for the head of a request; beyond: the connection is closed."
     )
-    body_seconds: Seconds = Field(30.0, description="One that takes longer to send its body gets 408.")
-    keep_alive_seconds: Seconds = Field(5.0, description="How long an idle connection stays open.")
-    drain_seconds: Seconds = Field(30.0, description="How long a stopping server finishes what it has begun.")
+    body_seconds: Seconds = Field(30.0, description="Time limit for the body of a request; beyond: 408.")
+    keep_alive_seconds: Seconds = Field(5.0, description="How long idle connections stay open.")
+    drain_seconds: Seconds = Field(30.0, description="Time for running requests to finish when the server stops.")
     page: bool = Field(True, description="Serve the page at / and the documentation at /docs.")
     cors: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
-        (), description="Origins whose pages may call the server, * for all; without any, CORS is off."
+        (), description="Origins whose pages may call the server, * for all; CORS is off without any."
     )
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if there is one.")
-    compute_type: str = Field("default", description="CTranslate2's; default keeps the weights' own.", min_length=1)
-    workers: int = Field(0, ge=0, description="Batches at once (0: one a CPU core, or 1 on a GPU).")
-    threads: int = Field(1, ge=0, description="CPU threads a batch (0: the engine's choice).")
-    memory: ByteSize | None = Field(None, gt=0, description="Most bytes of models in memory; without it, all stay.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one.")
+    compute_type: str = Field(
+        "default", description="CTranslate2's compute type; default: that of the weights.", min_length=1
+    )
+    workers: int = Field(0, ge=0, description="Batches at once (0: one per CPU core, or one on a GPU).")
+    threads: int = Field(1, ge=0, description="CPU threads per batch (0: the engine's choice).")
+    memory: ByteSize | None = Field(None, gt=0, description="Most bytes of models in memory; unlimited by default.")
     preload: Annotated[tuple[DomainName, ...] | None, NoDecode, BeforeValidator(_listed)] = Field(
-        None, description="Domains to load at the start; without it, as many as fit."
+        None, description="Domains to load at the start; as many as fit by default."
     )
-    poll_seconds: Seconds = Field(1.0, gt=0, description="How often live.json is looked at for a change.")
+    poll_seconds: Seconds = Field(1.0, gt=0, description="How often to check live.json for changes.")
 
-    batch_tokens: Count = Field(2048, description="Most padded source tokens in a batch.")
-    batch_wait: Seconds = Field(0.003, description="How long a batch waits for company.")
-    exact: bool = Field(True, description="Translate alike whatever others ask: int8 batches on CPUs hold one length.")
-    queue_characters: Count = Field(2_000_000, description="Characters in work at once; beyond them 429.")
-    bodies_limit: ByteSize = Field(ByteSize(64 * 2**20), gt=0, description="Bytes of all bodies at once; beyond: 429.")
+    batch_tokens: Count = Field(2048, description="Most padded source tokens per batch.")
+    batch_wait: Seconds = Field(0.003, description="Maximum batching delay.")
+    exact: bool = Field(True, description="Batch-invariant output: int8 batches on CPUs hold sentences of one length.")
+    queue_characters: Count = Field(2_000_000, description="Most characters in flight; beyond: 429.")
+    bodies_limit: ByteSize = Field(
+        ByteSize(64 * 2**20), gt=0, description="Most bytes of all request bodies at once; beyond: 429."
+    )
 
-    body_limit: ByteSize = Field(ByteSize(2 * 2**20), gt=0, description="Bytes a request.")
-    text_limit: Count = Field(200_000, description="Characters a request.")
-    beam_size: Count = Field(4, description="The beam size of requests that name none.")
-    beam_limit: Count = Field(8, description="The largest beam size that a request may ask for.")
-    alternatives_limit: int = Field(5, ge=0, description="The most alternatives that a request may ask for.")
+    body_limit: ByteSize = Field(ByteSize(2 * 2**20), gt=0, description="Most bytes per request body.")
+    text_limit: Count = Field(200_000, description="Most characters per request.")
+    beam_size: Count = Field(4, description="Default beam size.")
+    beam_limit: Count = Field(8, description="Largest beam size per request.")
+    alternatives_limit: int = Field(5, ge=0, description="Most alternatives per request.")
 
-    keys: Path | None = Field(None, description="API keys (see fmalloc keys); without it, anybody may translate.")
-    usage: Path | None = Field(None, description="Keeps the characters that keys used this month across restarts.")
+    keys: Path | None = Field(
+        None, description="File of API keys (see fmalloc keys); without it, anybody may translate."
+    )
+    usage: Path | None = Field(None, description="File that keeps each key's characters of this month across restarts.")
     requests_per_minute: Count | None = Field(
-        None, description="Of each key that says nothing else; of all clients together where no keys are set."
+        None, description="Default per-key limit of requests; global if no keys are configured."
     )
-    characters_per_minute: Count | None = Field(None, description="The same, for characters.")
+    characters_per_minute: Count | None = Field(
+        None, description="Default per-key limit of characters; global if no keys are configured."
+    )
 
-    log_format: Literal["text", "json"] = Field("text", description="Lines of text or of JSON.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least.")
+    log_format: Literal["text", "json"] = Field("text", description="Format of log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     decisions: Path | None = Field(
-        None, description="A JSON-lines file of routing decisions, for fmalloc routing replay."
+        None, description="JSON-lines file to log routing decisions to, for fmalloc routing replay."
     )
-    decisions_text: bool = Field(False, description="Write source text into it too.")
+    decisions_text: bool = Field(False, description="Log source text with the decisions.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -144,7 +152,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, and where each one that is not a default comes from (`--port`, `FMALLOC_PORT`, `serve.yaml`)."""
+    """Settings, and the origin of each that is not a default (`--port`, `FMALLOC_PORT`, `serve.yaml`)."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -153,7 +161,7 @@ class Loaded:
     def of(cls, flags: Mapping[str, Any] | None = None, config: Path | None = None) -> "Loaded":
         """Merge and check `flags` (those given), the environment and the file (`config`, or FMALLOC_CONFIG).
 
-        Raises FmallocError that names all problems at once, each with its source, value and what is allowed.
+        Raises FmallocError with all problems at once, each with its origin, value and what is expected.
         """
         flags = flags or {}
         if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
@@ -179,7 +187,7 @@ def flag(name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A setting's value as one would write it; empty for what is not set."""
+    """A setting's value as a user would write it; empty if it is not set."""
     if value is None or value == ():
         return ""
     if isinstance(value, ByteSize):
@@ -194,7 +202,7 @@ def shown(value: object) -> str:
 
 
 def metavar(name: str) -> str:
-    """What kind of value a setting takes."""
+    """The kind of value that a setting takes, for help."""
     annotation = Settings.model_fields[name].annotation
     if get_origin(annotation) is Literal:
         return f"[{'|'.join(get_args(annotation))}]"
@@ -214,7 +222,7 @@ def _read(path: Path) -> dict[str, Any]:
         ".toml": lambda content: tomllib.loads(content.decode()),
     }
     if path.suffix not in readers:
-        raise FmallocError(f"{path}: expected a file that ends in {', '.join(readers)}")
+        raise FmallocError(f"{path}: expected a file name that ends in {', '.join(readers)}")
     try:
         written = readers[path.suffix](path.read_bytes())
     except OSError as error:

@@ -129,6 +129,7 @@ def test_a_damaged_bundle_is_not_packed(bundles: Path) -> None:
     assert sha256_files(bundles) == before
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_bundles_that_open(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     paths = write_family(bundles, tuple(f"domain{index}" for index in range(8)))
@@ -141,7 +142,7 @@ def test_kill_at_any_moment_leaves_bundles_that_open(tmp_path: Path) -> None:
         ("--unpack", paths[0] / "model" / "model.bin", False),
     ):
         command = [sys.executable, "-m", "fmalloc", "bundles", str(bundles), action]
-        run_and_kill(command, 1.0, 3, checkpoint=checkpoint, after=lambda wanted=wanted: states() == {wanted})
+        run_and_kill(command, 12, seed=3, checkpoint=checkpoint, after=lambda wanted=wanted: states() == {wanted})
         assert states() == {wanted}
 
 

@@ -190,7 +190,7 @@ def test_bundles_translate_as_the_server_does(bundles: Path, tmp_path: Path) -> 
 def test_without_a_test_set_a_stores_samples_serve(learned: Path, tmp_path: Path) -> None:
     output = tmp_path / "results.json"
     result = run(learned, "--task", "games", "--beam-size", 1, "--sentences", 3, "--output", output)
-    assert "learning was selected by them" in result.stdout
+    assert "learning used them for model selection" in result.stdout
     tests = json.loads(output.read_text(encoding="utf-8"))["tests"]
     assert {name: (test["pairs"], test["samples"]) for name, test in tests.items()} == {
         "general": (3, True),

@@ -117,7 +117,7 @@ def test_a_later_task_changes_no_byte_of_an_earlier_bundle(store: Store, bundles
         masks[layer][owned] = True
     commit(store, "newest", masks, cells, PAIRS, seed=9, reads=["it"])
     output = tmp_path / "bundles"
-    result = export(store.path, output, "--task", "it", "--task", "newest")
+    result = export(store.path, output, "--task", "it")
     assert result.exit_code == 0, result.output
     assert tree_bytes(only_bundle(output, "it").path) == tree_bytes(only_bundle(bundles, "it").path)
 
@@ -283,6 +283,7 @@ def started(store: Path, output: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [".building-*/bundle/model/model.bin", "it@*", "random"])
 def test_kill_at_any_moment_leaves_valid_bundles(made: Path, bundles: Path, tmp_path: Path, moment: str) -> None:
     # Something is served already.

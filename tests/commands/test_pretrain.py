@@ -14,7 +14,7 @@ from fmalloc.model.devices import select
 from fmalloc.model.objective import contrasted_nll
 from fmalloc_shared.files import sha256_files
 from tests.support.corpora import LANGUAGES
-from tests.support.killing import run_and_kill, seconds_of
+from tests.support.killing import run_and_kill, run_through
 
 SMALL = (
     *("--vocab-size", "110", "--d-model", "16", "--heads", "2", "--ffn", "32", "--encoder-layers", "1"),
@@ -42,11 +42,12 @@ def test_the_padding_row_stays_zero(base: Path) -> None:
     assert torch.count_nonzero(row) == 0
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path: Path) -> None:
     def command(output: Path) -> list[str]:
         return [sys.executable, "-m", "fmalloc", "pretrain", *arguments(corpora, output)]
 
-    seconds = seconds_of(command(tmp_path / "straight"))
+    run_through(command(tmp_path / "straight"))
     killed, whole = tmp_path / "killed", sha256_files(tmp_path / "straight")
 
     def check() -> bool:
@@ -54,7 +55,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path:
         return killed.exists() and not (tmp_path / ".killed.work").exists()
 
     checkpoint = tmp_path / ".killed.work" / "checkpoint.safetensors"
-    run_and_kill(command(killed), seconds, seed=2, checkpoint=checkpoint, after=check)
+    run_and_kill(command(killed), 6, seed=2, checkpoint=checkpoint, after=check)
     assert sha256_files(killed) == whole
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc.commands import train as main
@@ -15,17 +16,18 @@ from fmalloc.model.devices import environment_of, select
 from fmalloc.store.store import Store
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.verbs import main as fmalloc
-from tests.support.killing import environment, run_and_kill, seconds_of
+from tests.support.killing import environment, run_and_kill, run_through
 from tests.support.training import command, learned_bytes, write_recipe
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(base: Path, corpora: Path, tmp_path: Path) -> None:
     def learning(folder: Path) -> list[str]:
         folder.mkdir()
         recipe = folder / "recipe.yaml"
         return command(write_recipe(recipe, base, corpora, folder / "store", "office", "games", updates=60))
 
-    seconds = seconds_of(learning(tmp_path / "straight"))
+    run_through(learning(tmp_path / "straight"))
     store = tmp_path / "killed" / "store"
 
     def verify() -> bool:
@@ -34,7 +36,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(base: Path, corpora: P
         return False
 
     checkpoint = store / ".work" / "office" / "checkpoint.safetensors"
-    run_and_kill(learning(store.parent), seconds, seed=4, checkpoint=checkpoint, after=verify)
+    run_and_kill(learning(store.parent), 8, seed=4, checkpoint=checkpoint, after=verify)
     assert learned_bytes(store) == learned_bytes(tmp_path / "straight" / "store")
 
 
@@ -129,8 +131,8 @@ def test_a_write_that_fails_midway_leaves_the_store_valid(base: Path, corpora: P
     assert "Traceback" not in done.stderr
     assert learned_bytes(store.path) == before
     Store.open(store.path).verify()
-    done = subprocess.run(command(recipe), env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    again = CliRunner().invoke(main, [str(recipe)])
+    assert again.exit_code == 0, again.output
     assert [task.name for task in Store.open(store.path).tasks()] == ["office", "games", "late"]
 
 

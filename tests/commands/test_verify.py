@@ -104,7 +104,7 @@ def test_damage_and_wrong_arguments_are_named(bundles: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert "files        FAILED" in result.output and "golden.jsonl: missing" in result.output
     assert "Error: 1 of 2 bundles failed" in result.output
-    assert "no bundle, and no directory of bundles" in verify(tmp_path).output
+    assert "neither a bundle nor a directory of bundles" in verify(tmp_path).output
     assert verify(tmp_path / "nowhere").exit_code == 2
     assert "--calibration goes with --store" in verify(bundles, "--calibration", tmp_path).output
     assert verify().exit_code == 2

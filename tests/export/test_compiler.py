@@ -115,16 +115,15 @@ def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_pat
 
 
 def test_onnx_bundles_are_made_as_well(learned: Path, text: Path, tmp_path: Path) -> None:
-    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text), "--single-file")
+    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text))
     bundle = exported(learned, tmp_path, *arguments)
     manifest = bundle.manifest
     assert manifest.engine.name == "onnx"
-    assert {"model/encoder_model.onnx", "model/beam_search.onnx"} <= manifest.files.keys()
+    assert {"model/encoder_model.onnx", "model/decoder_with_past_model.onnx"} <= manifest.files.keys()
     assert set(manifest.parity.identical.model_dump().values()) == {
         manifest.parity.real_sentences + manifest.parity.random_sentences
     }
     Translator.load(bundle, ONE_THREAD).replay_golden()
-    assert "for onnx only" in refused(learned, tmp_path / "c", "--task", "office", "--single-file")
 
 
 def test_explain_does_nothing_and_dry_run_writes_nothing(learned: Path, text: Path, tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ from fmalloc_shared.errors import FmallocError
     [
         ({"keep": 0.5}, "cells are compacted at -O2 only, this is -O0"),
         ({"level": "O2", "keep": 0.0}, "keep 0.0: expected a share above 0"),
-        ({"level": "O2", "keep": 1.5}, "keep 1.5: expected a share above 0, 1 at most"),
+        ({"level": "O2", "keep": 1.5}, "keep 1.5: expected a share above 0, at most 1"),
         ({"level": "O2", "keep": float("nan")}, "keep nan"),
         ({"vocabulary": 9}, "vocabulary 9: target tokens are trimmed at -O1 and -O2 only"),
         ({"level": "O1", "vocabulary": 0}, "vocabulary 0: expected 1 token or more"),
-        ({"single_file": True}, "for onnx only, this is ctranslate2"),
         ({"level": "O2", "max_bleu_drop": -1.0}, "max BLEU drop -1.0: expected 0 or more"),
         ({"level": "O2", "max_bleu_drop": float("nan")}, "max BLEU drop nan"),
     ],

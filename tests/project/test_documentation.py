@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from docs.reference import PAGES, command_page, with_tables
 from tests.support import ROOT
+from tests.support.verbs import COMMANDS
 
 DOCUMENTS = [
     ROOT / "README.md",
@@ -73,9 +75,11 @@ def test_readme_is_short() -> None:
 
 
 def test_the_page_of_commands_has_every_option() -> None:
-    from fmalloc_shared.group import main
+    from fmalloc_shared.verbs import main
 
     page = command_page(main, "fmalloc")
-    for name in ("## fmalloc status", "## fmalloc keys", "### fmalloc keys add"):
-        assert f"\n{name}\n" in page
-    assert "`--verify`" in page and "| option | meaning |" in page
+    for words, command in COMMANDS.items():
+        section = page.partition(f"# {' '.join(('fmalloc', *words))}\n")[2].partition("\n## ")[0]
+        assert section, words
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        assert [option.opts[0] for option in options if f"`{option.opts[0]}" not in section] == []

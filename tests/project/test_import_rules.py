@@ -57,6 +57,8 @@ def test_contracts_hold() -> None:
         ("runtime/fmalloc_runtime/text/service_too.py", "fmalloc_runtime.batching.service"),
         ("runtime/fmalloc_shared/names_too.py", "ctranslate2"),
         ("runtime/fmalloc_shared/names_too.py", "fmalloc_runtime"),
+        ("export/fmalloc_export/domain/vocabulary_too.py", "fmalloc_export.passes.pipeline"),
+        ("export/fmalloc_export/passes/base_too.py", "fmalloc_export.emit.emitter"),
     ],
 )
 def test_contracts_catch(module: str, forbidden: str, tmp_path: Path) -> None:

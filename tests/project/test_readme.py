@@ -1,11 +1,14 @@
 """The README's commands, run in order in a folder where the things that it names exist."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support import ROOT
 from tests.support.training import write_recipe
@@ -16,17 +19,21 @@ SHORTENED = {
     "fmalloc train --base": ["--dry-run"],
     "fmalloc pretrain": ["--updates", "2", "--d-model", "16", "--heads", "2", "--ffn", "16"],
     "fmalloc serve": ["--help"],
+    "fmalloc compare": ["--updates", "4"],
 }
 
 
 def commands() -> list[str]:
-    """Every indented line, and every line in backticks, that runs one of our programs."""
+    """Every line of a shell block, then every line in backticks, that runs our program."""
     text = README.read_text(encoding="utf-8")
-    indented = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    quoted = [piece for piece in text.split("`")[1::2] if piece.startswith("fmalloc")]
-    return [command for command in [*indented, *quoted] if "fmalloc" in command.split("|")[-1].split()[0]]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if language == "sh" for line in block.splitlines()]
+    quoted = re.findall(r"`(fmalloc [^`\n]+)`", text)
+    return [*(line for line in lines if line.split("|")[-1].split()[:1] == ["fmalloc"]), *quoted]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a dozen processes, most of which load torch
 def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "opus-mt-de-en")
     shutil.copy(corpora / "general" / "train.tsv", tmp_path / "news.tsv")
@@ -39,8 +46,7 @@ def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
     found = commands()
     for verb in ("train", "pretrain", "export", "translate", "serve", "status", "report", "compare", "eval", "verify"):
         assert any(f"fmalloc {verb} " in command for command in found), verb
-    order = sorted(found, key=lambda command: "fmalloc status" in command)
-    for command in order:
+    for command in found:
         extra = next((words for start, words in SHORTENED.items() if start in command), [])
         line = f"{command} {shlex.join(extra)}"
         done = subprocess.run(

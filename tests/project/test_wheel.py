@@ -13,6 +13,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.stores import subprocess_environment, write_store
 
+pytestmark = pytest.mark.slow
 PACKAGES = ("fmalloc", "fmalloc_export", "fmalloc_runtime", "fmalloc_shared")
 VERBS = ("train", "pretrain", "export", "eval", "translate", "serve")
 
@@ -78,6 +79,11 @@ def test_wheel_holds_the_packages_and_the_licence(wheel: Path) -> None:
 def test_base_installation_has_no_torch(binaries: Path, tmp_path: Path) -> None:
     find = "import importlib.util as u; print([n for n in ('torch', 'transformers', 'sacrebleu') if u.find_spec(n)])"
     assert run(binaries / "python", "-c", find, cwd=tmp_path).strip() == "[]"
+
+
+def test_a_store_is_reported_on(binaries: Path, bundles: Path, tmp_path: Path) -> None:
+    run(binaries / "fmalloc", "report", bundles.parent / "store", cwd=tmp_path)
+    assert "<h2>The memory</h2>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", ["fmalloc-translate", "fmalloc-serve"])

@@ -96,7 +96,7 @@ def test_variables_that_kubernetes_makes_are_explained(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("serve.ini", "port: 1", "serve.ini: expected a file that ends in .yaml, .yml, .toml"),
+        ("serve.ini", "port: 1", "serve.ini: expected a file name that ends in .yaml, .yml, .toml"),
         ("serve.yaml", "port: [1", "serve.yaml: not YAML: "),
         ("serve.toml", "port = ", "serve.toml: not TOML: "),
         ("serve.yaml", "- port", "serve.yaml: expected settings as `name: value`"),

@@ -42,6 +42,8 @@ from tests.support.tiny_pieces import (
 LAYERS = ("encoder.0", "encoder.1", "decoder.0", "decoder.1")
 WIDTH = 32
 D_MODEL = 16
+# Random models seldom end an output, so that this is how long most are, and what most of the time goes with.
+POSITIONS = 72
 
 
 def write_marian(directory: Path, seed: int = 0) -> None:
@@ -53,7 +55,7 @@ def write_marian(directory: Path, seed: int = 0) -> None:
     write_json(directory / "vocab.json", {token: index for index, token in enumerate(tokens)})
     write_json(
         directory / "tokenizer_config.json",
-        {"tokenizer_class": "MarianTokenizer", "source_lang": "de", "target_lang": "en", "model_max_length": 300},
+        {"tokenizer_class": "MarianTokenizer", "source_lang": "de", "target_lang": "en", "model_max_length": POSITIONS},
     )
     _save(MarianMTModel, _marian_config(len(tokens)), directory, seed, zero_row=len(tokens) - 1)
 
@@ -76,7 +78,7 @@ def write_separate_marian(directory: Path, seed: int = 0) -> None:
             "source_lang": "de",
             "target_lang": "en",
             "separate_vocabs": True,
-            "model_max_length": 300,
+            "model_max_length": POSITIONS,
         },
     )
     config = _marian_config(size, share_encoder_decoder_embeddings=False, decoder_vocab_size=size)
@@ -146,7 +148,7 @@ def write_pegasus(directory: Path, seed: int = 0) -> None:
     PegasusTokenizer(vocab=vocab, offset=7).save_pretrained(directory)
     config = PegasusConfig(
         vocab_size=len(vocab),
-        max_position_embeddings=300,
+        max_position_embeddings=POSITIONS,
         pad_token_id=0,
         eos_token_id=1,
         decoder_start_token_id=0,
@@ -166,14 +168,14 @@ def write_fsmt(directory: Path, seed: int = 1, *, joint: bool = False) -> None:
     (directory / "merges.txt").write_text("".join(f"{merge}\n" for merge in merges), encoding="utf-8")
     write_json(
         directory / "tokenizer_config.json",
-        {"tokenizer_class": "FSMTTokenizer", "langs": ["de", "en"], "model_max_length": 300},
+        {"tokenizer_class": "FSMTTokenizer", "langs": ["de", "en"], "model_max_length": POSITIONS},
     )
     config = FSMTConfig(
         langs=["de", "en"],
         src_vocab_size=len(pieces) + 4,
         tgt_vocab_size=len(pieces) + (4 if joint else -1),
         tie_word_embeddings=joint,
-        max_position_embeddings=300,
+        max_position_embeddings=POSITIONS,
         **_sizes(),
     )
     _save(FSMTForConditionalGeneration, config, directory, seed, zero_row=1)
@@ -222,7 +224,7 @@ def _marian_config(size: int, **changes: Any) -> MarianConfig:
         forced_eos_token_id=None,
         activation_function="swish",
         scale_embedding=True,
-        max_position_embeddings=300,
+        max_position_embeddings=POSITIONS,
         **_sizes(),
         **changes,
     )
@@ -231,7 +233,7 @@ def _marian_config(size: int, **changes: Any) -> MarianConfig:
 def _fairseq(config: Any, vocabulary: int, **changes: Any) -> Any:
     settings = {
         "vocab_size": vocabulary,
-        "max_position_embeddings": 300,
+        "max_position_embeddings": POSITIONS,
         "pad_token_id": 1,
         "bos_token_id": 0,
         "eos_token_id": 2,

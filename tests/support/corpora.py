@@ -7,6 +7,7 @@ from fmalloc.recipe import Recipe
 from fmalloc_shared.languages import LanguagePair
 
 LANGUAGES = LanguagePair("de", "en")
+POSITIONS = 64  # more than any sentence here has pieces
 
 
 _SUBJECTS = {"Der Hund": "The dog", "Die Katze": "The cat", "Das Kind": "The child", "Mein Bruder": "My brother"}
@@ -60,7 +61,7 @@ def small_recipe(base: Path, corpora: Path, store: Path, *tasks: str, **learning
         "anneal_updates": 20,
         "validate_every": 20,
         "validation_sentences": 20,
-        "maximum_length": 64,
+        "maximum_length": POSITIONS,
     }
     return Recipe.model_validate(
         {

@@ -17,36 +17,35 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1", **more}
 
 
-def seconds_of(command: Sequence[str]) -> float:
-    """How long the command takes when nothing disturbs it; it has to succeed."""
-    started = time.monotonic()
+def run_through(command: Sequence[str]) -> None:
+    """Run the command undisturbed; it has to succeed."""
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return time.monotonic() - started
 
 
-def run_and_kill(
-    command: Sequence[str], seconds: float, seed: int, *, checkpoint: Path, after: Callable[[], bool]
-) -> None:
-    """Kill the command once its `checkpoint` exists, then at random moments of the `seconds` it needs, until it ends.
+def run_and_kill(command: Sequence[str], kills: int, seed: int, *, checkpoint: Path, after: Callable[[], bool]) -> None:
+    """Kill the command once its `checkpoint` exists, then at random moments, so many times; then let it end.
 
+    The moments are drawn around the time that it took to come to its checkpoint: before that there is little to lose.
     `after` checks what a killed process left, and says whether that was all it had to do.
     """
     moments, env = random.Random(seed), environment(FMALLOC_CHECKPOINT_SECONDS="0.1")
-    for attempt in range(40):
+    started, seconds = time.monotonic(), 0.0
+    for attempt in range(kills + 1):
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if attempt == 0:
             while process.poll() is None and not checkpoint.exists():
                 time.sleep(0.005)
             assert process.poll() is None, "it ended before it could be killed"
             process.send_signal(signal.SIGKILL)
-        try:
-            process.wait(timeout=seconds * moments.uniform(0.3, 0.9) * (1 + attempt / 10))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+            seconds = time.monotonic() - started
+        elif attempt < kills:
+            try:
+                process.wait(timeout=seconds * moments.uniform(0.5, 1.5))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
-        finished = after()
-        if process.returncode == 0 or finished:
+        if after() or process.returncode == 0:
             return
         assert process.returncode == -signal.SIGKILL, errors.decode()
-    raise AssertionError("killed 40 times and still not through")
+    raise AssertionError(f"killed {kills} times and not through at last")

@@ -1,1 +1,1 @@
-"""A folder of bundles: published, packed, listed and compared."""
+"""A directory of bundles: publish, pack, list and prune them."""

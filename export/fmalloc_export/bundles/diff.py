@@ -1,7 +1,8 @@
-"""Make the delta of a model file against another one: rows and columns of its tensors are found in the other's.
+"""Diff a model file against a reference: find the rows and columns of its tensors in the reference's.
 
-Domains of a base differ in which cells (rows of fc1, columns of fc2) and which tokens (rows of embeddings) they keep.
-Both are found by content alone, so that a delta needs to know nothing about how its file was compiled.
+Domains of a base differ in the cells (rows of fc1, columns of fc2) and the tokens (rows of embeddings) that they keep.
+Both are found by content alone: a diff does not depend on how its file was compiled. fmalloc_runtime.bundle.delta
+defines the format of the result, and reads it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from fmalloc_runtime.bundle.delta import CopyPart, Delta, GatherPart, LiteralPar
 from fmalloc_runtime.bundle.packed import LITERALS, METADATA_KEY
 
 _UNKNOWN = -1
-# A map that finds fewer of a tensor's rows (or columns) than this is no map between the two.
+# A map is used if it finds at least this share of a tensor's rows or columns.
 _FOUND = 0.25
 _NARROWEST = 4
 _DTYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -25,29 +26,29 @@ _DTYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file's bytes (n,) and the tensors in it."""
+    """A file's bytes uint8 (n,) and the tensors in it."""
 
     data: NDArray[np.uint8]
     tensors: tuple[StoredTensor, ...]
 
     def matrix(self, tensor: StoredTensor) -> NDArray[Any]:
-        """(rows, columns) of unsigned integers as wide as the items."""
+        """(rows, columns) of unsigned integers of the items' size."""
         content = self.data[tensor.offset : tensor.offset + tensor.size]
         return content.view(_DTYPES[tensor.item_size]).reshape(tensor.rows, tensor.columns)
 
 
 @dataclass(frozen=True)
 class _Map:
-    """Where rows or columns come from: `origin` (k,) are indices below `bound` or -1; `near` is a tensor's name."""
+    """Where rows or columns come from: `origin` (k,), indices below `bound` or -1; found in the tensor `name`."""
 
     origin: NDArray[np.int64]
     bound: int
-    near: str
+    name: str
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to gather a tensor: maps of rows and columns (None: all), and what literals replace."""
+    """How to gather a tensor: maps of rows and columns (None: all), and the ones that literals replace."""
 
     rows: NDArray[np.int64] | None
     columns: NDArray[np.int64] | None
@@ -58,7 +59,7 @@ class _Plan:
 
 @dataclass
 class _Writer:
-    """Collects parts, literals and index tensors; neighbours of one kind become one part."""
+    """Collects parts, literals and index tensors; adjacent parts of one kind are joined."""
 
     parts: list[Part] = field(default_factory=list)
     literals: list[bytes] = field(default_factory=list)
@@ -111,7 +112,7 @@ class _Writer:
 
 
 def delta_bytes(target: ModelFile, reference: ModelFile, digest: str) -> bytes:
-    """The content of a delta file that makes `target` from `reference`, whose SHA-256 is `digest`."""
+    """The content of a delta file that restores `target` from `reference`, whose SHA-256 is `digest`."""
     writer = _Writer()
     named = {name: tensor for tensor in reference.tensors for name in tensor.names}
     pairs = [(tensor, _partner(tensor, named)) for tensor in target.tensors]
@@ -131,7 +132,7 @@ def _partner(tensor: StoredTensor, named: Mapping[str, StoredTensor]) -> StoredT
 
 
 def _gap(writer: _Writer, data: NDArray[np.uint8], reference: NDArray[np.uint8], partner: StoredTensor | None) -> None:
-    """What lies between tensors: as before the partner, as at the end of the reference, or literal."""
+    """Bytes between tensors: copied from before the partner or from the end of the reference, or literal."""
     end = partner.offset if partner else len(reference)
     start = end - len(data)
     if start >= 0 and np.array_equal(reference[start:end], data):
@@ -164,7 +165,7 @@ def _tensor(
 def _maps(
     target: ModelFile, reference: ModelFile, pairs: Iterable[tuple[StoredTensor, StoredTensor | None]]
 ) -> Iterator[_Map]:
-    """All maps of rows or columns that show in the content of matrices."""
+    """All maps of rows or columns found in the content of matrices."""
     for tensor, partner in pairs:
         if partner is None or min(tensor.columns, tensor.rows) < _NARROWEST:
             continue
@@ -188,11 +189,11 @@ def _origins(wanted: NDArray[Any], there: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _plans(wanted: NDArray[Any], there: NDArray[Any], maps: Sequence[_Map], name: str) -> Iterator[_Plan]:
-    """Ways to gather `wanted` from `there`; the search ends with one that few literals are left of."""
+    """Ways to gather `wanted` from `there`; the search ends with the first that needs few literals."""
     if wanted.shape == there.shape:
         yield _plan(wanted, there, None, None)
-    # Maps of the same layer fit best, and are found by the name they share most of.
-    for each in sorted(maps, key=lambda each: -_common(each.near, name)):
+    # Maps of the same layer fit best; their names have the longest prefix in common.
+    for each in sorted(maps, key=lambda each: -_common(each.name, name)):
         for axis in (0, 1):
             if wanted.shape[1 - axis] != there.shape[1 - axis]:
                 continue
@@ -204,21 +205,21 @@ def _plans(wanted: NDArray[Any], there: NDArray[Any], maps: Sequence[_Map], name
 
 
 def _common(one: str, other: str) -> int:
-    """How many characters two names begin with alike."""
+    """Length of the common prefix of two names."""
     return next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
 
 
 def _plan(
     wanted: NDArray[Any], there: NDArray[Any], rows: NDArray[np.int64] | None, columns: NDArray[np.int64] | None
 ) -> _Plan:
-    """Literals for the rows and columns that the maps (of which one is None) do not give."""
+    """Add literals for the rows and columns that the maps, of which one at least is None, do not give."""
     taken = there
     if rows is not None:
         taken = there.take(np.maximum(rows, 0), axis=0)
     if columns is not None:
         taken = there.take(np.maximum(columns, 0), axis=1)
     differs = taken != wanted
-    # First the rows that mostly differ, then the columns that still do; or the other way round.
+    # First the rows that mostly differ, then the columns that still differ; or the other way round.
     choices = []
     for axis in (0, 1):
         first = differs.mean(axis=1 - axis) > 0.5

@@ -1,4 +1,4 @@
-"""How much disk the bundles of a directory take, and how much of it each shares with others."""
+"""The disk that the bundles of a directory take, and how much of it they share."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmalloc_export.bundles.publish import bundle_paths, live_index
-from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle
 from fmalloc_runtime.bundle.packed import SHARED_DIRECTORY
 
-# A file however many names it has: device and inode.
+# Identifies a file whatever its hard links are called: device and inode.
 _Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle in bytes: all its files plain, what only it holds on disk, and what others hold too."""
+    """Bytes of a bundle: all its files unpacked (`plain`), on disk for it alone (`own`), and shared with others."""
 
     bundle: Bundle
     live: bool
@@ -38,17 +38,17 @@ class Inventory:
 
     @property
     def plain(self) -> int:
-        """Bytes of all bundles if each were a plain directory of its own."""
+        """Bytes that all bundles would take unpacked and without shared files."""
         return sum(entry.plain for entry in self.entries)
 
     @property
     def ratio(self) -> float:
-        """Disk in plain bundles of average size."""
+        """Disk use, as a number of plain bundles of average size."""
         return self.disk * len(self.entries) / self.plain if self.plain else 0.0
 
     @classmethod
     def of(cls, output_dir: Path) -> "Inventory":
-        """Read names, manifests and headers of deltas, but no content; FmallocError if one of them is malformed."""
+        """Read names, manifests and the headers of deltas, but no content; FmallocError if one is malformed."""
         live = set(live_index(output_dir).domains.values())
         bundles = [Bundle.read(path) for path in bundle_paths(output_dir)]
         held = [_places(bundle) for bundle in bundles]
@@ -57,7 +57,7 @@ class Inventory:
         everything = {place: size for places in held for place, size in places.items()}
         everything.update(_place(path) for path in folder.glob("*"))
         needed = {path for bundle in bundles for path in _references(bundle)}
-        # What only one bundle refers to in the folder is there for all of them.
+        # Files of the shared folder count as shared even if only one bundle refers to them.
         common = {_place(path)[0] for path in needed if path.is_file()}
         return cls(
             entries=tuple(
@@ -81,7 +81,7 @@ def _references(bundle: Bundle) -> Iterator[Path]:
 
 
 def _places(bundle: Bundle) -> Mapping[_Place, int]:
-    """Every file that the bundle is made of, with its size."""
+    """Every file of the bundle, references included, with its size."""
     files = [*bundle.path.rglob("*"), *_references(bundle)]
     return dict(_place(path) for path in files if path.is_file())
 
@@ -94,5 +94,5 @@ def _place(path: Path) -> tuple[_Place, int]:
 def _plain(bundle: Bundle) -> int:
     packed = bundle.packed
     plain = (path.stat().st_size for name in bundle.manifest.files if (path := bundle.path / name).is_file())
-    manifest = (bundle.path / "manifest.json").stat().st_size
+    manifest = (bundle.path / MANIFEST_FILE).stat().st_size
     return manifest + sum(plain) + sum(bundle.packed_file(name).delta.size for name in packed)

@@ -1,4 +1,4 @@
-"""Where the tensors lie in an engine's model files: what deltas between them are made of."""
+"""Where the tensors lie in an engine's model files, for diffs between them."""
 
 import math
 import struct
@@ -15,9 +15,9 @@ _ONNX_MINIMUM_BYTES = 1024
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of `rows` times `columns` items at `offset` of a file; `names` are all that it goes by.
+    """A tensor of `rows` times `columns` items at `offset` of a file; tied weights have several `names`.
 
-    Dimensions after the first are taken together; a vector is one column.
+    Dimensions after the first are joined; a vector is one column.
     """
 
     names: tuple[str, ...]
@@ -33,9 +33,9 @@ class StoredTensor:
 
 
 def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[StoredTensor, ...]:
-    """The tensors of file `name` of a model's `files`, by offset, none overlapping; none if it is of no known format.
+    """The tensors of the file `name` in a model's `files`, by offset, without overlap; empty for unknown formats.
 
-    Raises FmallocError if it is ONNX and the library onnx is missing.
+    Raises FmallocError if the file is ONNX and the library onnx is missing.
     """
     if name == "model.bin":
         tensors = _ctranslate2(files[name])
@@ -48,7 +48,7 @@ def layout_of(name: str, files: Mapping[str, bytes]) -> tuple[StoredTensor, ...]
 
 
 def _distinct(tensors: list[StoredTensor], end: int) -> Iterator[StoredTensor]:
-    """In order, without those that overlap (tied weights are one place with several names)."""
+    """In order, without those that overlap."""
     start = 0
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, -tensor.size)):
         if tensor.offset >= start and tensor.offset + tensor.size <= end and tensor.size:
@@ -71,7 +71,7 @@ class _Reader:
         self._position = 0
 
     def tensors(self) -> list[StoredTensor]:
-        """Raises struct.error or ValueError if the data is something else."""
+        """The tensors; struct.error or ValueError if the data has another format."""
         if self._number("I") != _CTRANSLATE2_VERSION:
             raise ValueError("another version")
         self._string()
@@ -114,7 +114,7 @@ class _Reader:
 
 
 def _onnx_outside(graph: str, data: bytes, location: str) -> list[StoredTensor]:
-    """Tensors of a graph that lie in the file `location` beside it."""
+    """Tensors of a graph in the external file `location`."""
     found = []
     for tensor in _initializers(data):
         place = {entry.key: entry.value for entry in tensor.external_data}
@@ -129,7 +129,7 @@ def _onnx_outside(graph: str, data: bytes, location: str) -> list[StoredTensor]:
 
 
 def _onnx_inside(graph: str, data: bytes) -> list[StoredTensor]:
-    """Large tensors in the graph's own file: their raw data is searched for, in the order of the file."""
+    """Large tensors inside the graph's file, found by searching for their raw data in order."""
     found = []
     start = 0
     for tensor in _initializers(data):

@@ -1,4 +1,4 @@
-"""fmalloc bundles: what a directory holds, as a table; pack, unpack and prune it."""
+"""fmalloc bundles: show the bundles of a directory; pack, unpack and prune them."""
 
 import json
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def show(directory: Path, as_json: bool) -> None:
         f"plain: as much as {inventory.ratio:.2f} plain bundles"
     )
     if inventory.unused:
-        click.echo(f"{len(inventory.unused)} shared files are not needed any more: --prune deletes them")
+        click.echo(f"{len(inventory.unused)} shared files are no longer needed: --prune deletes them")
 
 
 def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> None:
@@ -57,10 +57,10 @@ def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> 
     with writing(_existing(directory)):
         if action == "prune":
             if names:
-                raise click.UsageError("--prune takes no names: what is live says what stays")
+                raise click.UsageError("--prune takes no names: live bundles stay, all others go")
             _prune(directory, ask)
             return
-        # Imported here: listing needs none of it.
+        # Imported here: listing does not need it.
         from fmalloc_export.bundles.pack import pack, unpack
 
         chosen = [Bundle.open(path) for path in _chosen(directory, names)]
@@ -74,7 +74,7 @@ def _prune(directory: Path, ask: bool) -> None:
     if inventory.entries and len(stale) == len(inventory.entries):
         raise FmallocError(f"{directory}: no domain is live, so --prune would delete every bundle; nothing was deleted")
     for entry in stale:
-        click.echo(f"{entry.bundle.name}: not live, {_megabytes(entry.own)} MB of its own")
+        click.echo(f"{entry.bundle.name}: not live, {_megabytes(entry.own)} MB")
     names = [entry.bundle.name for entry in stale]
     if names and ask:
         click.confirm(f"delete {len(names)} bundles?", abort=True)
@@ -91,7 +91,7 @@ def _existing(directory: Path) -> Path:
 
 
 def _chosen(directory: Path, names: Sequence[str]) -> list[Path]:
-    """The bundles of these names or domains; all without any."""
+    """The bundles of these names or domains; all if none is given."""
     paths = bundle_paths(directory)
     for name in names:
         if not any(name in (path.name, path.name.partition("@")[0]) for path in paths):

@@ -1,7 +1,7 @@
-"""Pack bundles: large model files become deltas against one of them, which all share. And back.
+"""Pack and unpack bundles: large model files become deltas against one that all share.
 
-Bundles can be read at any moment meanwhile, and a process that is killed leaves whole bundles: a file's second form is
-complete before the first one goes.
+Bundles can be read at any moment meanwhile, and stay whole if the process is killed: a file's new form is complete
+before the old one is deleted.
 """
 
 import os
@@ -27,7 +27,7 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True)
 class _Group:
-    """What can share a reference: files of one name, in bundles of one store, engine and type of weights."""
+    """Files that can share a reference: of one name, in bundles of one store, engine and type of weights."""
 
     store: str
     engine: str
@@ -56,7 +56,7 @@ class _Member:
 
     @property
     def is_model(self) -> bool:
-        """Whether it may be packed, and its delta is no file of its own."""
+        """Whether it is a model file, and no file in the manifest has the name of its delta."""
         files = self.bundle.manifest.files
         return self.name.startswith(f"{MODEL_DIRECTORY}/") and f"{self.name}{DELTA_SUFFIX}" not in files
 
@@ -85,7 +85,7 @@ class _Member:
 def pack(output_dir: Path, bundles: Sequence[Bundle], on_file: Progress = lambda _: None) -> None:
     """Pack verified `bundles` of `output_dir`; the caller holds `publish.writing(output_dir)`.
 
-    Files that gain nothing by it stay as they are. All bundles of the directory are looked at for what can be shared.
+    Files that would not get smaller stay plain. References are looked for in all bundles of the directory.
     """
     everything = _groups([Bundle.read(path) for path in bundle_paths(output_dir)])
     for group, members in _groups(bundles).items():
@@ -99,14 +99,14 @@ def pack(output_dir: Path, bundles: Sequence[Bundle], on_file: Progress = lambda
             for member in plain:
                 on_file(f"{member.bundle.name}/{member.name}")
                 _pack(member, digest, reference, output_dir, work)
-    # A directory that was copied has lost its links.
+    # Copying a directory loses its hard links: make them again.
     with staging(output_dir) as work:
         for bundle in bundles:
             link_equal_files(bundle, output_dir, work)
 
 
 def unpack(output_dir: Path, bundles: Sequence[Bundle], on_file: Progress = lambda _: None) -> None:
-    """Give `bundles` of `output_dir` their plain files back; the caller holds `publish.writing(output_dir)`."""
+    """Restore the plain files of `bundles` in `output_dir`; the caller holds `publish.writing(output_dir)`."""
     for bundle in bundles:
         for member in (_Member(bundle, name) for name in sorted(bundle.manifest.files)):
             if member.name in bundle.packed:
@@ -130,7 +130,7 @@ def _groups(bundles: Sequence[Bundle]) -> dict[_Group, list[_Member]]:
 
 
 def _reference(members: Sequence[_Member], output_dir: Path, work: Path) -> tuple[str, ModelFile] | None:
-    """The shared file that most packed ones are made from already; at first the largest. Its digest and content.
+    """Digest and content of the reference: the one that most packed files use already, or the largest file.
 
     None if it has no tensors that another file could share.
     """
@@ -148,7 +148,7 @@ def _reference(members: Sequence[_Member], output_dir: Path, work: Path) -> tupl
 
 
 def _shared(member: _Member, output_dir: Path, work: Path) -> tuple[str, ModelFile] | None:
-    """See that a member's content lies in the shared folder, unless it has no tensors; its digest and content."""
+    """Put a member's content into the shared folder; returns its digest and content, None if it has no tensors."""
     file = member.model_file()
     if not file.tensors:
         return None

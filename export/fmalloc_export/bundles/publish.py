@@ -1,4 +1,4 @@
-"""The folder of bundles: one writer at a time, bundles that appear whole or not at all, and live.json."""
+"""The directory of bundles: one writer at a time, bundles that appear whole or not at all, and live.json."""
 
 import shutil
 import tempfile
@@ -9,12 +9,11 @@ from pathlib import Path
 import filelock
 
 from fmalloc_export.bundles.sharing import link_equal_files
-from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
+from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree, write_atomically
 
-LIVE_FILE = "live.json"
 # Golden translations hold on a CPU with one thread.
 CPU = EngineSettings(device="cpu", intra_threads=1)
 _STAGING = ".building-"
@@ -22,7 +21,10 @@ _STAGING = ".building-"
 
 @contextmanager
 def writing(output_dir: Path) -> Iterator[None]:
-    """Be the only writer of `output_dir`; clear what a killed one left. A dead process holds no lock."""
+    """Hold the lock of `output_dir`, and delete what a killed writer left; FmallocError if another process holds it.
+
+    A dead process holds no lock.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(output_dir / ".lock", blocking=False):
@@ -38,16 +40,16 @@ def writing(output_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def staging(output_dir: Path) -> Iterator[Path]:
-    """A hidden folder on the same file system, gone afterwards whatever happens."""
+    """A hidden folder on the same file system, deleted afterwards in any case."""
     with tempfile.TemporaryDirectory(prefix=_STAGING, dir=output_dir) as directory:
         yield Path(directory)
 
 
 def publish(bundle: Bundle, output_dir: Path, *, force: bool) -> bool:
-    """Move a verified bundle into place, whole; return False if the same one is there already.
+    """Move a verified bundle into place atomically; return False if the same one is there already.
 
-    Files that other bundles there have too are linked to theirs.
-    Raises FmallocError if the one there is damaged, unless `force` replaces it.
+    Files that equal those of other bundles become hard links to them.
+    Raises FmallocError if the bundle there is damaged, unless `force` replaces it.
     """
     destination = output_dir / bundle.name
     if destination.exists():
@@ -72,7 +74,7 @@ def bundle_paths(output_dir: Path) -> list[Path]:
 
 
 def remove(output_dir: Path, names: Iterable[str]) -> None:
-    """Delete bundles and files of the shared folder, by their paths in `output_dir`; each goes whole."""
+    """Delete bundles and shared files, by their paths in `output_dir`; each disappears atomically."""
     for name in names:
         path = output_dir / name
         if path.is_dir():
@@ -84,16 +86,16 @@ def remove(output_dir: Path, names: Iterable[str]) -> None:
 
 
 def live_index(output_dir: Path) -> LiveIndex:
-    """What is served; nothing if there is no live.json yet. FmallocError if it is malformed."""
+    """The content of live.json, empty if there is none yet; FmallocError if it is malformed."""
     if not (output_dir / LIVE_FILE).exists():
         return LiveIndex(domains={})
     return LiveIndex.of(output_dir)
 
 
 def put_live(output_dir: Path, name: str) -> None:
-    """Let the bundle `name` serve its domain from now on.
+    """Make the bundle `name` the live one of its domain.
 
-    Raises FmallocError, and leaves what is served, if the bundle is damaged or fails its own golden translations.
+    Raises FmallocError, and leaves live.json, if the bundle is damaged or fails its golden translations.
     """
     Translator.load(Bundle.open(output_dir / name), CPU).replay_golden()
     index = live_index(output_dir).with_bundle(name)

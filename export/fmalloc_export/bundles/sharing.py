@@ -1,6 +1,6 @@
-"""Files that are stored once however many bundles have them: hard links, or copies where there are none.
+"""Store equal files of bundles once: as hard links, or as copies where the file system has none.
 
-Only published bundles and the folder `shared` are linked to: nothing in them is ever written again.
+Links lead only to published bundles and the folder `shared`, where files are never written again.
 """
 
 import os
@@ -14,16 +14,16 @@ from fmalloc_shared.files import sha256
 
 
 def link_equal_files(bundle: Bundle, output_dir: Path, work: Path) -> None:
-    """Replace files of a bundle by links to equal ones of the bundles in `output_dir`, and of its own.
+    """Replace files of a bundle by links to equal ones, in the bundles of `output_dir` or in itself.
 
-    `work`: a folder on the same file system that is thrown away.
+    `work`: a temporary folder on the same file system.
     """
     published = _files_by_digest(output_dir)
     for name, digest in bundle.manifest.files.items():
         file = bundle.path / name
         if not file.is_file():
             continue  # packed
-        # Damaged files of other bundles must not get into this one.
+        # The digest is checked: a damaged file of another bundle must not get into this one.
         if (equal := published.get(digest)) and sha256(equal) == digest:
             _replace_by_link(file, equal, work / "link")
         else:
@@ -31,7 +31,7 @@ def link_equal_files(bundle: Bundle, output_dir: Path, work: Path) -> None:
 
 
 def place(source: Path, destination: Path) -> None:
-    """Make the new file `destination` what `source` is: a link, or a copy where the file system links nothing."""
+    """Create `destination` as a hard link to `source`, or as a copy if the file system has no hard links."""
     try:
         os.link(source, destination)
     except OSError:
@@ -44,7 +44,7 @@ def _files_by_digest(output_dir: Path) -> dict[str, Path]:
         try:
             digests = Manifest.read(manifest).files
         except FmallocError:
-            continue  # whoever opens that bundle is told
+            continue  # opening that bundle reports it
         for name, digest in digests.items():
             if (file := manifest.parent / name).is_file():
                 found.setdefault(digest, file)
@@ -52,7 +52,7 @@ def _files_by_digest(output_dir: Path) -> dict[str, Path]:
 
 
 def _replace_by_link(file: Path, equal: Path, link: Path) -> None:
-    # Renaming one name of a file to another of it leaves both.
+    # Renaming does nothing if both names are links to the same file.
     if file.samefile(equal):
         return
     try:

@@ -1,1 +1,1 @@
-"""What has to hold before a bundle is published: parity, golden translations, quality, size."""
+"""The checks before a bundle is published: parity, golden translations, quality, size."""

@@ -1,9 +1,9 @@
-"""Golden records: sentences whose translation another machine gives too, as far as that can be told on this one.
+"""Golden records: sentences that another machine should translate alike, as far as this one can tell.
 
-A near-tie between two translations may fall the other way on a CPU with other instructions. So a sentence is taken
-only where neither its neighbours in a batch nor their order changes its translation. Those come first that survive a
-far coarser change: int8 weights computed with in float32, or float32 weights in int8. (The margin between the best and
-the second hypothesis says little: with a weak model, int8 changes sentences of every margin.)
+On a CPU with other instructions, a near-tie between two translations may be decided differently. So a sentence is
+chosen only if its translation depends neither on its neighbours in a batch nor on their order. Preferred are sentences
+whose translation survives a far coarser change: int8 weights computed in float32, or float32 weights in int8. (The
+margin between the best and the second hypothesis says little: with a weak model, int8 changes sentences of any margin.)
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _CANDIDATES = 32
 
 
 def choose_golden(translator: Translator, texts: Sequence[str]) -> list[GoldenRecord]:
-    """At most 16 records of the first 32 `texts` that the model can take, in their order.
+    """At most 16 records, in order, from the first 32 of `texts` that fit into the model.
 
-    `translator` runs on a CPU with one thread.
+    `translator` must run on a CPU with one thread.
     """
     candidates = list(dict.fromkeys(text for text in texts if text.strip() and _fits(translator, text)))[:_CANDIDATES]
     expected = _translated(translator, candidates)
@@ -35,7 +35,7 @@ def choose_golden(translator: Translator, texts: Sequence[str]) -> list[GoldenRe
 
 
 def _coarser(translator: Translator) -> Translator:
-    """The same model, computed in another type where the engine can do that."""
+    """The same model, computed in another type if the engine can."""
     engine = translator.bundle.manifest.engine
     if engine.name != "ctranslate2":
         return translator

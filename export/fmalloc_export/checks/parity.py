@@ -1,10 +1,10 @@
-"""Masked PyTorch model = sliced PyTorch model; compiled PyTorch model = emitted float32 model: tokens and scores.
+"""Parity of tokens and scores: masked = sliced model in PyTorch, compiled model in PyTorch = emitted float32 model.
 
-At -O0 the compiled model is the masked one, so that all four are one; after that the passes that change translations
-lie between the two comparisons, and quality.py measures what they cost.
+At -O0 the compiled model is the masked one, so all four must agree. At -O1 and -O2 the passes that change translations
+lie between the two comparisons; quality.py measures their cost.
 
-Two searches over the same function can part where two hypotheses tie to the last bits. So a few sentences may differ
-(one in a hundred), but then both outputs are scored by both models, and every score has to agree.
+Two searches over the same function can differ where two hypotheses tie up to the last bits. So one sentence in a
+hundred may differ; both models score both outputs, and all scores must agree.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from fmalloc_export.checks.reference import outputs as pytorch
 from fmalloc_export.checks.sentences import Sentences
 from fmalloc_export.domain.vocabulary import Vocabulary
-from fmalloc_export.emit.emitter import Emitter
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Emitter, Ids, Outputs, Problem
 from fmalloc_runtime.bundle.bundle import Identical, Parity
 from fmalloc_shared.errors import FmallocError
 
@@ -30,9 +29,9 @@ _NEW_TOKENS = 64
 
 @dataclass(frozen=True)
 class ComparedModels:
-    """The stages that are compared: three transformers models and the folder of the emitted float32 model.
+    """Three transformers models, and the folder of the emitted float32 model.
 
-    `compiled` holds the cells that the passes left; it is None where they changed nothing beyond the mask.
+    `compiled`: with the cells that the passes left; None if they changed nothing beyond the mask.
     """
 
     masked: Any
@@ -43,9 +42,9 @@ class ComparedModels:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """`parity` as the manifest has it, and the largest difference of log-probabilities (mean over an output's tokens).
+    """`parity` for the manifest, and the largest difference of log-probabilities (mean over an output's tokens).
 
-    The latter varies by machine, so that it stays out of the manifest.
+    The latter depends on the machine, so it is not in the manifest.
     """
 
     parity: Parity
@@ -69,7 +68,7 @@ def check(
     target_prefix: Sequence[str],
     maximum_length: int,
 ) -> ParityReport:
-    """Compare all stages; FmallocError if they differ. `target_tokens`: what the emitted model can write."""
+    """Compare the models; FmallocError if they differ. `target_tokens`: those that the emitted model can write."""
     whole = problem_of(
         sentences, vocabulary, np.arange(len(vocabulary.target), dtype=np.int64), target_prefix, maximum_length
     )
@@ -108,13 +107,13 @@ def problem_of(
         sources=tuple(tuple(ids.get(token, unknown) for token in tokens) for tokens in sentences.tokens),
         prefix=tuple(vocabulary.target.index(token) for token in target_prefix),
         target_tokens=target_tokens,
-        # Scoring an output takes a position more than finding it: its end token stands behind it.
+        # Scoring an output needs one position more than finding it: for the end token after it.
         maximum_length=min(_NEW_TOKENS, maximum_length - len(target_prefix) - 1),
     )
 
 
 def _compare(expected: Outputs, found: Outputs) -> tuple[tuple[int, int], float]:
-    """Identical outputs of greedy and beam search, and the largest difference of an output's scores."""
+    """Numbers of identical outputs of greedy and of beam search, and the largest difference of scores."""
     searches = (("greedy", expected.greedy, found.greedy), ("beam", expected.beam, found.beam))
     pairs = {pair for _, wanted, got in searches for outputs in (wanted, got) for pair in enumerate(outputs)}
     largest = _largest_difference(expected, found, sorted(pairs))
@@ -134,10 +133,10 @@ def _largest_difference(expected: Outputs, found: Outputs, pairs: Sequence[tuple
     largest = 0.0
     for (source, _), wanted, got in zip(pairs, expected.score(pairs), found.score(pairs), strict=True):
         difference = float(np.abs(np.subtract(wanted, got)).mean())
-        # Not `>`: a NaN has to fail.
+        # Not `>`: NaN must fail.
         if not difference <= TOLERANCE:
             raise FmallocError(
-                f"{found.name} model: log-probabilities differ from {expected.name} by {difference:.3g} a token in "
+                f"{found.name} model: log-probabilities differ from {expected.name} by {difference:.3g} per token in "
                 f"sentence {source}, expected at most {TOLERANCE:g}: nothing was written"
             )
         largest = max(largest, difference)

@@ -1,4 +1,4 @@
-"""Translation quality before and after compiling, on pairs that nothing was learned or calibrated from."""
+"""Translation quality before and after compiling, on held-out pairs, and the fewest cells that keep it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ from fmalloc_runtime.live.translator import Translator
 _OPTIONS = TranslationOptions(max_length=MAXIMUM_NEW_TOKENS)
 _RESAMPLES = 1000
 _SEED = 12345
+# Shares of the cells that are tried: sixteenths.
+_STEPS = 16
 
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """Pairs, and what the learned model (masked, in PyTorch) makes of their sources."""
+    """Held-out pairs, and the learned model's translations of their sources (masked, in PyTorch)."""
 
     pairs: tuple[Pair, ...]
     learned: tuple[str, ...]
@@ -39,7 +41,7 @@ class QualityCheck:
         return [pair.target for pair in self.pairs]
 
     def translated(self, emitted: Translator) -> list[str]:
-        """What an emitted model makes of the sources, with the same search."""
+        """An emitted model's translations of the sources, with the same search."""
         translations = emitted.translate([pair.source for pair in self.pairs], _OPTIONS)
         return [translation.text for translation in translations]
 
@@ -48,7 +50,7 @@ class QualityCheck:
         return score(translations, self.references)
 
     def compare(self, translations: Sequence[str]) -> Quality:
-        """The learned model's scores, those of `translations`, and how sure the difference is."""
+        """The learned model's scores, those of `translations`, and the confidence interval of the difference."""
         before, after = self.score(self.learned), self.score(translations)
         return Quality(
             pairs=len(self.pairs),
@@ -65,7 +67,7 @@ class QualityCheck:
 def drop(metric: Metric, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> Drop:
     """By how much the corpus score falls, with the 95 % interval of a paired bootstrap (Koehn, 2004).
 
-    The same 1,000 draws of sentences for both sides; always the same ones, so that the result is reproducible.
+    Both sides are scored on the same 1,000 draws of sentences, from a fixed seed: the result is reproducible.
     """
     statistics = [
         np.array(metric._extract_corpus_statistics(list(side), [list(references)]), dtype=np.float64)
@@ -81,13 +83,10 @@ def drop(metric: Metric, before: Sequence[str], after: Sequence[str], references
     return Drop(value=round(scores(np.arange(len(references))), 2), low=round(low, 2), high=round(high, 2))
 
 
-_STEPS = 16
+def smallest_share(drop: Callable[[float], float], maximum: float) -> float:
+    """The smallest share of the cells that loses at most `maximum`, or 1; found by bisection over sixteenths.
 
-
-def smallest(drop: Callable[[float], float], maximum: float) -> float:
-    """Bisect over sixteenths; `drop(keep)` is the quality lost, taken to fall as `keep` rises.
-
-    Returns 1 where every smaller share loses more than `maximum`.
+    `drop(keep)`: the quality lost with the share `keep`, taken to fall as `keep` rises.
     """
     low, high = 0, _STEPS
     while high - low > 1:

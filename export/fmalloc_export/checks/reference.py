@@ -1,10 +1,10 @@
-"""Search and scores of transformers models, with the settings that make them agree with CTranslate2's.
+"""Search and scores of transformers models, with the settings that agree with CTranslate2's.
 
-- Tokens that the engine does not have (Marian's pad, a trimmed vocabulary) are banned and their share of the
-  probability given to the others (`renormalize_logits`).
-- Length penalty 1 goes with `early_stopping=True`.
-- After a language token the engine takes the end token only where it is the most likely one; transformers knows no
-  such rule, so both sides are forbidden an empty output there.
+- Tokens that the engine does not have (Marian's pad, a trimmed vocabulary) are banned, and their probability goes to
+  the others (`renormalize_logits`).
+- CTranslate2's length penalty of 1 corresponds to `early_stopping=True`.
+- After a language token the engine takes the end token only if it is the most likely one. Transformers has no such
+  rule, so empty outputs are forbidden there on both sides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 
-# Sentences at once. Scoring holds the whole vocabulary at every position, search only at the last.
+# Sentences per batch. Scoring holds the whole vocabulary at every position, search only at the last.
 _SEARCHED = 64
 _SCORED = 8
 
 
 class _OnlyTargetTokens(LogitsProcessor):  # type: ignore[misc]
-    """Takes all probability from tokens that may not be written."""
+    """Gives no probability to tokens that may not be written."""
 
     def __init__(self, problem: Problem, size: int) -> None:
         self._forbidden = _forbidden(problem, size)
@@ -61,9 +61,9 @@ def search(model: Any, problem: Problem, beam_size: int) -> list[Ids]:
 
 @torch.inference_mode()
 def token_scores(model: Any, problem: Problem, pairs: Sequence[tuple[int, Ids]]) -> list[list[float]]:
-    """Log-probability of each token of an output, end token included, among the tokens that may be written.
+    """Per output, the log-probability of each token, end token included, among the tokens that may be written.
 
-    `pairs`: the number of a source and an output for it.
+    `pairs`: the index of a source, and an output for it.
     """
     config = model.config
     forbidden = _forbidden(problem, _size(model))
@@ -82,7 +82,7 @@ def token_scores(model: Any, problem: Problem, pairs: Sequence[tuple[int, Ids]])
 
 
 def outputs(name: str, model: Any, problem: Problem, beam_size: int) -> Outputs:
-    """What a transformers model makes of the problem."""
+    """The outputs of a transformers model."""
     return Outputs(
         name=name,
         greedy=search(model, problem, 1),

@@ -1,4 +1,4 @@
-"""What parity is checked on, as tokens: the store's own samples and sentences drawn from the vocabulary."""
+"""The sentences on which parity is checked, as tokens: the store's samples, and random ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Sentences:
-    """Source tokens with prefix and end token; the first `real` are of real text."""
+    """Source tokens with prefix and end token; the first `real` sentences are real text."""
 
     tokens: tuple[tuple[str, ...], ...]
     real: int
 
     @property
     def random(self) -> int:
-        """How many are of random tokens."""
+        """Number of sentences of random tokens."""
         return len(self.tokens) - self.real
 
 
 def sentences_of(texts: Sequence[str], tokenizer: Tokenizer, vocabulary: Vocabulary, maximum_length: int) -> Sentences:
-    """At most 64 of `texts`, and 64 random sentences that are the same at every call.
+    """At most 64 of `texts`, and 64 random sentences from a fixed seed.
 
-    Sentences that the model has too few positions for are left out.
+    Sentences that do not fit into the model's positions are left out.
     """
     encoded = (tuple(tokenizer.encode(text)) for text in texts if text.strip())
     real = [tokens for tokens in encoded if len(tokens) <= maximum_length][:_REAL]

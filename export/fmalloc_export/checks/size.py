@@ -1,4 +1,4 @@
-"""How large a compiled model is and how much work a token is."""
+"""The size of a compiled model, and the work per token; a row of the table that export prints."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,15 @@ from fmalloc.model.architectures import feed_forward_layers
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 
+_BYTES = {"int8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "float32": 4}
+
 
 @dataclass(frozen=True)
 class SizeRow:
-    """As learned, after a pass, or as emitted. `flops`: see flops_per_token. `bleu`: on held-out pairs, if measured."""
+    """The model as learned, after a pass, or as emitted.
+
+    `flops`: see flops_per_token. `bleu`: on held-out pairs; None if it was not measured.
+    """
 
     name: str
     cells: int
@@ -40,14 +45,11 @@ class SizeRow:
         )
 
 
-_BYTES = {"int8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "float32": 4}
-
-
 def parameters(domain: Domain, model: DomainModel) -> int:
-    """Numbers in the model, shared ones counted once.
+    """Number of parameters, shared ones counted once.
 
-    A trimmed target vocabulary shares nothing with the source's any more, so that a base with one embedding for both
-    sides has two then.
+    A trimmed target vocabulary no longer shares embeddings with the source: a base with one embedding for both sides
+    then has two.
     """
     dense = sum(int(parameter.numel()) for parameter in domain.base.parameters())
     total = dense - _cells(domain.model) + _cells(model)
@@ -67,14 +69,14 @@ def parameters(domain: Domain, model: DomainModel) -> int:
 
 
 def megabytes(domain: Domain, model: DomainModel, quantization: str) -> float:
-    """Millions of bytes of weights, to the nearest that can be said before the engine's files are written."""
+    """Size of the weights in millions of bytes, estimated before the engine's files are written."""
     return parameters(domain, model) * _BYTES[quantization.split("_")[0]] / 1e6
 
 
 def flops_per_token(domain: Domain, model: DomainModel) -> int:
-    """Floating-point operations of a source token and a target token together: two for each weight of a matrix.
+    """Floating-point operations per source token and target token together: two per weight of a matrix.
 
-    Attention over positions, which grows with the sentence, is left out.
+    Attention over positions is left out: it grows with the sentence.
     """
     projection = domain.base.lm_head
     matrices = sum(

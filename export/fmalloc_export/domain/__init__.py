@@ -1,1 +1,1 @@
-"""A domain's model as arrays: what the passes change and the emitters write."""
+"""A domain: loaded from a store, with its cells as arrays, its vocabulary, tokenizer and word alignment."""

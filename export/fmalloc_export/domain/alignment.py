@@ -35,7 +35,7 @@ class Alignment:
 
 
 def last_layer(model: Any) -> Alignment:
-    """What is taken where there is nothing to measure on."""
+    """The default where no pairs are available for measuring."""
     return Alignment(model.config.decoder_layers - 1, model.config.decoder_attention_heads)
 
 
@@ -43,7 +43,7 @@ def choose_alignment(model: Any, vocabulary: Vocabulary, examples: Sequence[Exam
     """The best layer and all its heads, measured on at most 64 pairs; the last layer if they copy no token.
 
     `model`: the transformers model as the domain uses it; `examples`: pairs as fmalloc.model.batches.encode gives them.
-    Means are compared rounded to six places: the choice depends on no number of threads.
+    Means are rounded to six places before they are compared: the choice must not depend on the number of threads.
     """
     copies = copied_tokens(examples[:_PAIRS], vocabulary)
     chosen = [(example, found) for example, found in zip(examples, copies, strict=False) if found]
@@ -101,7 +101,7 @@ def _attended(model: Any, chosen: Sequence[tuple[Example, list[Copy]]]) -> Itera
 
 @contextmanager
 def _eager(model: Any) -> Iterator[None]:
-    """Attention as matrices, which the faster implementations never form."""
+    """Compute attention as matrices, which the faster implementations never form."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:

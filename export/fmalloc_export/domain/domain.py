@@ -1,4 +1,4 @@
-"""A domain as it is read from a store: where every compilation of it starts."""
+"""A domain as it is read from a store: the input of every compilation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ _ALIGNED_TOKENS = 128
 
 @dataclass(frozen=True)
 class Domain:
-    """`base`: the base model with this domain's cells written in, all switched on. `model`: its cells and mask."""
+    """A task, or general, as the passes and the emitters take it.
+
+    `base`: the base model with this domain's cells written in, all switched on. `model`: its cells and mask.
+    """
 
     store: Store
     name: str
@@ -55,7 +58,7 @@ class Domain:
         return int(self.base.config.max_position_embeddings)
 
     def write_tokenizer(self, directory: Path) -> Tokenizer:
-        """Write the tokenizer's files into a new `directory`; check them on the domain's samples."""
+        """Write the tokenizer's files into a new `directory`, and check them on the domain's samples."""
         directory.mkdir()
         family = self.store.description.family
         written = write_tokenizer(self.store.base, self.tokenizer, self.vocabulary, family, self.languages, directory)
@@ -69,7 +72,7 @@ class Domain:
 
     @cached_property
     def alignment(self) -> Alignment:
-        """Where the decoder looks at the source token that it translates, measured on the samples."""
+        """The attention heads that align words, chosen on the samples."""
         if not self.samples:
             return last_layer(self.base)
         examples = encode(self.tokenizer, self.samples, self.languages, maximum_length=_ALIGNED_TOKENS).examples
@@ -77,7 +80,7 @@ class Domain:
 
     @cached_property
     def masked(self) -> Any:
-        """The learned model, with cells switched off by multiplication: the reference for all others."""
+        """The learned model with cells switched off by multiplication: the reference for all other forms."""
         return load_masked(self.store, self.name)[0]
 
     @cached_property
@@ -87,11 +90,10 @@ class Domain:
 
 
 def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]], target_tokens: int) -> DomainModel:
-    """Copy every cell of the dense model (see fmalloc.model.assembly); `masks` (width,) by layer switch them.
+    """Copy every cell of the dense model (see fmalloc.model.assembly); `masks` bool (width,) by layer switch them.
 
     `target_tokens`: size of the target vocabulary, all of which can be written.
-
-    Raises FmallocError if masks and layers do not fit.
+    Raises FmallocError if the masks do not fit the layers.
     """
     layers = feed_forward_layers(dense)
     if [layer.name for layer in layers] != list(masks):

@@ -1,4 +1,4 @@
-"""What the compiler works on: one domain's feed-forward cells as numpy arrays, checked between passes."""
+"""One domain's feed-forward cells as numpy arrays: what passes change and emitters write."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class FeedForward:
         )
 
     def problems(self) -> Iterator[str]:
-        """Say everything that is wrong with this layer."""
+        """Everything that is wrong with this layer."""
         width, size = len(self.cells), len(self.fc2_bias)
         expected: dict[str, tuple[type, tuple[int, ...]]] = {
             "cells": (np.int64, (width,)),
@@ -71,7 +71,7 @@ class FeedForward:
         own = self.cells[self.cells != PADDING]
         padding = slice(len(own), None)
         if (self.cells[padding] != PADDING).any():
-            yield f"{self.name}: padding cells stand before others, expected them last"
+            yield f"{self.name}: padding cells come before other cells, expected them last"
         elif self.fc1_weight[padding].any() or self.fc1_bias[padding].any() or self.fc2_weight[:, padding].any():
             yield f"{self.name}: padding cells are not zero"
         if (own < 0).any():
@@ -82,10 +82,10 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class DomainModel:
-    """A domain on its way from store to engine; passes map one to another and never change it in place.
+    """A domain between store and engine; a pass returns a new one and never changes its input.
 
-    `activation`: the function f of every layer, by transformers' name. `target_tokens` int64 (t,): ids, in the base's
-    target vocabulary and ascending, of the tokens that the domain can write.
+    `activation`: the function f of every layer, by transformers' name. `target_tokens` int64 (t,): the tokens that
+    the domain can write, as ascending ids of the base's target vocabulary.
     """
 
     domain: str
@@ -116,10 +116,10 @@ class DomainModel:
             raise FmallocError("\n".join(f"domain {self.domain!r}: {problem}" for problem in problems))
 
     def check_emittable(self) -> None:
-        """Raise FmallocError unless bake-mask and pad-width have made the model one that engines take."""
+        """Raise FmallocError unless bake-mask and pad-width have prepared the model for the engines."""
         for layer in self.feed_forward:
             if not layer.mask.all():
                 off = int((~layer.mask).sum())
                 raise FmallocError(f"{layer.name}: {off} cells are off, but not cut: run bake-mask")
             if layer.width == 0:
-                raise FmallocError(f"{layer.name}: no cell is left, which engines do not survive: run pad-width")
+                raise FmallocError(f"{layer.name}: no cell is left, and engines crash on width 0: run pad-width")

@@ -1,4 +1,4 @@
-"""Write a bundle's tokenizer folder from the base model's tokenizer, and see that both read text alike."""
+"""Write a bundle's tokenizer folder from the base model's tokenizer, and check that both encode text alike."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, Tokenize
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
-# A bundle's tokenizer.json is our own description, so what transformers saves under that name is renamed.
+# A bundle's tokenizer.json is our description of the tokenizer; the file that transformers saves as such is renamed.
 _PIECES = "pieces.json"
 _MARIAN = ("source.spm", "target.spm")
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "sentencepiece.bpe.model")
@@ -26,7 +26,7 @@ Kind = Literal["sentencepiece", "tokenizers", "moses"]
 def write_tokenizer(
     base: Path, tokenizer: Any, vocabulary: Vocabulary, family: str, languages: LanguagePair, directory: Path
 ) -> Tokenizer:
-    """Fill the existing, empty `directory` and load it as serving will.
+    """Write into the existing, empty `directory`, and load the files as the runtime does.
 
     Raises FmallocError if a file is missing in `base` or the model does not know a language.
     """
@@ -59,7 +59,7 @@ def _write_models(base: Path, tokenizer: Any, family: str, directory: Path) -> t
             merges = ()  # outputs are joined without them
         return "moses", _MOSES
     if tokenizer.is_fast:
-        # Not the base's file: checkpoints that have a SentencePiece model alone are converted on load.
+        # Not copied from the base: checkpoints with nothing but a SentencePiece model are converted on load.
         pieces = json.loads(tokenizer.backend_tokenizer.to_str())
         pieces |= {"truncation": None, "padding": None, "post_processor": None}
         (directory / _PIECES).write_text(json.dumps(pieces, ensure_ascii=False), encoding="utf-8")
@@ -73,9 +73,9 @@ def _write_models(base: Path, tokenizer: Any, family: str, directory: Path) -> t
 
 
 def check_tokenizer(found: Tokenizer, expected: Any, vocabulary: Vocabulary, texts: Iterable[str]) -> None:
-    """Raise FmallocError at the first text that the bundle's tokenizer reads otherwise than transformers' one.
+    """Raise FmallocError at the first text that the bundle's tokenizer encodes differently from transformers'.
 
-    Texts that spell out a special token are passed over: serving never takes text for one, transformers does.
+    Texts that spell out a special token are skipped: the runtime never reads text as one, transformers does.
     """
     ids = {token: index for index, token in enumerate(vocabulary.source)}
     unknown = ids[vocabulary.unknown]

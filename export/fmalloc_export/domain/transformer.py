@@ -1,4 +1,4 @@
-"""A DomainModel's cells put into its base, as a transformers model: what calibration and parity run."""
+"""A DomainModel as a transformers model, which calibration and parity checks run."""
 
 import copy
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def set_cells(model: Any, domain: DomainModel) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums of floats depend on how many threads share them, and a compiled model's bytes must not."""
+    """Run torch and BLAS on one thread: sums of floats depend on the number of threads, a model's bytes must not."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -14,7 +14,7 @@ MARIAN = "marian"
 class Vocabulary:
     """Tokens by id; most bases have one list for both sides.
 
-    `special` are those that text never gives; `unknown` stands for pieces without an id.
+    `special`: tokens that text is never encoded to. `unknown`: the token for pieces without an id.
     """
 
     source: tuple[str, ...]
@@ -27,7 +27,7 @@ class Vocabulary:
 def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
     """The vocabularies of a transformers model, without Marian's pad token.
 
-    Asked for by id: what tokenizers list as their vocabulary misses language tokens or holds more than the model.
+    Read by id: the vocabularies that tokenizers list lack language tokens, or hold more than the model has.
 
     Raises FmallocError if the model and its tokenizer do not fit together.
     """
@@ -58,9 +58,9 @@ def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
 
 
 def needed_tokens(model: Any, tokenizer: Any, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Target tokens without which nothing can be written: start, prefix (a language, <s>), end and unknown.
+    """Target tokens that every output needs: start, prefix (a language, <s>), end and unknown.
 
-    `tokenizer`, with its languages set, is the one of `model`. Marian starts from no token.
+    `tokenizer` is the one of `model`, with its languages set. Marian has no start token.
     """
     start = () if model.config.model_type == MARIAN else (model.config.decoder_start_token_id,)
     ids = (*start, *target_frame(tokenizer).prefix)
@@ -88,7 +88,7 @@ def _source_ids(tokenizer: Any) -> Mapping[str, int] | None:
 
 
 def _unique(found: Sequence[str | None]) -> tuple[tuple[str, ...], set[str]]:
-    """A token for every id, and those made up: rows beyond the tokenizer's last token are all <unk> or nothing."""
+    """A token for every id, and which are invented: ids beyond the tokenizer's last token are <unk> or None."""
     tokens: dict[str, None] = {}
     unnamed = set()
     for index, token in enumerate(found):
@@ -102,7 +102,7 @@ def _unique(found: Sequence[str | None]) -> tuple[tuple[str, ...], set[str]]:
 
 
 def _check_marian(model: Any, sizes: Sequence[int]) -> None:
-    """The engine starts from a zero embedding and drops the last row: both must be what pad means to Marian."""
+    """Check that pad is the last token and has a zero embedding: the engine starts from zero and drops that row."""
     config = model.config
     last = sizes[0] - 1
     if sizes[1] != sizes[0]:

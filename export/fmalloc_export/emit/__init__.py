@@ -1,1 +1,1 @@
-"""Writes a domain's model in an engine's format."""
+"""Write a domain's model in an engine's format."""

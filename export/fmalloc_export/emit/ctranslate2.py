@@ -1,6 +1,6 @@
 """Emit a domain as a CTranslate2 model: the converter's own specification of the base, with this domain's cells.
 
-CTranslate2's table of model loaders is private; it is touched here only, and a test pins what is relied upon.
+CTranslate2's table of model loaders is private; only this module uses it, and a test pins what is relied upon.
 """
 
 import copy
@@ -17,7 +17,7 @@ from fmalloc.model.architectures import FAMILIES
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.vocabulary import MARIAN, Vocabulary, needed_tokens
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 from fmalloc_runtime.engines.base import BATCH_TOKENS
 from fmalloc_shared.errors import FmallocError
 
@@ -33,7 +33,7 @@ QUANTIZATIONS = (
     "float16",
     "bfloat16",
 )
-# Underflows to nothing in both products of a layer, yet is no 0: see _avoid_zero_scales.
+# Not 0, but underflows to 0 in both products of a layer: see _avoid_zero_scales.
 _NEARLY_ZERO = np.float32(1e-20)
 
 
@@ -71,7 +71,7 @@ def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str)
 
 
 def specification(base: Any) -> Any:
-    """The dense model, in memory of its own: loaders change configurations, quantization the tensors it is given."""
+    """The dense model in its own memory: loaders change configurations, and quantization changes tensors."""
     loader = loader_of(base)
     base = copy.deepcopy(base)
     config = base.config
@@ -82,12 +82,12 @@ def specification(base: Any) -> Any:
         spec = loader.get_model_spec(base)
     except KeyError as error:
         raise FmallocError(f"CTranslate2 has no activation function {config.activation_function!r}") from error
-    spec.decoder.num_heads = np.int16(config.decoder_attention_heads)  # loaders take the encoder's number for both
+    spec.decoder.num_heads = np.int16(config.decoder_attention_heads)  # loaders set the encoder's number on both
     return spec
 
 
 def _set_tokens(config: Any, domain: Domain) -> None:
-    """What loaders set, but mBART's start token too: a bundle translates into one language."""
+    """Set what loaders set, and mBART's start token too: a bundle translates into one language."""
     base, tokenizer, vocabulary = domain.base, domain.tokenizer, domain.vocabulary
     config.eos_token, config.unk_token = vocabulary.end, vocabulary.unknown
     if tokenizer.bos_token is not None:
@@ -132,7 +132,7 @@ def _replace_cells(spec: Any, model: DomainModel) -> None:
 
 
 def _trim_target(spec: Any, kept: NDArray[np.int64]) -> None:
-    """Keep some rows of the decoder's embeddings and projection; the encoder keeps all of its own."""
+    """Keep some rows of the decoder's embeddings and projection; the encoder's stay complete."""
     decoder = spec.decoder
     decoder.embeddings.weight = _rows(decoder.embeddings.weight, kept)
     decoder.projection.weight = _rows(decoder.projection.weight, kept)
@@ -145,9 +145,9 @@ def _rows(tensor: Any, kept: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _avoid_zero_scales(spec: Any) -> None:
-    """Let a layer without cells be written as int16, whose scale is 1024 over the largest weight.
+    """Make a layer without cells writable as int16, whose scale is 1024 divided by the largest weight.
 
-    Its single cell gets keys and values of 1e-20: the product of both is below the smallest float.
+    Its single cell gets keys and values of 1e-20, whose product is below the smallest float.
     """
     for layer in (*spec.encoder.layer, *spec.decoder.layer):
         for linear in (layer.ffn.linear_0, layer.ffn.linear_1):
@@ -156,8 +156,8 @@ def _avoid_zero_scales(spec: Any) -> None:
 
 
 def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:
-    """What the model in `directory` makes of the problem, in float32."""
-    # One thread: the result then depends on no core count, and a busy machine does not spin in OpenMP barriers.
+    """See Emitter.outputs."""
+    # One thread: the result must not depend on the number of cores, and a busy machine should not spin in OpenMP.
     translator = ctranslate2.Translator(str(directory), device="cpu", compute_type="float32", intra_threads=1)
     ids = {token: index for index, token in enumerate(vocabulary.target)}
     sources = [[vocabulary.source[i] for i in source] for source in problem.sources]

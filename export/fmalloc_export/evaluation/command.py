@@ -22,26 +22,26 @@ def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tup
     else:
         tests = [TestPairs(domain, pairs, samples=True) for domain, pairs in systems.samples.items()]
     if not tests:
-        raise FmallocError("no test set: give --test NAME=PATH; only a memory store may keep samples of its own")
+        raise FmallocError("no test set: give --test NAME=PATH; only a memory store may keep samples")
     names = [test.name for test in tests]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise FmallocError(f"--test {twice[0]}: given twice; name one of them otherwise with NAME=PATH")
+        raise FmallocError(f"--test {twice[0]}: given twice; give one of them another name with NAME=PATH")
     return tuple(test.first(sentences) for test in tests)
 
 
 def _known(output: Path) -> Results:
-    """Results of before, which this run adds to; anything else is not replaced."""
+    """Earlier results, to which this run adds; FmallocError, and the file stays, if it holds anything else."""
     try:
         return Results.read(output)
     except FmallocError as error:
         first, *_ = str(error).splitlines()
         raise FmallocError(
-            f"--output {output}: exists, and holds no results to add to; choose another name ({first})"
+            f"--output {output}: exists, but is not a results file to add to; choose another name ({first})"
         ) from error
 
 
 class _Against:
-    """What the models are compared with: one of them, results of before, or other models on the same test sets."""
+    """What the models are compared with: one of them, earlier results, or other models on the same test sets."""
 
     def __init__(self, given: str, evaluation: Evaluation, device: DeviceName) -> None:
         names = [system.name for system in evaluation.systems.systems]
@@ -66,10 +66,10 @@ class _Against:
             needed = tuple(system for system in systems.systems if system.name in self.pairs.values())
             self.evaluation = replace(evaluation, systems=replace(systems, systems=needed), translations=None)
         else:
-            raise FmallocError(f"--against {given}: neither a file, nor a folder, nor one of {', '.join(names)}")
+            raise FmallocError(f"--against {given}: expected a file, a folder, or one of {', '.join(names)}")
 
     def differences(self, results: Results) -> list[ModelDifference]:
-        """Compare the results, once they are complete."""
+        """Compare the complete `results`."""
         if self.own:
             return compare_models(results, results, self.pairs)
         if self.evaluation is not None:

@@ -1,4 +1,4 @@
-"""`results.json` of fmalloc eval: scores as flat records, and the counts that they follow from; no sentence is kept."""
+"""`results.json` of fmalloc eval: scores as flat records, and the counts behind them; it holds no sentences."""
 
 import re
 from importlib.metadata import version
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fmalloc.evaluation.significance import METRICS, RESAMPLES, MetricName, Statistics, signature
-from fmalloc.model import devices as environment
+from fmalloc.model import devices
 from fmalloc_runtime.bundle.manifest import Digest
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
@@ -18,7 +18,7 @@ from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.strict import StrictModel
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
-# A list of numbers that json spread over lines; a line break is never inside a string of JSON.
+# A list of numbers that json spread over several lines; JSON strings contain no line breaks.
 _SPREAD = re.compile(r"\[\n([^\[\]{}\"]*?)\n\s*\]")
 
 
@@ -36,7 +36,7 @@ class TestSet(StrictModel):
 
 
 class ModelScore(StrictModel):
-    """What one model scores on one test set."""
+    """Scores of one model on one test set."""
 
     model: str
     """Name."""
@@ -55,7 +55,7 @@ class ModelScore(StrictModel):
 
 
 class Counts(StrictModel):
-    """sacreBLEU's sufficient statistics of each sentence: what a paired test needs."""
+    """sacreBLEU's sufficient statistics per sentence: what a paired test needs."""
 
     model: str
     """Name."""
@@ -72,7 +72,7 @@ class Counts(StrictModel):
 
 
 class ModelDifference(StrictModel):
-    """Score of a model less that of `against`, 95 % interval, and p-value of a paired bootstrap test."""
+    """Score of a model minus that of `against`, with 95 % interval and p-value of a paired bootstrap test."""
 
     model: str
     """Name."""
@@ -83,7 +83,7 @@ class ModelDifference(StrictModel):
     metric: MetricName
     """`bleu` or `chrf`."""
     difference: float
-    """Score of model less that of against."""
+    """Score of model minus that of against."""
     interval: _Interval
     """Low and high end, 95 %."""
     p_value: float
@@ -91,7 +91,7 @@ class ModelDifference(StrictModel):
 
 
 class Results(StrictModel):
-    """results.json: what was evaluated and how, scores, and the counts that they follow from."""
+    """results.json: what was evaluated and how, the scores, and the counts behind them."""
 
     version: Literal[1] = 1
     """Of this file."""
@@ -108,7 +108,7 @@ class Results(StrictModel):
     versions: dict[str, str]
     """Of the libraries."""
     models: dict[str, Digest]
-    """SHA-256 of what each is made of."""
+    """SHA-256 of each model's files."""
     tests: dict[str, TestSet]
     """By name."""
     scores: list[ModelScore]
@@ -119,15 +119,15 @@ class Results(StrictModel):
     """Empty without `--against`."""
 
     @model_validator(mode="after")
-    def _check_cells(self) -> "Results":
-        cells = [(score.model, score.test) for score in self.scores]
+    def _check_scored(self) -> "Results":
+        scored = [(score.model, score.test) for score in self.scores]
         known = set(product(self.models, self.tests))
-        if cells != [(counts.model, counts.test) for counts in self.statistics] or not known.issuperset(cells):
+        if scored != [(counts.model, counts.test) for counts in self.statistics] or not known.issuperset(scored):
             raise ValueError("scores and statistics: expected both of the same models and tests, in the same order")
         return self
 
     @property
-    def cells(self) -> dict[tuple[str, str], tuple[ModelScore, Counts]]:
+    def by_digest(self) -> dict[tuple[str, str], tuple[ModelScore, Counts]]:
         """Scores and counts by digests of model and test set."""
         return {
             (self.models[score.model], self.tests[score.test].sha256): (score, counts)
@@ -135,11 +135,11 @@ class Results(StrictModel):
         }
 
     def counts(self, model: str, test: str) -> Counts:
-        """Those of one model on one test set; FmallocError if it was not scored before the run was stopped."""
+        """Those of one model on one test set; FmallocError if the run was interrupted before."""
         for counts in self.statistics:
             if (counts.model, counts.test) == (model, test):
                 return counts
-        raise FmallocError(f"no score of {model} on {test}: the run was stopped; the same command again completes it")
+        raise FmallocError(f"no score of {model} on {test}: the run was interrupted; repeat the command to complete it")
 
     def alike(self, other: "Results") -> bool:
         """Whether both were measured in the same way."""
@@ -147,16 +147,16 @@ class Results(StrictModel):
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
     def write(self, path: Path) -> None:
-        """Replace the file; a list of numbers stays on one line."""
+        """Replace the file; each list of numbers is written on one line."""
         text = _SPREAD.sub(lambda found: f"[{' '.join(found[1].split())}]", self.to_bytes().decode())
         write_atomically(path, text.encode())
 
 
 def signatures() -> dict[MetricName, str]:
-    """sacreBLEU's signatures of what is measured."""
+    """sacreBLEU's signatures of the metrics."""
     return {metric: signature(metric, resampled=True) for metric in METRICS}
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what scores depend on."""
-    return environment.versions() | {"ctranslate2": version("ctranslate2")}
+    """Installed versions of the libraries that scores depend on."""
+    return devices.versions() | {"ctranslate2": version("ctranslate2")}

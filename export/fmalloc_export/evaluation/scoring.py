@@ -1,4 +1,4 @@
-"""Every model on every test set: translated, counted and scored; and compared with other models' results."""
+"""Translate every test set with every model, score the translations, and compare models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from fmalloc_shared.names import check_name
 
 @dataclass(frozen=True)
 class TestPairs:
-    """A test set by its name; `samples` if it is what a store kept of a domain's dev text."""
+    """A named test set; `samples`: whether it is the part of a domain's dev text that a store keeps."""
 
     __test__ = False
 
@@ -35,10 +35,10 @@ class TestPairs:
 
     @classmethod
     def read(cls, given: str, languages: LanguagePair) -> "TestPairs":
-        """NAME=PATH, or a path that names itself: every pair of a file, of a folder its test part.
+        """Read NAME=PATH, or a path that gives the name too: all pairs of a file, or the test part of a folder.
 
         Raises:
-            FmallocError: it cannot be read, holds nothing, or its name is none.
+            FmallocError: it cannot be read, holds no pairs, or its name is not valid.
         """
         name, equals, rest = given.partition("=")
         named = bool(equals) and "/" not in name
@@ -46,7 +46,7 @@ class TestPairs:
         return cls(check_name(name if named else _own_name(path)), _test_pairs(path, languages))
 
     def first(self, sentences: int | None) -> "TestPairs":
-        """The first pairs alone."""
+        """The first pairs only; all with None."""
         return TestPairs(self.name, self.pairs[:sentences], self.samples)
 
 
@@ -64,39 +64,39 @@ def _test_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     else:
         pairs = read_corpus(path, languages).test
     if not pairs:
-        raise FmallocError(f"{path}: no pair to test with")
+        raise FmallocError(f"{path}: no pairs to test with")
     return pairs
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to measure and how; `translations`: a folder for text files MODEL/TEST.txt."""
+    """Models, test sets and search settings; `translations`: a folder for text files MODEL/TEST.txt."""
 
     systems: Systems
     tests: tuple[TestPairs, ...]
     beam_size: int
     translations: Path | None = None
 
-    def run(self, known: Results | None, on_cell: Callable[[Results], None]) -> Results:
-        """All scores; what is `known` is not translated again. `on_cell` is told the results after each cell."""
+    def run(self, known: Results | None, on_score: Callable[[Results], None]) -> Results:
+        """All scores; those in `known` are not measured again. `on_score` is called with the results after each."""
         results = self.nothing()
-        cells = known.cells if known and known.alike(results) else {}
+        scored = known.by_digest if known and known.alike(results) else {}
         for system in self.systems.systems:
             loaded: Translating | None = None
             for test in self.tests:
-                cell = cells.get((system.digest, results.tests[test.name].sha256))
-                if cell is None or not self._translated(system, test):
+                found = scored.get((system.digest, results.tests[test.name].sha256))
+                if found is None or not self._translated(system, test):
                     loaded = loaded or system.load()
-                    cell = self._measure(system, loaded, test)
+                    found = self._measure(system, loaded, test)
                 names = {"model": system.name, "test": test.name}
-                score, counts = (part.model_copy(update=names) for part in cell)
+                score, counts = (part.model_copy(update=names) for part in found)
                 added = {"scores": [*results.scores, score], "statistics": [*results.statistics, counts]}
                 results = results.model_copy(update=added)
-                on_cell(results)
+                on_score(results)
         return results
 
     def nothing(self) -> Results:
-        """The results before anything was measured."""
+        """Results without scores."""
         return Results(
             kind=self.systems.kind,
             languages=self.systems.languages,
@@ -117,7 +117,7 @@ class Evaluation:
         return self.translations / system.name / f"{test.name}.txt" if self.translations else None
 
     def _translated(self, system: System, test: TestPairs) -> bool:
-        """Whether the translations are where they are wanted."""
+        """Whether the translations are written already, or not wanted."""
         file = self._file(system, test)
         return file is None or file.is_file()
 
@@ -143,10 +143,10 @@ class Evaluation:
 
 
 def counterparts(models: Sequence[str], others: Sequence[str], where: str) -> dict[str, str]:
-    """By model the one it is compared with: that of the same name, or the only one.
+    """By model, which of `others` it is compared with: the one of the same name, or the only one.
 
     Raises:
-        FmallocError: there are several, and none has the name of a model.
+        FmallocError: there are several others, and no names match.
     """
     if len(others) == 1:
         return dict.fromkeys(models, others[0])
@@ -159,16 +159,16 @@ def counterparts(models: Sequence[str], others: Sequence[str], where: str) -> di
 
 
 def common_tests(results: Results, other: Results, where: str) -> list[str]:
-    """Names of the test sets that both have, of the same pairs, scored in the same way.
+    """Names of the test sets that both have, with the same pairs and sacreBLEU signatures.
 
     Raises:
-        FmallocError: there is none.
+        FmallocError: there are none.
     """
     shared = [name for name, test in results.tests.items() if other.tests.get(name) == test]
     if not shared:
         raise FmallocError(
             f"--against {where}: no test set in common; it has {', '.join(other.tests)}, here are "
-            f"{', '.join(results.tests)}, and of one name the pairs must be the same (see --sentences too)"
+            f"{', '.join(results.tests)}; sets of the same name must have the same pairs (see also --sentences)"
         )
     if results.signatures != other.signatures:
         raise FmallocError(f"--against {where}: scored by {other.signatures}, expected {results.signatures}")
@@ -176,7 +176,10 @@ def common_tests(results: Results, other: Results, where: str) -> list[str]:
 
 
 def compare_models(results: Results, other: Results, pairs: dict[str, str], where: str = "") -> list[ModelDifference]:
-    """Each model less its counterpart, on every test set that both have; `where` the other's names are from."""
+    """Difference of each model from its counterpart in `pairs`, on every common test set.
+
+    `where`: the name of `other`, which goes before its models' names.
+    """
     differences = []
     for model, against in pairs.items():
         for test in common_tests(results, other, where):

@@ -1,4 +1,4 @@
-"""What can be evaluated: the models of a memory store, of bundles, or one that transformers saved."""
+"""The models that can be evaluated: those of a memory store, of bundles, or one saved by transformers."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,17 +31,17 @@ class Translating(Protocol):
     """A loaded model."""
 
     def translate(self, sources: Sequence[str], beam_size: int, advance: Callable[[int], None]) -> list[str]:
-        """One translation a source."""
+        """One translation per source; `advance` is called with the number of sources just translated."""
         ...
 
     def nll(self, pairs: Sequence[Pair]) -> float | None:
-        """Nats a target token, None where the model cannot tell."""
+        """Negative log-likelihood in nats per target token; None where the engine cannot compute it."""
         ...
 
 
 @dataclass(frozen=True)
 class System:
-    """A model by its name; `digest`: SHA-256 of what it is made of."""
+    """A named model; `digest`: SHA-256 of its files."""
 
     name: str
     digest: str
@@ -61,10 +61,10 @@ class Systems:
     def find(
         cls, path: Path, names: Sequence[str] = (), languages: LanguagePair | None = None, device: DeviceName = "auto"
     ) -> "Systems":
-        """Those of `names`, or all.
+        """The models of `names`, or all.
 
         Raises:
-            FmallocError: there is nothing to evaluate, or a name or the languages are not known.
+            FmallocError: there is nothing to evaluate, or a name or the languages are unknown.
         """
         if Store.exists(path):
             return _of_store(Store.open(path), names, device)
@@ -77,13 +77,13 @@ class Systems:
             return _of_model(path, names, languages, device)
         raise FmallocError(
             f"{path}: expected a memory store (store.json), bundles ({LIVE_FILE}), a bundle ({MANIFEST_FILE}), or a "
-            "model as transformers saves it (config.json)"
+            "model saved by transformers (config.json)"
         )
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A PyTorch model, searched in its own precision."""
+    """A PyTorch model, run in its own precision."""
 
     model: Any
     tokenizer: Any
@@ -100,7 +100,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Emitted:
-    """A bundle as the server runs it on lines that are sentences, without protecting what stands in them."""
+    """A bundle as the server runs it, with one sentence per line and nothing in it protected."""
 
     translator: Translator
 
@@ -122,7 +122,7 @@ def _of_store(store: Store, names: Sequence[str], device: DeviceName) -> Systems
     languages, target = store.description.languages, select(device).torch
     tasks = [task.name for task in store.tasks()]
     digests = {GENERAL: _digest(store.digest(GENERAL))} | {task: _digest(store.digest(task)) for task in tasks}
-    if BASE not in tasks:  # a task of that name is what it means there
+    if BASE not in tasks:  # a task of that name takes precedence
         files = {name: d for name, d in store.description.files.items() if name.startswith("base/")}
         digests = {BASE: _digest(files), **digests}
 
@@ -158,7 +158,7 @@ def _of_bundles(path: Path, found: Mapping[str, Path], names: Sequence[str], dev
 def _of_model(path: Path, names: Sequence[str], languages: LanguagePair | None, device: DeviceName) -> Systems:
     pair = languages or languages_of(path)
     if pair is None:
-        raise FmallocError(f"{path}: its tokenizer names no language pair; give --source and --target")
+        raise FmallocError(f"{path}: its tokenizer does not name the language pair; give --source and --target")
     target = select(device).torch
 
     def load() -> Translating:

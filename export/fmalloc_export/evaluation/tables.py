@@ -61,7 +61,7 @@ def _shown(score: ModelScore, metric: str) -> str:
 
 
 def _differences(results: Results) -> Table:
-    """One row a model, test set and metric; what they are compared with is named in the title if it is one thing."""
+    """One row per model, test set and metric; the title names what all are compared with, if it is the same."""
     sides = {found.against for found in results.differences}
     places = {found.against.removesuffix(f":{found.model}") for found in results.differences}
     common = next((name for names in (sides, places) if len(names) == 1 for name in names), None)
@@ -89,7 +89,7 @@ def _notes(results: Results) -> list[str]:
     if len(results.tests) > 1:
         notes.insert(0, ", ".join(f"{test}: {_size(results, test)}" for test in results.tests))
     if any(test.samples for test in results.tests.values()):
-        notes.append("Dev samples of the store: learning was selected by them. Name a test set with --test.")
+        notes.append("Dev samples of the store: learning used them for model selection. Name a test set with --test.")
     if results.kind == "bundles":
-        notes.append("Bundles as the server runs them; a line is a sentence, nothing in it is protected; no NLL.")
+        notes.append("Bundles as the server runs them: one sentence per line, nothing in it protected, no NLL.")
     return notes

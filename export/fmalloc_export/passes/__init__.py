@@ -1,1 +1,1 @@
-"""One pass a file; a pass maps a DomainModel to a new one and says what it did."""
+"""One pass per file: each maps a DomainModel to a new one and reports what it did."""

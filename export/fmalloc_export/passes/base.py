@@ -1,4 +1,4 @@
-"""What a pass is, and what a pass may ask about the domain's own text."""
+"""Protocols: a pass, and the calibration that passes use."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,32 +10,32 @@ from fmalloc_export.domain.model import DomainModel
 
 
 class Pass(Protocol):
-    """A named step of the compiler."""
+    """A named step of the compiler, from one DomainModel to the next."""
 
     @property
     def name(self) -> str:
-        """As it stands in the manifest."""
+        """The name in the manifest."""
 
     @property
     def exact(self) -> bool:
-        """Whether it changes no translation of any text."""
+        """Whether every translation of every text stays the same."""
 
     def explain(self, model: DomainModel) -> str:
-        """What it would do to `model`, or why it does not apply; costs nothing."""
+        """What the pass would do to `model`, or why it does not apply; cheap."""
 
     def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
-        """Return the new model and one sentence on what was done; `model` itself stays as it was."""
+        """Return the new model and a sentence on what was done; `model` itself is not changed."""
 
 
 class Calibration(Protocol):
-    """Text of the domain, run through the model: what its cells do there.
+    """Activations of the cells on the domain's text.
 
-    A *position* is a token of the text, padding left out: source tokens for encoder layers, target tokens for decoder
+    A *position* is a token of the text, without padding: of the source for encoder layers, of the target for decoder
     layers, as in training.
     """
 
     def fired(self, model: DomainModel) -> Mapping[str, NDArray[np.bool_]]:
-        """By layer, bool (width,): is the cell's f(k.x + b) other than 0 at any position?"""
+        """By layer, bool (width,): whether the cell's f(k.x + b) is other than 0 at any position."""
 
     def activations(self, model: DomainModel, layer: str) -> NDArray[np.float32]:
         """f(k.x + b) of the layer's cells, float32 (positions, width), with the inputs that `model` gives it."""

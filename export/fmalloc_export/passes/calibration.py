@@ -1,4 +1,4 @@
-"""The domain's own text, run through the model layer by layer."""
+"""Activations of the cells on the domain's own text, layer by layer."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from fmalloc_export.domain.transformer import set_cells
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
-# Of source and of target tokens: several for each cell of a layer.
+# Tokens per side: several per cell of a layer.
 POSITIONS = 16_384
 _BATCH_TOKENS = 2048
 _LONGEST = 256
@@ -30,9 +30,9 @@ class _Reached(Exception):  # noqa: N818 - no error
 
 
 class TextCalibration:
-    """Calibration (see passes/base.py) on pairs of text, with references as the decoder's input, dropout off.
+    """Calibration (see passes/base.py) on sentence pairs: references are the decoder's input, dropout is off.
 
-    Takes pairs evenly spaced over the text, so many that both sides have about `positions` tokens.
+    Uses evenly spaced pairs, as many as give both sides about `positions` tokens.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TextCalibration:
         longest = min(_LONGEST, base.config.max_position_embeddings - 2)
         examples = _spread(encode(tokenizer, pairs, languages, maximum_length=longest).examples, positions)
         if not examples:
-            raise FmallocError(f"calibration text: none of its {len(pairs)} pairs fits into {longest} tokens a side")
+            raise FmallocError(f"calibration text: none of its {len(pairs)} pairs fits into {longest} tokens per side")
         self._batches = list(ordered_batches(examples, _BATCH_TOKENS, base.config.pad_token_id))
         self._positions = sum(len(e.source) for e in examples), sum(len(e.target) for e in examples)
         self._encoded: tuple[tuple[Any, ...], list[Tensor]] = ((), [])
@@ -109,7 +109,7 @@ class TextCalibration:
 
     @contextmanager
     def _watched(self, batch: Batch, names: Sequence[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-        """Let `note` see the cells (positions, width) of the layers `names`, until it raises _Reached."""
+        """Call `note` with the activations (positions, width) of the layers `names`, until it raises _Reached."""
         masks = {"encoder": batch.source_mask.bool(), "decoder": batch.target != IGNORED}
         handles = [
             layer.module.fc2.register_forward_pre_hook(_hook(layer, masks[layer.stack], note))
@@ -132,7 +132,7 @@ def _hook(layer: FeedForwardLayer, mask: Tensor, note: Callable[[str, Tensor], N
 
 
 def _spread(examples: Sequence[Example], positions: int) -> list[Example]:
-    """Examples evenly spaced over the text, so many that both sides have about `positions` tokens, or all."""
+    """Evenly spaced examples, as many as give both sides about `positions` tokens, or all."""
     tokens = min(sum(len(e.source) for e in examples), sum(len(e.target) for e in examples)) if examples else 0
     count = min(len(examples), -(-len(examples) * positions // max(1, tokens)))
     return [examples[index * len(examples) // count] for index in range(count)]

@@ -1,8 +1,8 @@
 """compact-cells: keep the cells that matter most to this domain, and let them do the work of the others.
 
-A layer keeps so many cells that every layer loses the same share of its outputs' variance. Layers are compacted in
-order, each on what its compacted predecessors give it. The cells to remove are found one after another, the others'
-values adjusted to each loss (see saliency.py), and fc2 is then fitted again in closed form.
+The number of cells per layer is chosen to make every layer lose the same share of its outputs' variance. Layers are
+compacted in order, each on the outputs of its compacted predecessors. The cells to remove are found one after another,
+with the others' values adjusted to each loss (see saliency.py); then fc2 is fitted again in closed form.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from fmalloc_export.passes.saliency import Moments, eliminate, losses, refit
 
 @dataclass(frozen=True)
 class LossCurves:
-    """By layer, what every number of cells kept loses (see saliency.losses); computed once for the same cells."""
+    """By layer, the loss for every number of cells kept (see saliency.losses); computed once for the same cells."""
 
     calibration: Calibration
     _known: dict[tuple[bytes, ...], dict[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     def of(self, model: DomainModel) -> Mapping[str, NDArray[np.float64]]:
-        """Of a domain's model before any layer of it is compacted."""
+        """The curves of a model before any of its layers is compacted."""
         key = tuple(layer.cells.tobytes() for layer in model.feed_forward)
         if key not in self._known:
             self._known[key] = {
@@ -38,7 +38,7 @@ class LossCurves:
 
 @dataclass(frozen=True)
 class CompactCells:
-    """Afterwards `keep` (0 to 1) of all cells are left, rounded; at least one of a layer that had one."""
+    """Afterwards the share `keep` (0 to 1) of all cells is left, rounded; at least one per layer that had one."""
 
     curves: LossCurves
     keep: float
@@ -74,9 +74,9 @@ class CompactCells:
 
 
 def allocate(curves: Mapping[str, NDArray[np.float64]], total: int) -> dict[str, int]:
-    """Cells by layer, `total` in all and one each at least: the largest loss of a layer is as small as can be."""
+    """Cells by layer, `total` in all and at least one each, with the smallest possible largest loss of a layer."""
     counts = {name: min(1, len(curve) - 1) for name, curve in curves.items()}
-    # Each further cell of a layer is worth what the layer loses without it; curves never rise.
+    # A further cell is worth what its layer loses without it. Curves never rise, so taking the largest is optimal.
     offers = [(-curve[kept], name) for name, curve in curves.items() for kept in range(1, len(curve) - 1)]
     for _, name in sorted(offers)[: max(0, total - sum(counts.values()))]:
         counts[name] += 1

@@ -1,7 +1,7 @@
 """drop-dead-cells: cut the cells that never fire on the domain's own text.
 
-There, nothing changes: such a cell adds 0 at every position. Off that text it may fire; how often is bounded by the
-rule of three (0 of n seen: below 3/n with 95 % confidence, for positions drawn like those).
+No translation of that text changes: such a cell adds 0 at every position. It may fire on other text; how often is
+bounded by the rule of three (0 of n observed: below 3/n with 95 % confidence, for positions drawn alike).
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """pad-width: fill each layer up with zero cells to a width that the engine can take.
 
-Exact: a zero cell adds f(0) times 0. No layer stays empty, because an engine does not survive width 0.
+Exact: a zero cell adds f(0) times 0. No layer stays empty, because engines crash on width 0.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class PadWidth:
     exact: bool = True
 
     def explain(self, model: DomainModel) -> str:
-        """The widths that the engine wants."""
+        """The multiple that widths would be filled up to."""
         del model
         return f"would fill every width up to a positive multiple of {self.multiple}; nothing changes"
 

@@ -1,4 +1,4 @@
-"""The list of passes, and running it with the model verified between them."""
+"""The passes of each level in order, and running them with the model verified after each."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from fmalloc_export.passes.drop_dead_cells import DropDeadCells
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
 
-# Integer and half-precision kernels of GPUs want widths that are multiples of 16; on a CPU the few zero cells
-# cost nothing that can be measured. In float32 any width is as good as another, except 0.
+# Integer and half-precision kernels of GPUs need widths that are multiples of 16; on a CPU the few zero cells have no
+# measurable cost. In float32 every width but 0 serves equally well.
 _FLOAT32_MULTIPLE = 1
 _REDUCED_MULTIPLE = 16
 
@@ -28,8 +28,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Text:
-    """What the passes of -O1 and -O2 know of the domain's own text."""
+class DomainText:
+    """What drop-dead-cells, compact-cells and trim-vocabulary know of the domain's text."""
 
     calibration: Calibration
     curves: LossCurves
@@ -41,13 +41,13 @@ def exact(quantization: str) -> tuple[Pass, ...]:
     return BakeMask(), pad_width(quantization)
 
 
-def calibrated(text: Text, quantization: str) -> tuple[Pass, ...]:
-    """-O1: on the domain's own text no cell's work is lost; words that it does not use are spelled in pieces."""
+def calibrated(text: DomainText, quantization: str) -> tuple[Pass, ...]:
+    """-O1: cells that never fire on the domain's text and target tokens that it never uses are cut."""
     return BakeMask(), DropDeadCells(text.calibration), text.trimming, pad_width(quantization)
 
 
-def compacted(text: Text, keep: float, quantization: str) -> tuple[Pass, ...]:
-    """-O2: fewer cells still; what that costs is measured."""
+def compacted(text: DomainText, keep: float, quantization: str) -> tuple[Pass, ...]:
+    """-O2: as -O1, and the cells that are left are compacted to the share `keep`."""
     return (
         BakeMask(),
         DropDeadCells(text.calibration),
@@ -58,12 +58,12 @@ def compacted(text: Text, keep: float, quantization: str) -> tuple[Pass, ...]:
 
 
 def pad_width(quantization: str) -> PadWidth:
-    """Widths that the engine's kernels for these weights want."""
+    """The pass that gives the widths which engines' kernels for this type of weights need."""
     return PadWidth(_FLOAT32_MULTIPLE if quantization == "float32" else _REDUCED_MULTIPLE)
 
 
 def run(model: DomainModel, steps: Iterable[Pass], on_pass: Callable[[str], object] = str) -> tuple[Step, ...]:
-    """Apply `steps` in order; `on_pass` hears the name of each as it begins.
+    """Apply `steps` in order; `on_pass` is called with the name of each before it runs.
 
     Raises FmallocError if the model is malformed before, between or after them.
     """

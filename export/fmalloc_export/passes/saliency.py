@@ -1,12 +1,13 @@
-"""Which cells a layer can lose, and how the others take over: least squares on what cells do on calibration text.
+"""Which cells a layer can lose, and how the others make up for them: least squares on calibration activations.
 
 With a (positions, width) the centred activations and v (width, d) the cells' values, a layer adds a v + constant. Let
 cells R go and let D be added to the values of those kept, K, so that |a_R v_R - a_K D|^2 + ridge |D|^2 is smallest:
 
     D = (C_KK + ridge I)^-1 C_KR v_R,        C = a^T a / positions.
 
-Which cells go is Optimal Brain Surgeon (Hassibi and Stork, 1993) over whole cells: with P = (C + ridge I)^-1, to lose
-cell i and adjust the others costs |v_i|^2 / P_ii; the cheapest goes, P and v follow, and so on. All in float64.
+The cells to remove are found by Optimal Brain Surgeon (Hassibi and Stork, 1993) over whole cells: with
+P = (C + ridge I)^-1, removing cell i and adjusting the others costs |v_i|^2 / P_ii. The cheapest cell is removed, P and
+v are updated, and so on. All in float64.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# In units of the mean variance of a cell. Enough to keep the inverse well-conditioned where cells repeat each other.
+# In units of the mean variance of a cell. Enough to keep the inverse well-conditioned where cells are alike.
 _RIDGE = 1e-3
 # Cells removed between two updates of the whole inverse, and those among which they are chosen.
 _BLOCK, _POOL = 32, 96
@@ -33,7 +34,7 @@ class Moments:
 
     @classmethod
     def of(cls, activations: NDArray[np.float32]) -> "Moments":
-        """From float32 (positions, width), in blocks of rows, so that no float64 copy of it all is held."""
+        """From float32 (positions, width), in blocks of rows to avoid a float64 copy of all."""
         positions, width = activations.shape
         mean = activations.mean(axis=0, dtype=np.float64)
         covariance = np.zeros((width, width))
@@ -44,12 +45,12 @@ class Moments:
 
     @property
     def ridge(self) -> float:
-        """What is added to the diagonal; positive also where no cell ever fires."""
+        """The ridge added to the diagonal; positive even if no cell ever fires."""
         return float(_RIDGE * np.trace(self.covariance) / len(self.mean)) or 1.0
 
 
 class Fit(NamedTuple):
-    """Values (kept, d) and bias (d,) of the kept cells, and the share of the outputs' variance that they lose."""
+    """Values (kept, d) and bias (d,) of the kept cells, and the share of the outputs' variance that is lost."""
 
     values: Array
     bias: Array
@@ -92,7 +93,7 @@ def losses(moments: Moments, values: Array) -> Array:
 def _cheapest(
     inverse: NDArray[np.floating], values: NDArray[np.floating], number: int
 ) -> tuple[NDArray[np.int64], Array]:
-    """The next cells to go, one after another among the pool of those that are cheapest now, and their costs."""
+    """The next cells to remove, chosen one by one from the pool of the cheapest, and their costs."""
     costs = (values**2).sum(axis=1) / np.diag(inverse)
     pool = np.sort(np.argsort(costs, kind="stable")[:_POOL])
     inverse, values = inverse[np.ix_(pool, pool)], values[pool]
@@ -109,7 +110,7 @@ def _cheapest(
 
 
 def refit(moments: Moments, values: Array, bias: Array, kept: NDArray[np.int64]) -> Fit:
-    """Let the cells `kept` (indices) take over from the others; `values` (width, d), `bias` (d,)."""
+    """Fit the cells `kept` (indices) to make up for the others; `values` (width, d), `bias` (d,)."""
     gone = np.setdiff1d(np.arange(len(values)), kept)
     covariance = moments.covariance
     among = covariance[np.ix_(kept, kept)] + moments.ridge * np.eye(len(kept))

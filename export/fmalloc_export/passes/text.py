@@ -1,4 +1,4 @@
-"""A domain's own text, for the passes that need some: what to calibrate on, what to hold out."""
+"""A domain's own text for the passes of -O1 and -O2: what to calibrate on, what to hold out."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from fmalloc.corpus import Pair
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.passes.calibration import TextCalibration
 from fmalloc_export.passes.compact_cells import LossCurves
-from fmalloc_export.passes.pipeline import Text
+from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import trimming
 from fmalloc_shared.errors import FmallocError
 
@@ -16,11 +16,11 @@ _FEWEST = 20
 
 def text_of(
     domain: Domain, pairs: Sequence[Pair], samples: Sequence[Pair], vocabulary: int | None = None
-) -> tuple[Text, tuple[Pair, ...]]:
-    """What passes know of `pairs`, and the pairs that quality is measured on: the store's samples.
+) -> tuple[DomainText, tuple[Pair, ...]]:
+    """What passes know of `pairs`, and the held-out pairs on which quality is measured.
 
-    Samples among `pairs` are not calibrated on. A store without samples gives up to 200 of `pairs`, a tenth at most.
-    `vocabulary`: at most so many target tokens.
+    Held-out are the store's `samples`; those that occur in `pairs` are not calibrated on. Where there are none, up to
+    200 of `pairs`, and at most a tenth, are held out. `vocabulary`: the most target tokens.
     FmallocError if fewer than 20 pairs are left to calibrate on.
     """
     known = set(samples)
@@ -33,9 +33,9 @@ def text_of(
         own = [pair for pair in own if pair not in known]
     if len(own) < _FEWEST:
         raise FmallocError(
-            f"calibration text: {len(own)} pairs beside those held out to measure quality on; "
-            f"expected {_FEWEST} at least, and some thousands to do well"
+            f"calibration text: {len(own)} pairs beside those held out to measure quality; "
+            f"expected at least {_FEWEST}, better some thousands"
         )
     calibration = TextCalibration(domain.base, domain.tokenizer, own, domain.languages)
     trimmed = trimming(domain, own, held_out, vocabulary)
-    return Text(calibration, LossCurves(calibration), trimmed), tuple(held_out)
+    return DomainText(calibration, LossCurves(calibration), trimmed), tuple(held_out)

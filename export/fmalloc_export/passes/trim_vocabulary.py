@@ -1,7 +1,7 @@
 """trim-vocabulary: keep the target tokens that the domain writes, and a safety set.
 
-The output projection has a row for each target token, and at a vocabulary of 60,000 it is half of the work of
-translating. What is trimmed can no longer be written as one token; the safety set lets it be spelled in smaller pieces.
+The output projection has a row per target token: half of the work of translating with a vocabulary of 60,000. Trimmed
+tokens can no longer be written as one; the safety set allows to spell them in smaller pieces.
 """
 
 from dataclasses import dataclass, replace
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from fmalloc_export.domain.model import DomainModel
 
-# Above this share of the tokens the projection gets hardly faster, and a base that has one embedding for both sides
-# needs a second one for the trimmed side.
+# If more than this share of the tokens stays, the projection gets hardly faster, and a base with one embedding for both
+# sides would need a second one for the trimmed side.
 _WORTHWHILE = 0.8
 
 
 @dataclass(frozen=True)
 class TrimVocabulary:
-    """Afterwards `target_tokens` are those of `used` and `safety` (ids) that were there before, if that is worth it.
+    """Afterwards only those `target_tokens` are left that are in `used` or `safety` (ids), if that is worth it.
 
-    `counts` int64 (vocabulary,): how often text that was held out uses each token; for the report on coverage.
+    `counts` int64 (vocabulary,): how often held-out text uses each token; for the report on coverage.
     """
 
     used: NDArray[np.int64]
@@ -37,7 +37,7 @@ class TrimVocabulary:
                 f"does not apply: the domain needs {kept} of {len(model.target_tokens)} target tokens, "
                 f"and trimming pays from {1 - _WORTHWHILE:.0%} fewer on"
             )
-        return f"would keep {kept} of {len(model.target_tokens)} target tokens; the others cannot be written any more"
+        return f"would keep {kept} of {len(model.target_tokens)} target tokens; the others can no longer be written"
 
     def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
         """Shorten the list of target tokens."""

@@ -1,4 +1,4 @@
-"""Which target tokens a domain's text uses, and those that it must be able to write in any case."""
+"""The target tokens that a domain's text uses, and the safety set that every domain keeps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.vocabulary import Vocabulary, needed_tokens
 from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
 
-# What the pieces of SentencePiece and BPE vocabularies mark the beginning or the end of a word with.
+# Marks of the beginning or the end of a word in the pieces of SentencePiece and BPE vocabularies.
 _WORD_MARKS = ("▁", "Ġ", "</w>", "@@")
 _LINES = 10_000
 
@@ -20,11 +20,10 @@ _LINES = 10_000
 def trimming(
     domain: Domain, text: Sequence[Pair], held_out: Sequence[Pair], limit: int | None = None
 ) -> TrimVocabulary:
-    """The pass for a domain: what its `text` uses is kept; `held_out` text tells how much that covers.
+    """The pass for a domain, which keeps what its `text` uses; its coverage is measured on `held_out` text.
 
-    `limit` bounds the number of tokens in all, safety set included: the most frequent ones stay.
-
-    A token is used if it stands in a target, or if a source, read as target text, has it: names and numbers are copied.
+    `limit`: the most tokens, safety set included; the most frequent ones stay.
+    A token is used if it occurs in a target, or in a source encoded as target text: names and numbers are copied.
     """
     vocabulary, tokenizer = domain.vocabulary, domain.tokenizer
     set_languages(tokenizer, domain.languages)
@@ -40,7 +39,7 @@ def trimming(
 
 
 def token_counts(vocabulary: Vocabulary, tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int64]:
-    """int64 (target vocabulary,): how often each token occurs when `texts` are read as target text."""
+    """int64 (target vocabulary,): how often each token occurs when `texts` are encoded as target text."""
     size = len(vocabulary.target)
     counts = np.zeros(size, dtype=np.int64)
     for start in range(0, len(texts), _LINES):
@@ -53,9 +52,9 @@ def token_counts(vocabulary: Vocabulary, tokenizer: Any, texts: Sequence[str]) -
 def most_frequent(
     written: NDArray[np.int64], copied: NDArray[np.int64], safety: NDArray[np.int64], limit: int | None
 ) -> NDArray[np.int64]:
-    """Ids, ascending, of the tokens that occur: all, or as many as `limit` has beside `safety`.
+    """Ascending ids of the tokens that occur: all, or as many as fit into `limit` beside `safety`.
 
-    Those stay that targets use most (`written`, counts by id); among equals those that sources use (`copied`).
+    The tokens that targets use most come first (`written`, counts by id), then those that sources use (`copied`).
     """
     used = np.flatnonzero(written + copied)
     if limit is None:
@@ -66,7 +65,7 @@ def most_frequent(
 
 
 def safety_set(vocabulary: Vocabulary, needed: Sequence[str]) -> NDArray[np.int64]:
-    """Special tokens, language tokens among them; single characters; bytes; what has no letter: digits, punctuation."""
+    """Special and language tokens, single characters, bytes, and tokens without letters: digits, punctuation."""
     special = {*vocabulary.special, *needed}
     return np.array(
         [index for index, token in enumerate(vocabulary.target) if token in special or _is_safe(token)], dtype=np.int64

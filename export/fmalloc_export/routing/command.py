@@ -31,10 +31,10 @@ def measure_costs(
     for domain, text in measurement.texts.items():
         click.echo(f"{domain}: {len(text.pairs)} of {len(text.lines)} lines of dev, {measurement.live[domain].name}")
     if GENERAL not in measurement.live:
-        click.echo(f"no {GENERAL} is live: unsure text goes to the likeliest domain, so no threshold can help")
+        click.echo(f"{GENERAL} is not live: uncertain text goes to the likeliest domain, so no threshold can help")
     total = sum(len(measurement.texts[domain].pairs) for _, domain in missing)
     known = len(measurement.live) ** 2 - len(missing)
-    click.echo(f"{len(missing)} cells to measure, {total} lines to translate; {known} cells are known")
+    click.echo(f"{len(missing)} scores to measure, {total} lines to translate; {known} scores are known")
     if dry_run:
         return
     with bar("translate", total) as advance:
@@ -60,7 +60,7 @@ def _show(costs: RoutingCosts) -> None:
         ("general always", expected.always_general),
         ("the best model for each domain", expected.oracle),
     ]
-    title = f"{costs.metric} lost a document, {costs.simulation.documents} documents"
+    title = f"{costs.metric} lost per document, {costs.simulation.documents} documents"
     losses = Table(Column(title, overflow="fold"), Column("", justify="right"))
     for name, value in rows:
         losses.add_row(name, "–" if value is None else f"{value:.3f}")

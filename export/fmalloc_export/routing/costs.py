@@ -1,4 +1,4 @@
-"""What a wrong domain costs: every live domain's model on every domain's held-out text, and the threshold from it."""
+"""What a wrong domain costs: scores of every live domain's model on every domain's held-out text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,51 +23,51 @@ from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.strict import StrictModel
 
-_PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.cells"
+_PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.scores"
 _CHUNK_LINES = 50
 
 
 class ScoreMatrix(StrictModel):
-    """Scores by bundle and digest of the text: what is known already need not be translated again."""
+    """`scores` by bundle and digest of the text; what is in it is not translated again."""
 
     beam_size: int
     signatures: dict[Metric, str]
-    cells: dict[str, dict[str, Score]]
+    scores: dict[str, dict[str, Score]]
 
     @classmethod
     def known(cls, bundles: Path, beam_size: int) -> "ScoreMatrix":
-        """Those of routing.json and of a run that was stopped, as far as they were measured in the same way."""
+        """The scores of routing.json and of an interrupted run that were measured in the same way."""
         found = score(["x"], ["x"]).signatures
         signatures: dict[Metric, str] = {"bleu": found["bleu"], "chrf": found["chrf"]}
-        cells: dict[str, dict[str, Score]] = {}
+        scores: dict[str, dict[str, Score]] = {}
         for before in (_of_costs(bundles), _of_partial(bundles)):
             if before is not None and (before.beam_size, before.signatures) == (beam_size, signatures):
-                for bundle, row in before.cells.items():
-                    cells.setdefault(bundle, {}).update(row)
-        return cls(beam_size=beam_size, signatures=signatures, cells=cells)
+                for bundle, row in before.scores.items():
+                    scores.setdefault(bundle, {}).update(row)
+        return cls(beam_size=beam_size, signatures=signatures, scores=scores)
 
     def get(self, bundle: str, text: str) -> Score | None:
-        """The scores of a bundle on the text of this digest, if they are known."""
-        return self.cells.get(bundle, {}).get(text)
+        """The score of a bundle on the text of this digest, None if it is not known."""
+        return self.scores.get(bundle, {}).get(text)
 
-    def adding(self, bundle: str, text: str, cell: Score) -> "ScoreMatrix":
-        """A copy with the scores of one bundle on one text."""
-        cells = {**self.cells, bundle: {**self.cells.get(bundle, {}), text: cell}}
-        return self.model_copy(update={"cells": cells})
+    def adding(self, bundle: str, text: str, score: Score) -> "ScoreMatrix":
+        """A copy with the score of one bundle on one text."""
+        scores = {**self.scores, bundle: {**self.scores.get(bundle, {}), text: score}}
+        return self.model_copy(update={"scores": scores})
 
 
 def _of_costs(bundles: Path) -> ScoreMatrix | None:
     try:
         costs = RoutingCosts.of(bundles)
     except FmallocError:
-        return None  # it is about to be replaced
+        return None  # routing.json is about to be replaced
     if costs is None:
         return None
-    cells = {
-        costs.bundles[model]: {costs.texts[text].digest: cell for text, cell in row.items()}
+    scores = {
+        costs.bundles[model]: {costs.texts[text].digest: score for text, score in row.items()}
         for model, row in costs.matrix.items()
     }
-    return ScoreMatrix(beam_size=costs.beam_size, signatures=costs.signatures, cells=cells)
+    return ScoreMatrix(beam_size=costs.beam_size, signatures=costs.signatures, scores=scores)
 
 
 def _of_partial(bundles: Path) -> ScoreMatrix | None:
@@ -79,7 +79,7 @@ def _of_partial(bundles: Path) -> ScoreMatrix | None:
 
 @dataclass(frozen=True)
 class HeldOutText:
-    """A domain's dev text: `lines` to simulate routing with, and those of the `pairs` that are translated."""
+    """A domain's dev text: all its source `lines`, for simulating routing, and the `pairs` that are translated."""
 
     lines: tuple[str, ...]
     pairs: tuple[Pair, ...]
@@ -96,7 +96,7 @@ class HeldOutText:
 
     @classmethod
     def read(cls, path: Path, bundle: Bundle, fits: Callable[[str], bool], lines: int) -> "HeldOutText":
-        """Dev of a corpus, and at most `lines` of its pairs, evenly taken, whose source every model can take."""
+        """The dev part of a corpus, and at most `lines` evenly spaced pairs whose source fits into every model."""
         dev = read_corpus(path, bundle.manifest.languages, EVERYTHING).dev
         usable = [pair for pair in dev if fits(pair.source)]
         if not usable:
@@ -108,18 +108,18 @@ class HeldOutText:
 
 @dataclass
 class Measurement:
-    """Live bundles and held-out text, both by domain, and what of their matrix is known."""
+    """Live bundles and held-out texts, both by domain, and the scores that are known so far."""
 
     bundles: Path
     live: Mapping[str, Bundle]
     texts: Mapping[str, HeldOutText]
-    cells: ScoreMatrix
+    scores: ScoreMatrix
 
     @classmethod
     def of(cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int) -> "Measurement":
-        """Read all that is needed; `texts` are corpora by domain, of which dev is used.
+        """Read live.json, the bundles and the dev parts of `texts`, which are corpora by domain.
 
-        Raises FmallocError if there is nothing to compare, or if a live domain's text is missing.
+        Raises FmallocError if fewer than two domains are live, or if the text of one is missing.
         """
         index = LiveIndex.of(bundles)
         if len(index.domains) < 2:
@@ -140,26 +140,26 @@ class Measurement:
 
     @property
     def missing(self) -> list[tuple[str, str]]:
-        """Model and text of the cells that are not known yet."""
+        """Model and text of each score that is not known yet."""
         return [
             (model, domain)
             for model, bundle in self.live.items()
             for domain, text in self.texts.items()
-            if self.cells.get(bundle.name, text.digest) is None
+            if self.scores.get(bundle.name, text.digest) is None
         ]
 
     def complete(self, settings: EngineSettings, on_lines: Callable[[int, str], None]) -> None:
-        """Translate what is missing, one model in memory at a time; what is finished survives a kill.
+        """Measure the missing scores, with one model in memory at a time; each finished score survives a kill.
 
-        `on_lines` is told the number of lines translated, and the cell that they are of.
+        `on_lines` is called with the number of lines just translated, and with the model and text they belong to.
         """
-        for model, group in groupby(self.missing, key=lambda cell: cell[0]):
+        for model, group in groupby(self.missing, key=lambda pair: pair[0]):
             self._measure(model, [domain for _, domain in group], settings, on_lines)
 
     def result(self, metric: Metric) -> RoutingCosts:
-        """The matrix, complete, and the threshold that loses least by it."""
+        """The complete matrix, and the threshold that loses least by it."""
         matrix = {
-            model: {domain: self._cell(bundle, text) for domain, text in self.texts.items()}
+            model: {domain: self._score(bundle, text) for domain, text in self.texts.items()}
             for model, bundle in self.live.items()
         }
         names = {domain: bundle.name for domain, bundle in self.live.items()}
@@ -176,13 +176,13 @@ class Measurement:
                 domain: ScoredText(lines=len(text.pairs), digest=text.digest) for domain, text in self.texts.items()
             },
             matrix=matrix,
-            beam_size=self.cells.beam_size,
-            signatures=self.cells.signatures,
+            beam_size=self.scores.beam_size,
+            signatures=self.scores.signatures,
             simulation=simulation,
         )
 
     def write(self, costs: RoutingCosts) -> None:
-        """Replace routing.json whole. FmallocError if bundles are being written: what was measured is kept."""
+        """Replace routing.json atomically. FmallocError if bundles are being written; the measured scores are kept."""
         with writing(self.bundles):
             write_atomically(self.bundles / ROUTING_COSTS_FILE, costs.to_bytes())
             for left in (*self.bundles.glob(f".{_PARTIAL_FILE}.*"), *self.bundles.glob(f".{ROUTING_COSTS_FILE}.*")):
@@ -193,7 +193,7 @@ class Measurement:
     ) -> None:
         bundle = self.live[model]
         translator = Translator.load(bundle, settings)
-        options = TranslationOptions(self.cells.beam_size, MAXIMUM_NEW_TOKENS)
+        options = TranslationOptions(self.scores.beam_size, MAXIMUM_NEW_TOKENS)
         for domain in domains:
             text = self.texts[domain]
             translations: list[str] = []
@@ -201,23 +201,23 @@ class Measurement:
                 translations += [item.text for item in translator.translate(sources, options)]
                 on_lines(len(sources), f"{model} on {domain}")
             found = score(translations, [pair.target for pair in text.pairs]).score
-            cell = Score(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
-            self.cells = self.cells.adding(bundle.name, text.digest, cell)
-            write_atomically(self.bundles / _PARTIAL_FILE, self.cells.to_bytes())
+            rounded = Score(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
+            self.scores = self.scores.adding(bundle.name, text.digest, rounded)
+            write_atomically(self.bundles / _PARTIAL_FILE, self.scores.to_bytes())
 
-    def _cell(self, bundle: Bundle, text: HeldOutText) -> Score:
-        cell = self.cells.get(bundle.name, text.digest)
-        assert cell is not None, f"{bundle.name}: not measured on every text"
-        return cell
+    def _score(self, bundle: Bundle, text: HeldOutText) -> Score:
+        found = self.scores.get(bundle.name, text.digest)
+        assert found is not None, f"{bundle.name}: not measured on every text"
+        return found
 
 
 def _fitting(bundles: Sequence[Bundle]) -> Callable[[str], bool]:
-    """Whether every model has positions for a text."""
+    """Tells whether a text fits into the positions of every model."""
     limits = [(Tokenizer.load(bundle.tokenizer), bundle.manifest.maximum_length) for bundle in bundles]
     return lambda text: all(len(tokenizer.encode(text)) <= longest for tokenizer, longest in limits)
 
 
 def _costs(domains: Sequence[str], matrix: Mapping[str, Mapping[str, Score]], metric: Metric) -> NDArray[np.float64]:
-    """Points that text of one domain (rows) loses with the model of another (columns)."""
+    """(texts, models): points that the text of one domain loses with the model of another."""
     quality = np.array([[getattr(matrix[model][text], metric) for model in domains] for text in domains])
     return np.asarray(quality.diagonal()[:, None] - quality, dtype=np.float64)

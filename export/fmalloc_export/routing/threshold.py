@@ -1,7 +1,7 @@
 """The threshold on the posterior that loses least: the router simulated on held-out documents of every domain.
 
-A document of one domain that is sent to another loses the quality of its own domain's model less that of the chosen
-one's, both on that domain's text. Decisions at each threshold follow from the posteriors alone.
+A document that is sent to the wrong domain loses the difference between the quality of its own domain's model and that
+of the chosen one, both on its own domain's text. Decisions at each threshold follow from the posteriors alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fmalloc_runtime.routing.costs import Expected, Simulation
 from fmalloc_runtime.routing.router import THRESHOLD, Router
 
-# Lines a document, and how much such documents count: a sentence alone is as frequent as a paragraph or a page.
+# Weight of documents by their number of lines: single sentences, paragraphs and pages count alike.
 WEIGHTS: Mapping[int, float] = {1: 1 / 3, 3: 1 / 3, 10: 1 / 3}
 _MOST_DOCUMENTS = 500
 _STANDARD_ERRORS = 2
@@ -24,10 +24,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Documents:
-    """Held-out documents as the router sees them; all arrays of shape (documents,).
+    """Held-out documents as the router sees them; all arrays have the shape (documents,).
 
-    `text`, `best`: index of the domain that a document is of, and of the likeliest. `score`: the posterior of that.
-    `weight`: adds up to 1; every domain has the same share.
+    `text`: index of the document's own domain. `best`: index of the likeliest domain. `score`: its posterior.
+    `weight`: sums to 1, with the same share for every domain.
     """
 
     text: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Documents:
 
     @classmethod
     def of(cls, router: Router, texts: Mapping[str, Sequence[str]]) -> "Documents":
-        """Cut the lines of each domain of the router into documents of 1, 3 and 10 lines and score them."""
+        """Cut each domain's lines into documents of 1, 3 and 10 lines, and score them."""
         text: list[int] = []
         posteriors: list[Floats] = []
         weights: list[float] = []
@@ -56,11 +56,11 @@ class Documents:
 
 
 def choose_threshold(documents: Documents, costs: Floats, general: int | None) -> tuple[float, Simulation]:
-    """The threshold, and what it and others lose.
+    """The threshold that loses least, and the expected losses of it and of its alternatives.
 
-    `costs` (texts, chosen): points that text of a domain loses with another's model. `general`: index of the domain
-    that unsure documents go to, if there is one. Of the thresholds that are within two standard errors of the least
-    loss, the nearest to the default is taken: what differs less may be chance.
+    `costs` (texts, models): points that text of one domain loses with another's model. `general`: index of the domain
+    for documents below the threshold; None if it is not live. Of the thresholds within two standard errors of the
+    least loss, the one nearest to the default is chosen: smaller differences may be chance.
     """
     losses = np.stack([_losses(documents, costs, general, threshold) for threshold in _GRID])
     expected = losses @ documents.weight
@@ -68,7 +68,7 @@ def choose_threshold(documents: Documents, costs: Floats, general: int | None) -
     more = losses - least
     mean = more @ documents.weight
     error = np.sqrt((documents.weight**2 * (more - mean[:, None]) ** 2).sum(axis=1))
-    # Differences below the last digits of a sum are none.
+    # 1e-9: what summing in another order may change.
     near = np.flatnonzero(mean <= _STANDARD_ERRORS * error + 1e-9)
     chosen = float(_GRID[min(near, key=lambda index: (abs(_GRID[index] - THRESHOLD), expected[index]))])
 
@@ -97,7 +97,7 @@ def _losses(documents: Documents, costs: Floats, general: int | None, threshold:
 
 
 def _documents(lines: Sequence[str], length: int) -> list[Sequence[str]]:
-    """Documents of `length` lines in a row, apart from each other, evenly taken; none if there are too few lines."""
+    """Evenly spaced documents of `length` consecutive lines, without overlap; none if there are too few lines."""
     starts = range(0, len(lines) - length + 1, length)
     count = min(len(starts), _MOST_DOCUMENTS)
     return [lines[start : start + length] for start in (starts[i * len(starts) // count] for i in range(count))]

@@ -1,6 +1,8 @@
-"""The text of the files that Triton reads."""
+"""The text of the files that Triton reads: config.pbtxt and model.py."""
 
 from fmalloc_export.triton.options import TritonOptions
+from fmalloc_runtime.triton.domain import TritonDomain
+from fmalloc_runtime.triton.routing import RoutingModel
 from fmalloc_runtime.triton.tensors import BUNDLE, DOMAIN, TEXT, TRANSLATION
 
 _CONFIG = """\
@@ -21,11 +23,11 @@ _PARAMETER = 'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}
 _MODEL = '''\
 """{what}; written by `fmalloc triton`. The Python that Triton runs needs `pip install fmalloc`."""
 
-from fmalloc_runtime.triton.{module} import {name} as TritonPythonModel
+from {model.__module__} import {model.__name__} as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
-# Each instance that routes waits for the domains' answers with one batch at a time.
+# A routing instance waits for the domains' answers to one batch at a time.
 _ROUTING_INSTANCES = 2
 
 
@@ -43,12 +45,12 @@ def routing_config(options: TritonOptions) -> str:
 
 def domain_model(domain: str) -> str:
     """model.py of a domain's model."""
-    return _MODEL.format(what=f"The domain {domain}", module="domain", name="DomainModel")
+    return _MODEL.format(what=f"The domain {domain}", model=TritonDomain)
 
 
 def routing_model() -> str:
     """model.py of the model that routes."""
-    return _MODEL.format(what="Routes between the domains", module="routing", name="RoutingModel")
+    return _MODEL.format(what="Routes between the domains", model=RoutingModel)
 
 
 def _config(name: str, options: TritonOptions, outputs: tuple[str, ...], kind: str, instances: int) -> str:

@@ -1,4 +1,4 @@
-"""Models and their versions in a repository that Triton may be watching."""
+"""Models and versions in a repository that Triton may be watching."""
 
 import re
 from collections.abc import Collection
@@ -12,7 +12,7 @@ MODEL_FILE = "model.py"
 
 
 def next_version(model: Path, bundles: Collection[str], costs: RoutingCosts | None = None) -> int:
-    """The version that `model` has, if it holds these bundles and costs; else the next one, or 1."""
+    """The latest version of `model` if it holds these bundles and costs; otherwise the next one, or 1."""
     versions = _versions(model)
     if not versions:
         return 1
@@ -23,10 +23,10 @@ def next_version(model: Path, bundles: Collection[str], costs: RoutingCosts | No
 
 
 def update(repository: Path, built: Path, *, last: str, trash: Path) -> None:
-    """Bring `repository` to what `built` holds, the model `last` after all others; `trash` takes what goes.
+    """Update `repository` to the content of `built`, with the model `last` after all others.
 
-    Whenever this stops, every model is whole, and none routes to one that is not there. The version before the newest
-    stays, because a Triton may be loading it.
+    Replaced files move to `trash`. If this is interrupted, every model is whole, and none routes to a missing one. The
+    version before the newest stays, because Triton may be loading it.
     """
     names = sorted((path.name for path in built.iterdir()), key=lambda name: name == last)
     for name in names:
@@ -55,7 +55,7 @@ def _update_model(model: Path, built: Path, trash: Path) -> None:
 
 
 def _update_file(path: Path, built: Path) -> None:
-    """Replace a file if its content changed: Triton loads a model again whose files are newer."""
+    """Replace a file if its content changed: Triton reloads a model whose files are newer."""
     if path.read_bytes() != (content := built.read_bytes()):
         write_atomically(path, content)
 

@@ -1,4 +1,4 @@
-"""How Triton is to run the models."""
+"""Settings of the models that Triton runs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,15 +11,15 @@ ROUTER = "fmalloc"
 
 @dataclass(frozen=True)
 class TritonOptions:
-    """Settings that go into every config.pbtxt.
+    """Settings in every config.pbtxt.
 
-    `instances`: processes of each domain, each with a copy of its model (with `cuda`: on each GPU).
-    `threads`: CPU threads of each instance.
-    `batch_texts`: most texts in a batch, and so in a request.
-    `queue_seconds`: how long a batch waits for company.
-    `queue_requests`: requests that may wait for a model; Triton refuses what comes then.
-    `router`: name of the model that routes.
-    Raises FmallocError for values that Triton would not take.
+    `instances`: processes per domain, each with a copy of its model (with `cuda`: per GPU).
+    `threads`: CPU threads per instance.
+    `batch_texts`: the most texts in a batch, and so in a request.
+    `queue_seconds`: maximum batching delay.
+    `queue_requests`: the most requests that wait for a model; Triton refuses any more.
+    `router`: name of the routing model.
+    Raises FmallocError for values that Triton would refuse.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"

@@ -1,4 +1,4 @@
-"""The model repository: one model for each live domain, and one that routes between them."""
+"""The model repository: one model per live domain, and one that routes between them."""
 
 import shutil
 import tempfile
@@ -17,12 +17,12 @@ from fmalloc_shared.files import sync_directory, sync_tree
 def write_triton_repository(
     bundles: Path, output: Path, options: TritonOptions | None = None, *, force: bool = False
 ) -> dict[str, int]:
-    """Lay out what `bundles`/live.json names as the model repository `output`; return the versions by model.
+    """Write the live bundles of `bundles` as the model repository `output`; return the versions by model.
 
-    A new repository appears whole or not at all. With `force`, one that is there is brought up to date model by model,
-    the one that routes after those that it routes to. A model whose content changed gets the next version, which
-    appears whole, so that a Triton that watches the folder serves on.
-    Raises FmallocError, and changes nothing, if a bundle is damaged, or if `output` exists and is not to be changed.
+    A new repository appears whole or not at all. With `force`, an existing one is updated model by model, the routing
+    model last. A model whose content changed gets the next version, which appears whole, so that a Triton that
+    watches the folder keeps serving.
+    Raises FmallocError, and changes nothing, if a bundle is damaged, or if `output` exists and `force` is not given.
     """
     options = options or TritonOptions()
     live = _read_live(bundles, options)
@@ -46,7 +46,7 @@ def _read_live(bundles: Path, options: TritonOptions) -> Mapping[str, Bundle]:
     if not index.domains:
         raise FmallocError(f"{bundles / LIVE_FILE}: no domain is live: run fmalloc export first")
     if options.router in index.domains:
-        raise FmallocError(f"{options.router!r} is a domain: choose another name for the model that routes (--router)")
+        raise FmallocError(f"{options.router!r} is a domain: choose another name for the routing model (--router)")
     return {domain: Bundle.open(bundles / name) for domain, name in sorted(index.domains.items())}
 
 
@@ -54,11 +54,11 @@ def _check_output(output: Path, force: bool) -> None:
     if not output.exists():
         return
     if not force:
-        raise FmallocError(f"{output} exists; --force brings it up to date")
+        raise FmallocError(f"{output} exists; --force updates it")
     if not output.is_dir():
-        raise FmallocError(f"{output} is no directory; nothing was changed")
+        raise FmallocError(f"{output} is not a directory; nothing was changed")
     if strange := sorted(path.name for path in output.iterdir() if not (path / CONFIG_FILE).is_file()):
-        raise FmallocError(f"{output}: {strange[0]} is no model of a Triton repository; nothing was changed")
+        raise FmallocError(f"{output}: {strange[0]} is not a model of a Triton repository; nothing was changed")
 
 
 def _write_domain(built: Path, output: Path, bundle: Bundle, options: TritonOptions) -> int:
@@ -70,7 +70,7 @@ def _write_domain(built: Path, output: Path, bundle: Bundle, options: TritonOpti
 
 
 def _write_router(built: Path, output: Path, bundles: Path, live: Mapping[str, Bundle], options: TritonOptions) -> int:
-    """What routing reads: live.json, the threshold, and of each bundle its manifest and n-gram counts."""
+    """Write what routing reads: live.json, the threshold, and each bundle's manifest and n-gram counts."""
     name = options.router
     costs = RoutingCosts.of(bundles)
     same = {bundle.name for bundle in live.values()}
@@ -88,7 +88,7 @@ def _write_router(built: Path, output: Path, bundles: Path, live: Mapping[str, B
 
 
 def _write_model(folder: Path, version: int, config: str, model: str) -> Path:
-    """Write the files of a model that say what it is; return the folder of its version."""
+    """Write config.pbtxt and model.py; return the folder of the version."""
     inner = folder / str(version)
     inner.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
@@ -97,7 +97,7 @@ def _write_model(folder: Path, version: int, config: str, model: str) -> Path:
 
 
 def _copy(bundle: Bundle, destination: Path) -> None:
-    """Copy a bundle; model files that are packed become plain."""
+    """Copy a bundle, with packed model files as plain ones."""
     for name in (MANIFEST_FILE, *bundle.manifest.files):
         (destination / name).parent.mkdir(parents=True, exist_ok=True)
         if (bundle.path / name).is_file():

@@ -1,4 +1,4 @@
-"""fmalloc compare: several methods under one protocol, and one table of what they reach."""
+"""fmalloc compare: runs several methods under one protocol and keeps comparison.json."""
 
 import json
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from fmalloc_shared.files import sha256_files, write_atomically
 def compare_methods(
     recipe: Recipe, methods: Sequence[str], orders: Sequence[Sequence[str]], output: Path, *, finished: bool = False
 ) -> Comparison:
-    """Run every method on every order of the tasks; comparison.json is written anew after each run.
+    """Run every method on every order of the tasks; comparison.json is rewritten after each run.
 
-    finished: learn nothing more, and compare the runs that have learned all tasks.
+    finished: learn nothing, and compare only the runs that have learned all tasks.
     """
     run, runs = Run.of(recipe), list[MethodRun]()
     with writing(output):
@@ -80,7 +80,7 @@ def compare_recipe(
     *,
     finished: bool = False,
 ) -> Comparison:
-    """`compare` as the command line asks for it: comma-separated names, "all" for every method."""
+    """Compare by names as the command line gives them: comma-separated, "all" for every method."""
     settings = read_recipe(recipe, {"learning.updates": updates} if updates else {})
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     for name in names:

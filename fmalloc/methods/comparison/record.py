@@ -23,7 +23,7 @@ class Learned(StrictModel):
 
 
 class MethodRow(StrictModel):
-    """Scores by domain after a task was learned: row i of the matrix R."""
+    """Scores by domain after a task was learned: a row of the score matrix."""
 
     after: str
     """The task that was learned last."""

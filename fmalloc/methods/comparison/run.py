@@ -1,4 +1,4 @@
-"""One method run over a recipe's tasks: learned in order, scored after each; what was done is never done again."""
+"""One method on a recipe's tasks: learned in order, scored after each; finished work is reused, never repeated."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def make_method(run: Run, name: str, folder: Path) -> Method:
 
 
 def settings_of(recipe: Recipe, name: str) -> MethodSettings:
-    """A method's settings from the recipe's `methods:` section; errors as make_method."""
+    """A method's settings from the recipe's `methods:` section; errors as for `make_method`."""
     kind = method_of(name)
     try:
         return kind.settings_type.model_validate(recipe.methods.get(name, {}))
@@ -41,9 +41,9 @@ def settings_of(recipe: Recipe, name: str) -> MethodSettings:
 
 
 def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> MethodRun:
-    """Learn the recipe's tasks in order with one method, and score every domain after each.
+    """Learn the recipe's tasks in order with one method, and score every domain after each task.
 
-    base: a folder of scores of the untouched base that several runs share.
+    base: the folder with scores of the untouched base, which several runs share.
     """
     method = make_method(run, name, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Lear
 
 
 def _settings(run: Run, method: Method) -> dict[str, Any]:
-    """All that decides the results, JSON-able; other methods' settings and the evaluation's share aside."""
+    """Everything that determines the results, JSON-able."""
     recipe = run.recipe
     data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
     tasks = {name: plan.learning.model_dump() for name, plan in run.plans.items()}
@@ -106,7 +106,7 @@ def _settings(run: Run, method: Method) -> dict[str, Any]:
 
 
 def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> None:
-    """Be the run that this folder holds; another one's results are neither mixed in nor thrown away."""
+    """Record the settings of this folder's run; refuse a folder that holds a run with other settings."""
     path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
     if path.is_file():
         held, wanted = _completed(json.loads(path.read_bytes()), defaults), json.loads(text)
@@ -118,7 +118,7 @@ def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> 
 
 
 def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:
-    """With settings that are younger than the run."""
+    """The settings, with defaults for those added since the run."""
     learning = LearningSettings().model_dump()
     tasks = [[name, learning | given] for name, given in settings["tasks"]]
     return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}

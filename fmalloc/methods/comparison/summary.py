@@ -1,4 +1,4 @@
-"""What each run of a comparison comes to, in one row of numbers."""
+"""The results of each run of a comparison in one row of numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SINGLE = "single"
 
 @dataclass(frozen=True)
 class Summary:
-    """Averages over the learned domains after the last task; NLL in nats a target token.
+    """Averages over the learned domains after the last task; NLL in nats per target token.
 
     bleu, chrf, nll: averages. general_nll: of the general domain. forgetting_ratio: of BLEU; forgetting_nll: mean rise
     of earlier tasks' NLL. transfer_nll: forward transfer, as a fall of NLL. gain: by task the share of the NLL that
@@ -49,14 +49,14 @@ class Summary:
 
 
 def summaries(comparison: Comparison) -> list[Summary]:
-    """One for each run."""
+    """One per run."""
     single = next((run for run in comparison.runs if run.method == SINGLE), None)
     reached = {row.after: row.scores[row.after] for row in single.rows} if single else {}
     return [_summary(run, comparison.base_scores, reached) for run in comparison.runs]
 
 
 def _summary(run: MethodRun, base: Mapping[str, Score], single: Mapping[str, Score]) -> Summary:
-    # One that learns all tasks at once has a last row alone: there is nothing that it could forget.
+    # A joint run has only its last row; there is nothing it could have forgotten.
     joint = len(run.rows) < len(run.order)
     rows = run.rows * len(run.order) if joint else run.rows
     scores = [Scores(domains=row.scores, signatures={}) for row in rows]

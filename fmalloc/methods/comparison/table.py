@@ -1,4 +1,4 @@
-"""Runs of methods as tables."""
+"""A comparison as a table for the terminal."""
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -8,13 +8,14 @@ from fmalloc.methods.comparison.summary import Summary, summaries
 
 _COLUMNS = ("order", "BLEU", "chrF", "NLL", "general", "forgot", "forgot", "gain", "least", "MB")
 _CAPTION = (
-    "NLL in nats a target token; general: NLL of the general domain; forgot: share of the BLEU, and nats, that earlier "
-    "domains lost; gain: share of the NLL that fine-tuning each domain alone gains, mean and least; MB: of a task"
+    "NLL in nats per target token; general: NLL of the general domain; forgot: share of the BLEU, and nats, that "
+    "earlier domains lost; gain: share of the NLL that fine-tuning each domain alone gains, mean and least; "
+    "MB: per task"
 )
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row a run: averages over the learned domains after the last task, forgetting, and cost."""
+    """One row per run: averages over the learned domains after the last task, forgetting, and cost."""
     orders = list(dict.fromkeys(tuple(run.order) for run in comparison.runs))
     named = "; ".join(f"order {number}: {', '.join(order)}" for number, order in enumerate(orders, start=1))
     title = f"Learned domains after the last task; {named}"

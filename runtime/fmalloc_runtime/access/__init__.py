@@ -1,1 +1,1 @@
-"""Who may ask how much: API keys, rates and usage."""
+"""Access control: API keys, rate limits and monthly quotas."""

@@ -1,7 +1,7 @@
-"""API keys: a file of names, limits and SHA-256 digests; a key itself is shown once and kept nowhere.
+"""API keys: a file of names, limits and SHA-256 digests. A key itself is shown once and not stored.
 
-A key is 256 random bits, so a plain digest is enough: nobody can try all keys, which is what slow password hashes guard
-against, and a slow hash would let anybody keep the server busy with wrong keys.
+A key is 256 random bits, so a plain digest is enough: slow password hashes guard against trying all keys, which is
+impossible here, and would let anybody keep the server busy with wrong keys.
 """
 
 import hmac
@@ -35,7 +35,7 @@ Limit = Annotated[int, Field(ge=1)]
 
 
 class KeyEntry(StrictModel):
-    """A client: the digest of its key, and its limits where they differ from the server's; `characters` a month."""
+    """A client: the digest of its key, and limits that differ from the server's; `characters` per month."""
 
     name: ClientName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -45,7 +45,7 @@ class KeyEntry(StrictModel):
 
 
 class KeyFile(StrictModel):
-    """The file: every client once."""
+    """The file of keys; each client has one entry."""
 
     version: Literal[1] = 1
     keys: tuple[KeyEntry, ...] = ()
@@ -54,11 +54,11 @@ class KeyFile(StrictModel):
     def _distinct(self) -> "KeyFile":
         for what, values in (("name", [key.name for key in self.keys]), ("sha256", [key.sha256 for key in self.keys])):
             if twice := sorted({value for value in values if values.count(value) > 1}):
-                raise ValueError(f"{what} {twice[0]!r} is there twice: expected it once")
+                raise ValueError(f"{what} {twice[0]!r} occurs twice: expected it once")
         return self
 
     def find(self, key: str) -> KeyEntry | None:
-        """Whose key it is; the time it takes does not tell how much of a wrong one is right."""
+        """The entry of a key, in constant time: timing does not reveal how much of a wrong key is right."""
         digest, found = digest_of(key), None
         for entry in self.keys:
             if hmac.compare_digest(entry.sha256, digest):
@@ -67,7 +67,7 @@ class KeyFile(StrictModel):
 
 
 class Keys:
-    """The keys of a file, read again when it changes; a file that is broken then leaves the keys as they were."""
+    """The keys of a file, read again when it changes. If it is then malformed, the keys stay as they were."""
 
     def __init__(self, path: Path) -> None:
         """Read the file; FmallocError if it is missing or malformed."""
@@ -77,11 +77,11 @@ class Keys:
         self._looked = time.monotonic()
 
     def find(self, key: str) -> KeyEntry | None:
-        """Whose key it is, None if nobody's."""
+        """The entry of a key, None if it is unknown."""
         return self.current().find(key)
 
     def current(self) -> KeyFile:
-        """The file's content now, or a second ago."""
+        """The file's content, at most a second old."""
         if time.monotonic() - self._looked >= _POLL_SECONDS:
             self._looked = time.monotonic()
             if (stamp := _stamp(self._path)) != self._stamp:
@@ -93,13 +93,13 @@ class Keys:
         try:
             self._file = KeyFile.read(self._path)
         except FmallocError as error:
-            _log.error("keys not taken over: %s", error)
+            _log.error("keys were not reloaded: %s", error)
         else:
             _log.info("%d keys read from %s", len(self._file.keys), self._path)
 
 
 def add_key(path: Path, name: str, limits: Mapping[str, int | None]) -> str:
-    """Make a key for one more client, with its `limits` as in KeyEntry; the file is made if there is none.
+    """Add a client, with its `limits` as in KeyEntry, and return its key; the file is created if it is missing.
 
     Raises FmallocError if the name is taken or malformed.
     """
@@ -108,29 +108,29 @@ def add_key(path: Path, name: str, limits: Mapping[str, int | None]) -> str:
     key = f"{_PREFIX}{secrets.token_urlsafe(_KEY_BYTES)}"
     with _edited(path) as file:
         if any(entry.name == name for entry in file.keys):
-            raise FmallocError(f"{path}: a key named {name!r} is there already: remove it first, or take another name")
+            raise FmallocError(f"{path}: a key named {name!r} exists already: remove it first, or use another name")
         entry = KeyEntry(name=name, sha256=digest_of(key), **limits)
         write_private(path, KeyFile(keys=(*file.keys, entry)).to_bytes())
     return key
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Remove a client's key; FmallocError if there is none."""
+    """Remove a client; FmallocError if it is unknown."""
     with _edited(path) as file:
         left = tuple(entry for entry in file.keys if entry.name != name)
         if len(left) == len(file.keys):
             known = ", ".join(entry.name for entry in file.keys) or "none"
-            raise FmallocError(f"{path}: no key is named {name!r}, known: {known}")
+            raise FmallocError(f"{path}: no key is named {name!r}: known are {known}")
         write_private(path, KeyFile(keys=left).to_bytes())
 
 
 def digest_of(key: str) -> str:
-    """Hex SHA-256 of a key, as the file keeps it."""
+    """SHA-256 of a key in hex, as in the file."""
     return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` whole by a file that its owner alone can read, whatever the umask, from its first byte on."""
+    """Replace `path` atomically by a file that only its owner can ever read, whatever the umask."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -147,7 +147,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _edited(path: Path) -> Iterator[KeyFile]:
-    """The file as it is, while nobody else edits it."""
+    """The file's content, locked against other editors."""
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield KeyFile.read(path) if path.exists() else KeyFile()
 

@@ -1,4 +1,4 @@
-"""How much a client may ask for: requests and characters a minute."""
+"""Rate limits: requests and characters per minute."""
 
 import math
 import time
@@ -11,10 +11,10 @@ from fmalloc_runtime.errors import BodyTooLargeError, RateLimitedError
 
 
 class Rates:
-    """What clients asked for in the last minute, in memory.
+    """Requests and characters of each client in the last minute, in memory.
 
-    Requests are counted in a moving window, exactly. Characters are too many to remember each one: they are counted in
-    a sliding window between two counters, which takes what came in the minute before as evenly spread.
+    Requests are counted exactly, in a moving window. Characters are counted in a sliding window between two counters,
+    which takes those of the minute before as evenly spread.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class Rates:
         self._characters = SlidingWindowCounterRateLimiter(storage)
 
     def take(self, client: str, characters: int, requests_limit: int | None, characters_limit: int | None) -> None:
-        """Count one request of so many characters, or none of it and raise RateLimitedError.
+        """Count one request with so many characters; RateLimitedError, and nothing is counted, beyond a limit.
 
-        Raises BodyTooLargeError where no waiting helps: more characters than are allowed in a minute.
+        Raises BodyTooLargeError for more characters than are allowed per minute, for which no waiting helps.
         """
         if characters_limit is not None and characters > characters_limit:
-            raise BodyTooLargeError(f"{characters} characters in one request, at most {characters_limit} a minute")
+            raise BodyTooLargeError(f"{characters} characters in one request, at most {characters_limit} per minute")
         wanted: list[tuple[RateLimiter, RateLimitItem, int, str]] = []
         if requests_limit is not None:
             wanted.append((self._requests, RateLimitItemPerMinute(requests_limit), 1, "requests"))
@@ -38,6 +38,6 @@ class Rates:
             if not limiter.test(item, what, client, cost=cost):
                 reset = limiter.get_window_stats(item, what, client).reset_time
                 after = float(min(max(1, math.ceil(reset - time.time())), 60))
-                raise RateLimitedError(f"more than {item.amount} {what} a minute: wait {after:.0f} seconds", after)
+                raise RateLimitedError(f"more than {item.amount} {what} per minute: wait {after:.0f} seconds", after)
         for limiter, item, cost, what in wanted:
             limiter.hit(item, what, client, cost=cost)

@@ -1,4 +1,4 @@
-"""How many characters each client sent this month."""
+"""Characters that each client has sent this month."""
 
 import logging
 import time
@@ -25,10 +25,10 @@ class UsageFile(StrictModel):
 
 
 class UsageLedger:
-    """Counts in memory; with a path, what was counted is kept there every ten seconds and at the end."""
+    """Counts in memory; with a path, writes the counts there every ten seconds and at the end."""
 
     def __init__(self, path: Path | None) -> None:
-        """Go on from the file, if there is one; FmallocError if it is malformed."""
+        """Continue from the file, if there is one; FmallocError if it is malformed."""
         self._path = path
         self._month = _month()
         self._characters: dict[str, int] = {}
@@ -39,26 +39,26 @@ class UsageLedger:
                 self._characters = dict(kept.characters)
 
     def characters(self, client: str) -> int:
-        """Of this month."""
+        """Characters of a client in this month."""
         if (month := _month()) != self._month:
             self._month, self._characters = month, {}
         return self._characters.get(client, 0)
 
     def add(self, client: str, characters: int) -> None:
-        """Count; a file that cannot be written is logged and tried again later."""
+        """Add to a client's count. If the file cannot be written, that is logged and tried again later."""
         self._characters[client] = max(0, self.characters(client) + characters)
         if self._path is not None and time.monotonic() - self._flushed >= _FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the file, if one is wanted."""
+        """Write the file, if there is a path."""
         self._flushed = time.monotonic()
         if self._path is None:
             return
         try:
             write_private(self._path, UsageFile(month=self._month, characters=self._characters).to_bytes())
         except (OSError, FmallocError) as error:
-            _log.error("usage not kept: %s", error)
+            _log.error("usage was not written: %s", error)
 
 
 def _month() -> str:

@@ -1,4 +1,4 @@
-"""How much work the server takes at once; what is over the bound is refused before it costs anything."""
+"""Admission control: limits the work in flight, and refuses what exceeds it before it costs anything."""
 
 import math
 import threading
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from fmalloc_runtime.errors import OverloadedError
 from fmalloc_runtime.metrics import Metrics
 
-# What a request weighs at least: a connection, its buffers and a task take memory however short the text is.
+# The least that a request counts for: connection, buffers and task take memory however short the text is.
 MINIMUM_CHARACTERS = 512
-# The rate of answers is that of the last seconds, older ones fading by half in this time.
+# The rate of answers is a decaying average with this half-life.
 _HALF_LIFE = 10.0
 _SHORTEST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 
 
 class Admission:
-    """Bounds the characters in flight, admitted and not yet answered; safe to use from several threads.
+    """Limits the characters in flight: admitted and not yet answered. Safe to use from several threads.
 
-    A request alone is always admitted, whatever its size: how long a text may be is another limit.
+    A single request is always admitted, whatever its size: the length of texts has another limit.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class Admission:
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0
-        self._answered = 0.0  # characters, fading
-        self._observed = 0.0  # seconds with work in flight, fading alike
+        self._answered = 0.0  # characters, decaying
+        self._observed = 0.0  # seconds with work in flight, decaying alike
         self._at = clock()
 
     @property
@@ -41,18 +41,15 @@ class Admission:
 
     @contextmanager
     def admit(self, characters: int) -> Iterator[None]:
-        """Count `characters` as in flight inside the block.
-
-        Raises OverloadedError, which says when to come again, if that is too many.
-        """
+        """Count `characters` as in flight inside the block; OverloadedError if they are too many."""
         weight = max(characters, MINIMUM_CHARACTERS)
         with self._lock:
-            self._fade()
+            self._decay()
             if self._in_flight and self._in_flight + weight > self._limit:
                 self._metrics.refused.labels("overloaded").inc()
                 raise OverloadedError(
-                    f"{self._in_flight} characters are being translated and no more than {self._limit} are taken at "
-                    "once: send this request again later",
+                    f"{self._in_flight} characters are being translated, the limit is {self._limit}: "
+                    "send this request again later",
                     self._retry_after(self._in_flight + weight - self._limit),
                 )
             self._count(weight)
@@ -62,7 +59,7 @@ class Admission:
             answered = True
         finally:
             with self._lock:
-                self._fade()
+                self._decay()
                 self._count(-weight)
                 self._answered += weight if answered else 0
 
@@ -70,18 +67,18 @@ class Admission:
         self._in_flight += weight
         self._metrics.in_flight.set(self._in_flight)
 
-    def _fade(self) -> None:
-        """Let time pass; seconds without any work in flight say nothing about the rate."""
+    def _decay(self) -> None:
+        """Let time pass; seconds without work in flight do not count towards the rate."""
         now = self._clock()
         elapsed, self._at = now - self._at, now
-        fading = 0.5 ** (elapsed / _HALF_LIFE)
-        self._answered *= fading
-        self._observed *= fading
+        factor = 0.5 ** (elapsed / _HALF_LIFE)
+        self._answered *= factor
+        self._observed *= factor
         if self._in_flight:
             self._observed += elapsed
 
     def _retry_after(self, excess: int) -> float:
-        """Seconds until `excess` characters will have been answered at the present rate, rounded up."""
+        """Seconds until `excess` characters are answered at the current rate, rounded up."""
         if not self._answered:
             return _SHORTEST_RETRY
         seconds = excess * self._observed / self._answered

@@ -1,4 +1,4 @@
-"""Sentences of many requests, translated together: a bounded number of workers takes batches from one queue."""
+"""Translates sentences of many requests together: a fixed number of workers takes batches from one queue."""
 
 import threading
 import time
@@ -16,11 +16,9 @@ from fmalloc_runtime.text.translation import SourceBatch
 class Batcher:
     """Translates what is submitted, in batches of one translator and equal options.
 
-    `workers`: batches at once, whatever the number of domains. `batch_tokens`: padded source tokens that a batch may
-    hold (a longer sentence goes alone). `wait_seconds`: how long a sentence waits for others while a worker is free.
-    `exact`: where its neighbours' lengths can change a translation (Engine.mixing), only equally long ones share a
-    batch.
-    What a sentence translates to then does not depend on what else is asked for; where few wait, batches are smaller.
+    `workers`: batches at once, whatever the number of domains. `batch_tokens`: most padded source tokens per batch (a
+    longer sentence goes alone). `wait_seconds`: maximum batching delay while a worker is free. `exact`: output is
+    batch-invariant: if padding can change a translation (Engine.mixing), only sentences of equal length share a batch.
     """
 
     def __init__(
@@ -35,7 +33,7 @@ class Batcher:
         self._metrics = metrics or Metrics()
         self._queue = Queue(batch_tokens, wait_seconds, exact=exact)
         self._changed = threading.Condition(threading.RLock())
-        self._open: set[Task] = set()  # neither translated nor given up
+        self._open: set[Task] = set()  # neither finished nor dropped
         self._free = 0
         self._closing = False
         self._threads = [
@@ -45,9 +43,9 @@ class Batcher:
             thread.start()
 
     def submit(self, translator: Translator, batch: SourceBatch) -> Task:
-        """Queue the sources of `batch`. Cancelling the future takes what has not begun out of the queue.
+        """Queue the sources of `batch`. Cancelling the task takes sentences that have not started out of the queue.
 
-        Raises NotReadyError when closing. The future fails with EngineError if the engine cannot translate a source.
+        Raises NotReadyError when closing. The task fails with EngineError if the engine cannot translate a source.
         """
         task = Task(translator, batch, time.perf_counter())
         if not batch.sources:
@@ -55,7 +53,7 @@ class Batcher:
             return task
         with self._changed:
             if self._closing:
-                raise NotReadyError("the server is shutting down: send this request again, to another one")
+                raise NotReadyError("the server is shutting down: send this request to another one")
             self._open.add(task)
             self._queue.put(task)
             self._metrics.queued.set(len(self._queue))
@@ -64,10 +62,7 @@ class Batcher:
         return task
 
     def close(self, timeout: float = 30.0) -> None:
-        """Take nothing new and translate what is queued, for at most `timeout` seconds.
-
-        What is left then fails with NotReadyError.
-        """
+        """Take nothing new; translate what is queued for at most `timeout` seconds; fail the rest."""
         deadline = time.perf_counter() + timeout
         with self._changed:
             self._closing = True
@@ -97,14 +92,14 @@ class Batcher:
             pass
 
     def _step(self) -> bool:
-        # A function of its own, so that no worker that waits keeps the last batch and its model in memory.
+        # A separate function, so that a waiting worker does not keep its last batch and model in memory.
         batch = self._take()
         if batch:
             self._translate(batch)
         return bool(batch)
 
     def _take(self) -> list[QueuedSentence]:
-        """The next batch, waited for; empty when there will be none."""
+        """Wait for the next batch; empty once there will be none."""
         with self._changed:
             self._free += 1
             try:
@@ -135,7 +130,7 @@ class Batcher:
                 self._drop(tasks[0])
                 _fail(tasks[0], error)
                 return
-            for task in tasks:  # one of them is to blame, the others shall not suffer
+            for task in tasks:  # retry individually to isolate the failing request
                 if not task.cancelled():
                     self._translate([sentence for sentence in batch if sentence.task is task])
             return

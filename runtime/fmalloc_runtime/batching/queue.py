@@ -1,4 +1,4 @@
-"""Which waiting sentences are translated next, and together."""
+"""The queue of waiting sentences: which of them form the next batch."""
 
 import math
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from fmalloc_runtime.text.translation import SourceBatch
 
 
 class Task(Future[list[tuple[Hypothesis, ...]]]):
-    """The hypotheses of each source of a batch that was submitted, once all are there.
+    """A submitted batch: the future of the hypotheses of all its sources.
 
-    `arrival`: seconds of time.perf_counter. `queued`: seconds until its first sentence was begun, None before that.
+    `arrival`: seconds of time.perf_counter. `queued`: seconds until its first sentence was started, None before.
     """
 
     def __init__(self, translator: Translator, batch: SourceBatch, arrival: float) -> None:
@@ -25,12 +25,12 @@ class Task(Future[list[tuple[Hypothesis, ...]]]):
         self.queued: float | None = None
         self.found: list[tuple[Hypothesis, ...]] = [()] * len(batch.sources)
         self.left = len(batch.sources)  # not yet translated
-        self.waiting: dict[int, QueuedSentence] = {}  # those in the queue, by position
-        self.tokens = 0  # of those
+        self.waiting: dict[int, QueuedSentence] = {}  # sentences in the queue, by position
+        self.tokens = 0  # of waiting sentences
 
 
 class QueuedSentence(NamedTuple):
-    """A source of a task; sentences are ordered by `tag`, then by age."""
+    """One source of a task. Sentences are ordered by `tag`, then by age."""
 
     tag: float
     serial: int
@@ -40,7 +40,7 @@ class QueuedSentence(NamedTuple):
 
     @property
     def waits(self) -> bool:
-        """Whether it has not been begun and its task not been removed."""
+        """Whether it is still in the queue: neither started nor removed with its task."""
         return self.position in self.task.waiting
 
 
@@ -48,12 +48,12 @@ _Key = tuple[Translator, TranslationOptions]
 
 
 class Queue:
-    """Waiting sentences and the order in which they go; not safe to use from several threads at once.
+    """Waiting sentences and their order; not safe to use from several threads at once.
 
-    A sentence is tagged with the virtual time at which it would begin if all tasks had equal shares of the workers
-    (fair queueing; Demers, Keshav and Shenker 1989). Batches begin with the lowest tag and with the oldest task in
-    turn: a line does not wait for a book, nor a book for all the lines that come after it. They are filled with
-    sentences of like length, whatever their tags; if `exact`, of equal length where others would change a translation.
+    A sentence's tag is the virtual time at which it would start if all tasks had equal shares of the workers (fair
+    queueing; Demers, Keshav and Shenker 1989). Batches start alternately with the lowest tag and with the oldest task:
+    a line does not wait for a book, nor a book for all the lines after it. They are filled with sentences of similar
+    length, whatever their tags; with `exact`, of equal length if padding would change a translation.
     """
 
     def __init__(self, batch_tokens: int, wait_seconds: float, *, exact: bool = False) -> None:
@@ -70,7 +70,7 @@ class Queue:
         return sum(group.waiting for group in self._groups.values())
 
     def put(self, task: Task) -> None:
-        """Let all sentences of a task wait."""
+        """Add all sentences of a task."""
         key = task.translator, task.batch.options
         group = self._groups.get(key)
         if group is None:
@@ -86,7 +86,7 @@ class Queue:
         group.put(task, sentences)
 
     def remove(self, task: Task) -> None:
-        """Forget the sentences of a task that wait, if any do."""
+        """Drop the waiting sentences of a task, if there are any."""
         key = task.translator, task.batch.options
         group = self._groups.get(key)
         if group is not None and task in group.tasks:
@@ -94,10 +94,10 @@ class Queue:
             self._tidy(key)
 
     def take(self, now: float, free: int, hurry: bool = False) -> list[QueuedSentence]:
-        """The batch to run next, or nothing if all there is should wait for more; `free`: workers without a batch.
+        """The next batch, or nothing while it is better to wait for more sentences; `free`: idle workers.
 
-        Nothing waits where a batch is full or a sentence has waited long enough, or where there is a `hurry`. Fewer
-        tokens than the free workers could take are shared out among them.
+        A batch is due if it is full, if a sentence has waited for the maximum delay, or with `hurry`. If all waiting
+        tokens are fewer than the idle workers could take, they are divided among them.
         """
         ready = [key for key, group in self._groups.items() if hurry or self._ready(group, now)]
         if not ready:
@@ -117,7 +117,7 @@ class Queue:
         return batch
 
     def delay(self, now: float) -> float | None:
-        """Seconds until `take` has something, None if nothing waits."""
+        """Seconds until `take` has a batch, None if nothing waits."""
         return min((max(0.0, group.since + self._wait - now) for group in self._groups.values()), default=None)
 
     def _ready(self, group: "_Group", now: float) -> bool:
@@ -129,27 +129,27 @@ class Queue:
 
 
 class _Group:
-    """Sentences that may share a batch, unless `mixing` is False, with others of any length if `padding`.
+    """Sentences of one translator and equal options, with a heap per length.
 
-    There is a heap for each length.
+    They share batches if `mixing`, and with sentences of other lengths if `padding`.
     """
 
     def __init__(self, *, mixing: bool, padding: bool) -> None:
         self.mixing = mixing
         self._padding = padding
-        self.tasks: dict[Task, None] = {}  # with sentences waiting, oldest first
+        self.tasks: dict[Task, None] = {}  # with waiting sentences, oldest first
         self.waiting = 0
         self.tokens = 0
         self._heaps: dict[int, list[QueuedSentence]] = {}
-        self._stale = 0  # sentences in the heaps that do not wait any more
+        self._stale = 0  # sentences in the heaps that no longer wait
 
     @property
     def since(self) -> float:
-        """When the task came that waits longest."""
+        """Arrival of the oldest task."""
         return next(iter(self.tasks)).arrival
 
     def oldest(self) -> QueuedSentence:
-        """The first sentence of the task that waits longest."""
+        """The first waiting sentence of the oldest task."""
         return next(iter(next(iter(self.tasks)).waiting.values()))
 
     def lowest(self) -> QueuedSentence:
@@ -175,28 +175,28 @@ class _Group:
         self._tidy()
 
     def take(self, first: QueuedSentence, padded: int, tokens: int) -> list[QueuedSentence]:
-        """`first` and those nearest to its length, up to `padded` tokens with padding, and up to `tokens` without."""
-        self._begin(first)
-        self._stale += 1  # it may lie anywhere in its heap
+        """`first` and those closest to its length: at most `padded` tokens with padding, and `tokens` without."""
+        self._start(first)
+        self._stale += 1  # it may be anywhere in its heap
         batch, taken, longest = [first], first.length, first.length
-        for length in self._company(first.length):
+        for length in self._lengths(first.length):
             while taken < tokens and (len(batch) + 1) * max(longest, length) <= padded and self._any(length):
                 sentence = heappop(self._heaps[length])
-                self._begin(sentence)
+                self._start(sentence)
                 batch.append(sentence)
                 taken, longest = taken + length, max(longest, length)
         self._tidy()
         return batch
 
-    def _company(self, length: int) -> list[int]:
-        """Lengths of sentences that may go with one of this length, the best first."""
+    def _lengths(self, length: int) -> list[int]:
+        """Lengths of sentences that may share a batch with one of this length, best first."""
         if not self.mixing:
             return []
         if not self._padding:
             return [length]
         return sorted(self._heaps, key=lambda other: (abs(other - length), -other))
 
-    def _begin(self, sentence: QueuedSentence) -> None:
+    def _start(self, sentence: QueuedSentence) -> None:
         task = sentence.task
         del task.waiting[sentence.position]
         task.tokens -= sentence.length
@@ -206,7 +206,7 @@ class _Group:
             del self.tasks[task]
 
     def _any(self, length: int) -> bool:
-        """Whether a sentence of this length waits; the first in its heap does then."""
+        """Whether a sentence of this length waits; if so, the first in its heap does."""
         heap = self._heaps[length]
         while heap and not heap[0].waits:
             heappop(heap)
@@ -214,7 +214,7 @@ class _Group:
         return bool(heap)
 
     def _tidy(self) -> None:
-        """Keep no more sentences that do not wait than such that do."""
+        """Rebuild the heaps once stale entries outnumber waiting ones."""
         if self._stale > self.waiting:
             living = {length: [each for each in heap if each.waits] for length, heap in self._heaps.items()}
             self._heaps = {length: heap for length, heap in living.items() if heap}

@@ -1,4 +1,4 @@
-"""A compiled domain on disk: an immutable directory that proves its own content."""
+"""A compiled domain on disk: an immutable directory whose name and manifest prove its content."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ _NEEDED_FILES = (ROUTING_FILE, GOLDEN_FILE, f"{TOKENIZER_DIRECTORY}/tokenizer.js
 
 
 class GoldenRecord(StrictModel):
-    """A source and the translation that the bundle must give for it."""
+    """A source and the translation that the bundle must produce for it."""
 
     source: str
     translation: str
@@ -69,21 +69,21 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":
-        """Read and verify name, manifest and every file's digest; FmallocError says what is wrong."""
+        """Read and verify name, manifest and the digest of each file; FmallocError says what is wrong."""
         bundle = cls.read(path)
         bundle.verify()
         return bundle
 
     @classmethod
     def read(cls, path: Path) -> "Bundle":
-        """Read and verify name and manifest, but none of the files."""
+        """Read and verify name and manifest, but not the files."""
         manifest_path = path / MANIFEST_FILE
         if not path.is_dir():
             raise FmallocError(f"{path}: no such bundle directory")
         manifest = Manifest.read(manifest_path)
         expected = f"{manifest.domain}@{sha256(manifest_path.read_bytes()).hexdigest()[:12]}"
         if path.name != expected:
-            raise FmallocError(f"{path}: its manifest makes it {expected}: the directory or the manifest was changed")
+            raise FmallocError(f"{path}: expected the name {expected}, by its manifest: one of the two was changed")
         if missing := [name for name in _NEEDED_FILES if name not in manifest.files]:
             raise FmallocError(f"{manifest_path}: files: {', '.join(missing)} not listed")
         return cls(path, manifest)
@@ -105,7 +105,7 @@ class Bundle:
 
     @property
     def packed(self) -> frozenset[str]:
-        """Files of the manifest that are stored as deltas now; a writer may change that while the bundle is used."""
+        """Files of the manifest that are stored as deltas now; this may change while the bundle is in use."""
         return frozenset(
             name
             for name in self.manifest.files
@@ -119,7 +119,7 @@ class Bundle:
         return PackedFile.open(self.path / f"{name}{DELTA_SUFFIX}", self.path.parent / SHARED_DIRECTORY)
 
     def model_files(self) -> Mapping[str, bytes] | None:
-        """The content of the model's files by name, or None if they all lie in `model` for the engine to read."""
+        """The content of the model's files by name; None if none is packed, so that the engine can read them itself."""
         packed = self.packed
         if not packed:
             return None
@@ -136,18 +136,18 @@ class Bundle:
         return NgramCounts.read(self.path / ROUTING_FILE)
 
     def golden(self) -> tuple[GoldenRecord, ...]:
-        """What is replayed before the bundle goes live; empty if the store keeps no samples."""
+        """Records to replay before the bundle goes live; empty if the store keeps no samples."""
         path = self.path / GOLDEN_FILE
         lines = path.read_bytes().split(b"\n")
         return tuple(GoldenRecord.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
 
     def verify(self) -> None:
-        """Raise FmallocError unless the files are those of the manifest, plain or packed."""
+        """Raise FmallocError unless the files, plain or packed, match the manifest."""
         packed = self.packed
         try:
             digests = self.manifest.files
             plain = {name: digest for name, digest in digests.items() if name not in packed}
-            # Beside a plain file its delta may lie: a writer was stopped between the two.
+            # A plain file may have a delta beside it, if a writer was stopped between the two.
             deltas = {f"{name}{DELTA_SUFFIX}" for name in digests if name.startswith(f"{MODEL_DIRECTORY}/")}
             verify_files(self.path, plain, besides=frozenset({MANIFEST_FILE, *deltas}))
             for name in sorted(packed):
@@ -155,7 +155,7 @@ class Bundle:
         except FmallocError:
             if self.packed == packed:
                 raise
-            self.verify()  # it was packed or unpacked meanwhile
+            self.verify()  # it was packed or unpacked in the meantime
 
 
 def golden_bytes(records: Iterable[GoldenRecord]) -> bytes:
@@ -171,7 +171,7 @@ class LiveIndex(StrictModel):
 
     @classmethod
     def of(cls, bundles: Path) -> "LiveIndex":
-        """Read `bundles`/live.json; FmallocError if it is missing, malformed or names a foreign bundle."""
+        """Read `bundles`/live.json; FmallocError if it is missing, malformed or names a bundle of another domain."""
         path = bundles / LIVE_FILE
         index = cls.read(path)
         for domain, name in index.domains.items():

@@ -1,4 +1,4 @@
-"""The format of a delta: parts that make a file from a reference and from literals. docs/formats.md describes it."""
+"""The format of a delta: parts that build a file from a reference and literals. docs/formats.md describes it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ITEM: dict[int, type[np.unsignedinteger]] = {1: np.uint8, 2: np.uint16, 4: np.u
 
 @dataclass(frozen=True)
 class Extent:
-    """Bytes that a part makes, bytes that it takes from the literals, and where it ends in the reference."""
+    """The bytes that a part builds, those that it takes from the literals, and its end in the reference."""
 
     size: int
     literals: int
@@ -28,7 +28,7 @@ class Extent:
 
 
 class LiteralPart(StrictModel):
-    """Bytes of the delta itself."""
+    """Literal bytes."""
 
     kind: Literal["literal"] = "literal"
     size: Positive
@@ -57,9 +57,10 @@ class CopyPart(StrictModel):
 class GatherPart(StrictModel):
     """Rows and columns of a matrix in the reference, some of them replaced by literals.
 
-    The matrix lies at `offset` and has `rows` times `columns` items of `item_size` bytes. `take_rows` and
-    `take_columns` name the tensors with the rows and columns to take, in order (None: all); `literal_columns` and then
-    `literal_rows` those of the result that literals replace. The literals hold the columns (row by row), then the rows.
+    The matrix starts at `offset` and has `rows` times `columns` items of `item_size` bytes. `take_rows` and
+    `take_columns` name the tensors of the rows and columns to take, in order (None: all). `literal_columns` and then
+    `literal_rows` name those of the result that literals replace. The literals hold the columns, row by row, then the
+    rows.
     """
 
     kind: Literal["gather"] = "gather"
@@ -74,12 +75,12 @@ class GatherPart(StrictModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The index tensors that it needs."""
+        """The index tensors of this part."""
         named = (self.take_rows, self.take_columns, self.literal_rows, self.literal_columns)
         return tuple(name for name in named if name is not None)
 
     def bounds(self, lengths: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-        """Names of index tensors with the number that their indices must stay below."""
+        """Names of index tensors with the exclusive bound of their indices."""
         height, width = self._shape(lengths)
         named = (self.take_rows, self.take_columns, self.literal_rows, self.literal_columns)
         for name, bound in zip(named, (self.rows, self.columns, height, width), strict=True):
@@ -112,7 +113,7 @@ class GatherPart(StrictModel):
         return matrix.view(np.uint8).reshape(height * width * self.item_size)
 
     def _taken(self, matrix: NDArray[Any], indices: Mapping[str, Indices]) -> NDArray[Any]:
-        """The rows and columns to take, as a new matrix: never larger than the result."""
+        """The rows and columns to take, as a new matrix, never larger than the result."""
         if self.take_rows and self.take_columns:
             return np.ascontiguousarray(matrix[np.ix_(indices[self.take_rows], indices[self.take_columns])])
         if self.take_rows:
@@ -132,7 +133,7 @@ Part = Annotated[LiteralPart | CopyPart | GatherPart, Field(discriminator="kind"
 
 
 class Delta(StrictModel):
-    """How to make a file of `size` bytes: `parts` in its order, from the file whose SHA-256 is `reference`."""
+    """How to build a file of `size` bytes: its `parts` in order, from the file whose SHA-256 is `reference`."""
 
     version: Literal[1] = 1
     reference: Digest

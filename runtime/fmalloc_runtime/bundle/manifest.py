@@ -1,4 +1,4 @@
-"""`manifest.json`: what a bundle is, what was done to it and what it holds."""
+"""`manifest.json`: what a bundle is, how it was compiled, and what files it has."""
 
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -35,7 +35,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class EngineInfo(StrictModel):
-    """What runs `model/`, from which version on, with which weights (`float32`, `int8` …)."""
+    """The engine that runs `model/`, its minimum version, and the type of the weights (`float32`, `int8` …)."""
 
     name: str
     """`ctranslate2` or `onnx`."""
@@ -46,7 +46,7 @@ class EngineInfo(StrictModel):
 
 
 class PassInfo(StrictModel):
-    """A compiler pass and what it did."""
+    """A compiler pass and its report."""
 
     name: str
     """Of the pass."""
@@ -83,7 +83,7 @@ class Identical(StrictModel):
 
 
 class Parity(StrictModel):
-    """Masked PyTorch model against sliced and emitted float32 model."""
+    """Sliced and emitted float32 model, compared with the masked PyTorch model."""
 
     real_sentences: Count
     """How many were compared."""
@@ -96,7 +96,7 @@ class Parity(StrictModel):
 
 
 class Drop(StrictModel):
-    """A score before less the score after, with the 95 % interval of a paired bootstrap."""
+    """The loss of a score, with the 95 % confidence interval of a paired bootstrap."""
 
     value: float
     """Score before less score after."""
@@ -128,7 +128,7 @@ class Quality(StrictModel):
 
 
 class Manifest(StrictModel):
-    """`manifest.json`: what a bundle is and holds. Its digest names the bundle."""
+    """The content of `manifest.json`. Its digest names the bundle."""
 
     version: Literal[1] = 1
     """Of the bundle's format."""

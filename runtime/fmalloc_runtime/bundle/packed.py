@@ -1,4 +1,4 @@
-"""A packed model file: a delta against a file that bundles share. It gives the exact bytes or is refused."""
+"""A packed model file: a delta against a file that bundles share. It is restored exactly, or refused."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ LITERALS = "literals"
 
 
 class PackedFile:
-    """A delta file, its header read and checked; the rest is read when the content is asked for."""
+    """A delta file with a checked header; the rest is read on demand."""
 
     def __init__(self, path: Path, shared: Path, delta: Delta, lengths: Mapping[str, int]) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class PackedFile:
         return content
 
     def _chunks(self) -> Iterator[Bytes]:
-        """The content in pieces, none of them longer than a part."""
+        """The content in pieces of one part each."""
         reference = self._map_reference()
         extents = self._checked_extents(len(reference))
         with _reading(self.path), safe_open(self.path, framework="numpy") as file:
@@ -88,7 +88,7 @@ class PackedFile:
             raise FmallocError(f"{self.reference}: cannot be read: {error}") from error
 
     def _checked_extents(self, reference_size: int) -> list[Extent]:
-        """What each part makes and takes; nothing is allocated before all of it has been found possible."""
+        """The extent of each part. All are checked before anything is allocated."""
         extents = [part.extent(self._lengths) for part in self.delta.parts]
         if (end := max((extent.reference_end for extent in extents), default=0)) > reference_size:
             raise FmallocError(

@@ -12,30 +12,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-# The log-probability of what cannot be: finite, so that sums with it stay comparable.
+# The log-probability of the impossible: finite, so that sums with it stay comparable.
 _NEVER = np.float32(-1e10)
 _BLOCKS = 64
 
 
 class Decoder(Protocol):
-    """A decoder in the middle of a batch: rows are hypotheses, those of a sentence side by side."""
+    """A decoder during a batch: rows are hypotheses, those of a sentence adjacent."""
 
     def advance(self, ids: Integers) -> Floats:
         """Append tokens `ids` (rows, tokens) to the hypotheses: logits (rows, tokens, vocabulary).
 
-        The caller may write into them; the next call may as well.
+        The caller may overwrite them, and so may the next call.
         """
         ...
 
     def select(self, rows: Integers, sentences: Integers | None) -> None:
-        """Go on with hypotheses `rows` (any number of each); `sentences`: those left, None where all are."""
+        """Continue with hypotheses `rows`, which may repeat; `sentences`: those left, None for all."""
         ...
 
     def attention(self, row: int) -> Floats | None:
-        """Where a hypothesis looked behind each appended token, to choose the next: (tokens, source tokens).
-
-        None where the decoder does not keep it.
-        """
+        """Attention of a hypothesis after each appended token, (tokens, source tokens); None if it is not kept."""
         ...
 
 
@@ -53,11 +50,11 @@ class BeamOutput:
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """How to search.
+    """Search options.
 
-    `end`: the end token. `longest`: bound on the output, end token included. `shortest`: least number of tokens before
-    the end token. The length that scores are divided by counts the end token and all of the prompt but its first token.
-    `hypotheses`: how many outputs are wanted, at most `beam_size`.
+    `end`: the end token. `longest`: most output tokens, end token included. `shortest`: fewest tokens before the end
+    token. The length that scores are divided by counts the end token, and the prompt without its first token.
+    `hypotheses`: number of outputs per sentence, at most `beam_size`.
     """
 
     beam_size: int
@@ -70,7 +67,7 @@ class BeamSearch:
     def run(self, decoder: Decoder, prompt: tuple[int, ...], sentences: int) -> list[list[BeamOutput]]:
         """The best `hypotheses` outputs of each sentence, best first, after `prompt`: start token and target prefix.
 
-        There are fewer where the vocabulary and `longest` allow no more.
+        There are fewer if vocabulary and `longest` allow no more.
         """
         if self.longest < 1:
             return [[BeamOutput((), 0.0)] for _ in range(sentences)]
@@ -87,7 +84,7 @@ class BeamSearch:
             width = written.shape[1]
             scores, beams, tokens = best(logits, scores, 2 * self.beam_size)
             if step == 0 and len(prompt) > 1:
-                # CTranslate2's rule: after a prefix the end token is only taken where it is the most likely one.
+                # CTranslate2's rule: right after a prefix the end token is taken only if it is the most likely token.
                 scores[:, 1:][tokens[:, 1:] == self.end] = _NEVER
             possible = scores > _NEVER / 2
             ends = possible & (tokens == self.end)
@@ -116,14 +113,14 @@ class BeamSearch:
         return [sorted(outputs, key=lambda output: -output.score)[: self.hypotheses] for outputs in found]
 
     def _going(self, ends: NDArray[np.bool_]) -> Integers:
-        """Which candidates go on: a finished one among the first gives its place to the next that is not finished."""
+        """The candidates that continue: a finished one is replaced by the next unfinished one."""
         size = self.beam_size
         spare = iter(np.flatnonzero(~ends[size:]) + size)
         return np.array([next(spare, place) if ends[place] else place for place in range(size)])
 
     def _done(self, found: list[BeamOutput], best_ended: bool) -> bool:
         if self.length_penalty == 0:
-            # Without a penalty on length nothing can get better than a best candidate that is finished.
+            # Without a length penalty no continuation can beat a finished best candidate.
             return best_ended and len(found) >= self.hypotheses
         return len(found) >= self.beam_size
 
@@ -132,7 +129,7 @@ def best(logits: Floats, scores: Floats, count: int) -> tuple[Floats, Integers, 
     """The likeliest continuations of each sentence, best first: scores, beams and tokens, each (sentences, count).
 
     `logits` (sentences * beams, vocabulary) are overwritten; `scores` (sentences, beams) are the beams' own.
-    Raises FloatingPointError where a logit is NaN or infinite.
+    Raises FloatingPointError if a logit is NaN or infinite.
     """
     sentences, beams = scores.shape
     size = logits.shape[1]
@@ -153,7 +150,7 @@ def best(logits: Floats, scores: Floats, count: int) -> tuple[Floats, Integers, 
 
 
 def _threshold(candidates: Floats, count: int) -> Floats:
-    """A bound (sentences, 1) that at least `count` values of each row reach, and hardly more.
+    """A lower bound (sentences, 1) of the `count` largest values of each row, which few others reach.
 
     The maxima of disjoint parts are values of the row, so the `count` largest maxima bound the `count` largest values.
     """

@@ -10,19 +10,19 @@ from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis, Mixing, Trans
 from fmalloc_runtime.errors import EngineError
 from fmalloc_shared.errors import FmallocError
 
-# CTranslate2 fills its beams up with hypotheses of -1e10 (over the length) where there are no others.
+# CTranslate2 fills missing hypotheses with scores of -1e10 over the length.
 _IMPOSSIBLE = -1e6
 
 
 class CTranslate2Engine:
     """The default engine, on CPU or CUDA.
 
-    `device`: `auto` takes CUDA where CTranslate2 finds it.
-    `compute_type`: `default` keeps the weights' own type.
-    `intra_threads`: CPU threads a translation (0: the engine's choice).
-    `inter_threads`: translations at once.
-    `maximum_length`: tokens that the model has positions for; no output grows longer.
-    `files`: the content of the files in `model` by name; where it is given, `model` is not read.
+    `device`: `auto` is CUDA if CTranslate2 finds a device.
+    `compute_type`: `default` keeps the type of the weights.
+    `intra_threads`: CPU threads per batch (0: the engine's choice).
+    `inter_threads`: batches at once.
+    `maximum_length`: tokens that the model has positions for, the longest output.
+    `files`: the content of the files in `model` by name, to be used instead of `model`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class CTranslate2Engine:
             )
         except (RuntimeError, ValueError) as error:
             raise FmallocError(f"{model}: CTranslate2 cannot load it on {device}: {error}") from error
-        # On a GPU the size of a batch changes the last bits just as well, and nothing but batches of one would help.
+        # On a GPU the size of a batch also changes the last bits, and only batches of one sentence would help.
         integers = self._translator.compute_type.startswith("int")
         self.mixing: Mixing = "equal" if integers and device == "cpu" else "any"
 
@@ -64,7 +64,7 @@ class CTranslate2Engine:
         if not sources:
             return []
         prefix = list(target_prefix)
-        longest = (options.max_length or self._maximum_length) + len(prefix)  # the engine counts the prefix too
+        longest = (options.max_length or self._maximum_length) + len(prefix)  # the engine counts the prefix, too
         results = self._search(
             sources,
             target_prefix=[prefix] * len(sources) if prefix else None,
@@ -94,9 +94,9 @@ class CTranslate2Engine:
             raise EngineError(f"{self._model}: CTranslate2 failed: {error}") from error
 
     def _mend_first_rows(self, sources: Sequence[Sequence[str]], found: Sequence[tuple[Hypothesis, ...]]) -> None:
-        """Put in where first tokens looked: the same for all hypotheses of a source, and in greedy search.
+        """Replace the attention of first tokens, which is the same for all hypotheses of a source, by greedy search's.
 
-        CTranslate2's beam search (4.8.5, on a CPU, without a prefix) gives that of another source of the batch.
+        CTranslate2's beam search (4.8.5, on a CPU, without a prefix) returns that of another source of the batch.
         """
         results = self._search(
             sources, beam_size=1, max_decoding_length=1, min_decoding_length=1, return_attention=True

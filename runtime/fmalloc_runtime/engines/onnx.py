@@ -10,14 +10,14 @@ from fmalloc_runtime.engines.onnx_model import VOCABULARY_FILE, OnnxModel, impor
 from fmalloc_runtime.errors import EngineError
 from fmalloc_shared.errors import FmallocError
 
-# Numbers in a step's logits that one batch may hold: they bound memory where a vocabulary is large.
+# Most logits per step of a batch: bounds memory for large vocabularies.
 _BATCH_LOGITS = 1 << 25
 
 
 class OnnxEngine:
-    """Runs what fmalloc export writes for ONNX Runtime; see CTranslate2Engine for the parameters.
+    """Runs the models that `fmalloc export` writes for ONNX Runtime; see CTranslate2Engine for the parameters.
 
-    Weights run in the type in which they were exported, so that `compute_type` is `default`.
+    Weights keep the type in which they were exported: `compute_type` is `default`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class OnnxEngine:
     ) -> None:
         if compute_type != "default":
             raise FmallocError(
-                f"{model}: compute type {compute_type!r}: an ONNX model runs in the type that it was exported in, "
+                f"{model}: compute type {compute_type!r}: an ONNX model keeps the type in which it was exported, "
                 "expected 'default'"
             )
         self._path = model
@@ -47,14 +47,14 @@ class OnnxEngine:
         self._target_ids = {token: index for index, token in enumerate(vocabulary.target_tokens)}
         for token, ids in ((vocabulary.unknown, self._source_ids), (vocabulary.end, self._target_ids)):
             if token not in ids:
-                raise FmallocError(f"{model / VOCABULARY_FILE}: {token!r} is not among the tokens")
+                raise FmallocError(f"{model / VOCABULARY_FILE}: {token!r} is not in the vocabulary")
 
     def translate(
         self, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
     ) -> list[tuple[Hypothesis, ...]]:
         """The best hypotheses of each source; see Engine."""
         if unknown := [token for token in target_prefix if token not in self._target_ids]:
-            raise EngineError(f"{self._path}: target prefix {unknown[0]!r} is not among the tokens that it can write")
+            raise EngineError(f"{self._path}: target prefix {unknown[0]!r} is not in the vocabulary")
         vocabulary = self._model.vocabulary
         prompt = (vocabulary.start, *(self._target_ids[token] for token in target_prefix))
         # The prefix counts, as for CTranslate2.
@@ -71,7 +71,7 @@ class OnnxEngine:
         try:
             with self._free:
                 outputs = search_batches(self._model, encoded, prompt, search, attention=options.attention)
-        except Exception as error:  # ONNX Runtime has exceptions of its own, without a common class
+        except Exception as error:  # ONNX Runtime's exceptions have no common class
             raise EngineError(f"{self._path}: ONNX Runtime failed: {error}") from error
         tokens = vocabulary.target_tokens
         return [
@@ -88,7 +88,7 @@ def search_batches(
     *,
     attention: bool = False,
 ) -> list[list[BeamOutput]]:
-    """The outputs found of each source, best first, all as ids; sources of like length go together."""
+    """The outputs of each source as ids, best first; sources of similar length share batches."""
     outputs: list[list[BeamOutput]] = [[] for _ in sources]
     rows = _BATCH_LOGITS // (search.beam_size * len(model.vocabulary.target_tokens))
     for batch in _batches([len(source) for source in sources], max(rows, 1)):
@@ -99,7 +99,7 @@ def search_batches(
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Numbers of sources, longest first: at most `most` and as few as BATCH_TOKENS wants."""
+    """Batches of indices of sources, longest first: at most `most` sources and BATCH_TOKENS tokens each."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:
         size = min(most, max(BATCH_TOKENS // max(lengths[order[0]], 1), 1))

@@ -1,4 +1,4 @@
-"""An emitted ONNX model in ONNX Runtime: sources in, logits out, with its caches kept on the device."""
+"""An emitted ONNX model in ONNX Runtime: sources in, logits out, caches kept on the device."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from fmalloc_shared.strict import StrictModel
 
 VOCABULARY_FILE = "vocabulary.json"
 _ENCODER, _DECODER, _GATHER = "encoder_model.onnx", "decoder_with_past_model.onnx", "cache_gather.onnx"
-# An output of the decoder that bundles of earlier exporters do not have.
+# An output of the decoder; bundles of earlier exporters lack it.
 ATTENTION = "alignment"
 _DATA_SUFFIX = ".onnx_data"
-# Begins the names of operators that round values with one scale for all of a batch.
+# Prefix of operators that quantize a whole batch with one scale.
 _BATCH_SCALED = b"DynamicQuantize"
 _FLOAT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxVocabulary(StrictModel):
-    """`vocabulary.json`: tokens by id; `target` is null where it is `source`.
+    """`vocabulary.json`: tokens by id; `target` is null if it equals `source`.
 
-    `start`: the decoder's first id, which may lie behind the target tokens. `unknown` stands for unknown source tokens.
+    `start`: the decoder's first id, which may be beyond the target tokens. `unknown`: the token for unknown sources.
     """
 
     version: Literal[1] = 1
@@ -38,12 +38,12 @@ class OnnxVocabulary(StrictModel):
 
     @property
     def target_tokens(self) -> tuple[str, ...]:
-        """Tokens of the decoder by id."""
+        """Target tokens by id."""
         return self.source if self.target is None else self.target
 
 
 class OnnxModel:
-    """The graphs that exporting writes, and what they have in common; see OnnxEngine for the parameters."""
+    """The exported graphs and their vocabulary; see OnnxEngine for the parameters."""
 
     def __init__(self, model: Path, device: str, intra_threads: int, files: Mapping[str, bytes] | None = None) -> None:
         self._runtime = import_onnxruntime()
@@ -71,9 +71,9 @@ class OnnxModel:
         self.has_attention = any(value.name == ATTENTION for value in self.decoder.get_outputs())
 
     def encode(self, sources: Sequence[Sequence[int]], *, attention: bool = False) -> "OnnxDecoder":
-        """Run the encoder over ids of source tokens: a decoder with one hypothesis a sentence, without tokens.
+        """Run the encoder over ids of source tokens: a decoder with one empty hypothesis per sentence.
 
-        `attention`: it keeps where hypotheses looked, if the model says so.
+        `attention`: whether to keep attention, if the model provides it.
         """
         length = max(map(len, sources))
         ids = np.zeros((len(sources), length), dtype=np.int64)
@@ -89,7 +89,7 @@ class OnnxModel:
         return OnnxDecoder(self, mask, caches, attention and self.has_attention)
 
     def run(self, session: Any, binding: Any, names: Sequence[str]) -> list[Any]:
-        """Run with inputs bound: the outputs `names`, on the device."""
+        """Run with bound inputs: the outputs `names`, on the device."""
         for name in names:
             binding.bind_output(name, self.device)
         session.run_with_iobinding(binding)
@@ -105,7 +105,7 @@ class OnnxModel:
         return self.run(self.gather, binding, [f"selected.{index}" for index in range(len(caches))])
 
     def empty_caches(self, rows: int) -> list[Any]:
-        """Caches of no tokens."""
+        """Caches without tokens."""
         empty = np.zeros((rows, self.heads, 0, self.head_size), dtype=self.float_type)
         return [self._runtime.OrtValue.ortvalue_from_numpy(empty, self.device, 0) for _ in self.caches]
 
@@ -128,7 +128,7 @@ class OnnxModel:
         source = str(model / name) if files is None else _content(files, name, model)
         try:
             session = self._runtime.InferenceSession(source, options, providers=[*providers, "CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has exceptions of its own, without a common class
+        except Exception as error:  # ONNX Runtime's exceptions have no common class
             raise FmallocError(f"{model / name}: ONNX Runtime cannot load it on {self.device}: {error}") from error
         if self.device == "cuda" and session.get_providers()[0] != providers[0]:
             raise FmallocError(f"{model / name}: ONNX Runtime cannot use CUDA: are CUDA and cuDNN installed?")
@@ -136,7 +136,7 @@ class OnnxModel:
 
 
 class OnnxDecoder:
-    """A batch in the middle of decoding; see fmalloc_runtime.engines.beam.Decoder."""
+    """A batch during decoding; see fmalloc_runtime.engines.beam.Decoder."""
 
     def __init__(self, model: OnnxModel, mask: NDArray[np.int64], cross: list[Any], attention: bool) -> None:
         self._model = model
@@ -151,7 +151,7 @@ class OnnxDecoder:
     def advance(self, ids: Integers) -> Floats:
         """Append tokens `ids` (rows, tokens): logits (rows, tokens, vocabulary), valid until the next call."""
         model, binding = self._model, self._binding
-        # Outputs that were got of a binding are gone when it is bound anew, so inputs come first.
+        # Binding an output anew drops the previous one, which is an input here, so inputs are bound first.
         binding.bind_cpu_input("input_ids", np.ascontiguousarray(ids))
         for name, cache in zip(model.caches, self._caches, strict=True):
             binding.bind_ortvalue_input(name, cache)
@@ -171,7 +171,7 @@ class OnnxDecoder:
         return self._logits[:size].reshape(shape)
 
     def select(self, rows: Integers, sentences: Integers | None) -> None:
-        """Go on with these rows, and with these sentences alone unless None."""
+        """Continue with these rows, and with these sentences only, unless None."""
         if not np.array_equal(rows, np.arange(self._caches[0].shape()[0])):
             self._caches = self._model.rows(self._caches, rows)
             if self._attention is not None:
@@ -182,7 +182,7 @@ class OnnxDecoder:
             self._bind_sentences()
 
     def attention(self, row: int) -> Floats | None:
-        """Where this hypothesis looked: (tokens, source tokens); None if that was not to be kept."""
+        """Attention of this hypothesis, (tokens, source tokens); None if it is not kept."""
         if self._attention is None:
             return None
         mask = self._mask[row * len(self._mask) // len(self._attention)]
@@ -195,7 +195,7 @@ class OnnxDecoder:
 
 
 def import_onnxruntime() -> Any:
-    """The module; FmallocError if it is not there."""
+    """The module onnxruntime; FmallocError if it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Models in memory: loaded on demand, the least recently used out first when they are too many."""
+"""Loaded models: loaded on demand, the least recently used unloaded first when memory runs out."""
 
 import logging
 import threading
@@ -15,17 +15,17 @@ from fmalloc_runtime.metrics import Metrics
 from fmalloc_shared.errors import FmallocError
 
 _log = logging.getLogger(__name__)
-# Memory that weights take per byte of a model's files (measured: 1.02 to 1.17), and what a worker keeps for its
-# largest batch per target token: mostly logits, of some hundred sentences with four hypotheses each.
+# Memory of the weights per byte of a model's files (measured: 1.02 to 1.17), and of a worker's largest batch per
+# token of the target vocabulary: mostly logits, of some hundred sentences with four hypotheses each.
 _WEIGHTS = 1.1
 _WORK = 2048
 _Outcome = TypeVar("_Outcome")
 
 
 def model_bytes(bundle: Bundle, workers: int = 1) -> int:
-    """Bytes that the bundle's model takes in memory, estimated from its files; FmallocError if they are gone.
+    """Bytes of the bundle's model in memory, estimated from its files; FmallocError if they are gone.
 
-    `workers`: batches that it translates at once.
+    `workers`: batches at once.
     """
     packed = bundle.packed
     try:
@@ -40,10 +40,10 @@ def model_bytes(bundle: Bundle, workers: int = 1) -> int:
 
 
 class Lease:
-    """A claim on a bundle's model, which is not unloaded before it is released. A context manager of the Translator.
+    """A claim on a bundle's model, which stays in memory until the lease is released. A context manager.
 
-    `ready` is done once the model is in memory, or fails with NotReadyError. Whoever waits for a second lease while
-    holding one may wait for ever: there may be memory for one model only.
+    `ready` is done once the model is in memory, or fails with NotReadyError. Waiting for a second lease while holding
+    one may never end: there may be memory for one model only.
     """
 
     def __init__(self, release: Callable[["Lease"], None]) -> None:
@@ -51,7 +51,7 @@ class Lease:
         self._release = release
 
     def release(self) -> None:
-        """Give the claim up, also while the model is still being waited for. A second time does nothing."""
+        """Give up the claim, even before the model is ready. A second call does nothing."""
         self._release(self)
 
     def __enter__(self) -> Translator:
@@ -68,7 +68,7 @@ class Lease:
 
 
 class _Model:
-    """A bundle whose model is in memory, or shall be (`translator` None)."""
+    """A bundle whose model is in memory, or is to be loaded (`translator` is None)."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -80,8 +80,8 @@ class _Model:
 class ModelCache:
     """Loaded models by bundle; safe to use from several threads at once.
 
-    `memory`: bytes that models may take, estimated from their files (None: no bound). What is leased counts until it
-    is released; a load waits for room, and models are loaded one at a time in the order in which they were asked for.
+    `memory`: most bytes of models, estimated from their files (None: unlimited). A leased model counts until it is
+    released. Models are loaded one at a time, in the order of their leases, each once there is room.
     """
 
     def __init__(
@@ -91,21 +91,21 @@ class ModelCache:
         self._settings = settings or EngineSettings()
         self._metrics = metrics or Metrics()
         self._changed = threading.Condition()
-        self._loaded: dict[str, _Model] = {}  # the least recently used first
-        self._wanted: dict[str, _Model] = {}  # in the order in which they will be loaded
+        self._loaded: dict[str, _Model] = {}  # least recently used first
+        self._wanted: dict[str, _Model] = {}  # in the order of loading
         self._leaving: set[_Model] = set()  # in memory until their leases are released
         self._allowed: frozenset[str] | None = None
         self._loading = False
 
     @property
     def used(self) -> int:
-        """Bytes that models in memory take, by estimate, with the one being loaded."""
+        """Estimated bytes of the models in memory, including the one being loaded."""
         with self._changed:
             held = (*self._loaded.values(), *self._leaving, *self._wanted.values())
             return sum(model.size for model in held)
 
     def loaded(self, bundle: Bundle) -> Translator | None:
-        """The bundle's model, if it is in memory; it is not leased by that."""
+        """The bundle's model, if it is in memory. This is not a lease."""
         with self._changed:
             model = self._loaded.get(bundle.name)
             return model.translator if model else None
@@ -115,7 +115,7 @@ class ModelCache:
         return self.memory is None or self.used + self._size(bundle) <= self.memory
 
     def lease(self, bundle: Bundle) -> Lease:
-        """Claim the bundle's model, which is loaded if it is not in memory. Does not wait: see Lease.ready."""
+        """Claim the bundle's model, which is loaded if it is not in memory. Does not wait; see Lease.ready."""
         with self._changed:
             if (model := self._loaded.pop(bundle.name, None)) is not None:
                 self._loaded[bundle.name] = model
@@ -132,13 +132,13 @@ class ModelCache:
             return lease
 
     def unload(self, bundle: Bundle) -> None:
-        """Let the bundle's model go, as soon as no one has leased it."""
+        """Unload the bundle's model once it is not leased."""
         with self._changed:
             if bundle.name in self._loaded:
                 self._dismiss(bundle.name)
 
     def allow(self, names: Iterable[str]) -> None:
-        """Let all models go that are not of these bundles; such are loaded for a lease still, but not kept after it."""
+        """Unload all models of other bundles. They can still be leased, but are not kept after that."""
         with self._changed:
             self._allowed = frozenset(names)
             for name in self._loaded.keys() - self._allowed:
@@ -180,7 +180,7 @@ class ModelCache:
             else:
                 self._keep(model, translator)
                 del translator
-            del model  # nothing of it stays in memory while this waits for the next
+            del model  # so that it does not stay in memory until the next one comes
 
     def _next(self) -> _Model | None:
         with self._changed:
@@ -205,10 +205,10 @@ class ModelCache:
         return translator
 
     def _make_room(self, size: int, memory: int) -> None:
-        """Wait until `size` bytes more are within `memory`, or nothing is left to unload."""
+        """Unload models until `size` more bytes fit into `memory`, or none is left, and wait for their leases."""
         if size > memory:
-            _log.warning("a model takes about %d bytes, more than the %d for all: it is loaded alone", size, memory)
-        # Those in use go last. Nothing that has to go is leased again, so that it does go.
+            _log.warning("a model takes about %d bytes, more than the limit of %d: it is loaded alone", size, memory)
+        # Models in use go last. A dismissed model cannot be leased again, so that it does become free.
         going = sorted(self._loaded, key=lambda name: bool(self._loaded[name].leases))
         while going and sum(model.size for model in self._loaded.values()) + size > memory:
             self._dismiss(going.pop(0))

@@ -1,4 +1,4 @@
-"""What is served now: a snapshot of verified bundles, replaced whole when live.json changes."""
+"""The bundles that are served: a snapshot of verified bundles, replaced as a whole when live.json changes."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ from fmalloc_shared.ngrams import NgramCounts
 
 __all__ = ["Registry", "Snapshot"]
 _log = logging.getLogger(__name__)
-# A live.json that could not be taken over is tried again after so many seconds: its bundles may come after it.
+# Seconds after which a live.json that could not be loaded is tried again: its bundles may arrive after it.
 _RETRY = 30.0
 _Stamp = tuple[tuple[int, int, int], ...]
 
@@ -29,8 +29,8 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class Registry:
     """The bundles directory as a sequence of snapshots; safe to use from several threads.
 
-    `memory`: bytes that models may take at once (None: no bound); the least recently used one goes first.
-    `preload`: domains that are in memory before they are asked for (None: as many as fit), the others are on demand.
+    `memory`: most bytes of loaded models (None: unlimited); the least recently used is unloaded first.
+    `preload`: domains to load at the start (None: as many as fit); the others are loaded on demand.
     """
 
     def __init__(
@@ -53,33 +53,33 @@ class Registry:
 
     @property
     def failure(self) -> str | None:
-        """Why the last live.json could not be taken over, if so; the snapshot before it goes on serving."""
+        """Why the last live.json could not be loaded, if so; the snapshot before it stays in service."""
         return self._failure
 
     def snapshot(self) -> Snapshot:
-        """The current snapshot; nothing is loaded. Raises NotReadyError if nothing could be loaded yet."""
+        """The current snapshot; NotReadyError if none could be loaded yet."""
         if self._snapshot is None:
             raise NotReadyError(self._failure or "bundles are being loaded")
         return self._snapshot
 
     def load(self) -> Snapshot:
-        """Verify what live.json names and serve it; FmallocError, and the snapshot as before, if any of it is bad."""
+        """Verify the bundles that live.json names and serve them; FmallocError and no change if one is bad."""
         with self._lock:
             return self._load()
 
     def refresh(self) -> None:
-        """Load if there is something new; what is wrong with it is logged and in `failure`."""
+        """Load if anything has changed; errors are logged and kept in `failure`."""
         with self._lock:
             if not self._due():
                 return
             try:
                 self._load()
             except FmallocError as error:
-                _log.error("live.json not taken over: %s", error)
+                _log.error("live.json was not applied: %s", error)
 
     @contextmanager
     def watch(self, seconds: float) -> Iterator[None]:
-        """Refresh every so many seconds, in a thread of its own, until the block is left."""
+        """Refresh at this interval, in a thread, until the block is left."""
         stop = threading.Event()
 
         def poll() -> None:
@@ -87,7 +87,7 @@ class Registry:
                 try:
                     self.refresh()
                 except Exception:
-                    _log.exception("bundles could not be looked at")
+                    _log.exception("live.json could not be checked")
 
         watcher = threading.Thread(target=poll, name="fmalloc-watcher", daemon=True)
         watcher.start()
@@ -133,7 +133,7 @@ class Registry:
         if len(pairs) > 1:
             found = ", ".join(sorted(f"{pair.source}-{pair.target}" for pair in pairs))
             raise FmallocError(f"{self._bundles / LIVE_FILE}: expected one language pair, found {found}")
-        # What a name held when it was verified it holds for ever: the name is a digest of the content.
+        # A bundle that was verified once stays valid under its name, which is a digest of its content.
         new = [bundle for name, bundle in self._by_importance(bundles) if bundle.name not in known]
         self._models.allow(bundle.name for bundle in (*known.values(), *bundles.values()))
         for bundle in new:
@@ -146,7 +146,7 @@ class Registry:
         return Snapshot(bundles, counts, router, pairs.pop(), self._models)
 
     def _verify(self, bundle: Bundle, before: Snapshot | None) -> None:
-        """Load the bundle beside all else and replay its golden translations; keep it if it is wanted and has room."""
+        """Load the bundle, replay its golden translations, and keep its model if it is wanted and fits."""
         domain = bundle.manifest.domain
         wanted = self._preload is None or domain in self._preload
         warm = before is not None and domain in before.bundles and before.loaded(domain) is not None
@@ -157,7 +157,7 @@ class Registry:
             self._models.unload(bundle)
 
     def _fill(self, snapshot: Snapshot) -> None:
-        """Load what is wanted in memory and has room there."""
+        """Load the models that are wanted and fit into memory."""
         for domain in sorted({*(self._preload or ())} - {*snapshot.bundles}):
             _log.warning("%s is not preloaded: it is not live", domain)
         for domain, bundle in self._by_importance(snapshot.bundles):
@@ -167,12 +167,12 @@ class Registry:
                 if self._models.fits(bundle):
                     snapshot.load(domain)
                 elif self._preload is not None:
-                    _log.warning("%s is not preloaded: there is no room for it", domain)
+                    _log.warning("%s is not preloaded: it does not fit into memory", domain)
             except FmallocError as error:
                 _log.warning("%s is not preloaded: %s", domain, error)
 
     def _by_importance(self, bundles: Mapping[str, Bundle]) -> list[tuple[str, Bundle]]:
-        """In the order of `preload`, then the general one, which takes what fits nowhere, then by name."""
+        """In the order of `preload`, then the general domain, which takes uncertain texts, then by name."""
         first = [*(self._preload or ()), GENERAL]
         return sorted(
             bundles.items(), key=lambda item: (first.index(item[0]) if item[0] in first else len(first), item[0])
@@ -180,14 +180,12 @@ class Registry:
 
     def _router(self, counts: Mapping[str, NgramCounts], index: LiveIndex) -> Router:
         costs = RoutingCosts.of(self._bundles)
-        if costs is None:
-            return Router(counts, index.domains)
-        if stale := costs.stale(index.domains):
+        if costs and (stale := costs.stale(index.domains)):
             _log.warning("%s", stale)
-        return Router(counts, index.domains, costs.threshold, f"by {ROUTING_COSTS_FILE}")
+        return Router.of(counts, index.domains, costs)
 
     def _read_stamp(self) -> _Stamp:
-        """Of live.json, of the routing costs, and of the directory, which tells that bundles came or went."""
+        """Of live.json, of the routing costs, and of the directory, which changes as bundles come and go."""
         return tuple(map(_stamp, (self._bundles / LIVE_FILE, self._bundles / ROUTING_COSTS_FILE, self._bundles)))
 
 

@@ -1,4 +1,4 @@
-"""Translate a stream of bytes: lines, a chunk at a time, or an HTML or XML document as a whole."""
+"""Translate a stream of bytes: lines in chunks, or an HTML or XML document as a whole."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,10 +21,10 @@ def translate_stream(
     options: TextOptions,
     show: Callable[[Route], None],
 ) -> None:
-    """Translate UTF-8 bytes; `show` is told the route before anything is written.
+    """Translate UTF-8 bytes; `show` is called with the route before anything is written.
 
-    Lines of a named domain are read and written 256 at a time, others after all have been read. FmallocError names
-    the line of what is not UTF-8.
+    Lines for a named domain are read and written 256 at a time; with auto, all are read first. FmallocError names the
+    line that is not UTF-8.
     """
     if options.format != "text":
         text = "".join(line + end.decode() for line, end in _read_lines(source))
@@ -50,7 +50,7 @@ def translate_stream(
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Lines and their ends; FmallocError with the line's number if one is not UTF-8."""
+    """Lines and their ends; FmallocError with the line number if one is not UTF-8."""
     for number, raw in enumerate(file, start=1):
         content = raw.rstrip(b"\r\n")
         try:

@@ -76,7 +76,7 @@ class Translator:
         Raises InputTooLongError, before anything is translated, if a text has more tokens than the model has positions.
         """
         wanted = [index for index, text in enumerate(texts) if text.strip()]
-        sources = [self._encode(texts[index], index) for index in wanted]
+        sources = [self._encode(texts[index]) for index in wanted]
         hypotheses = self.engine.translate(sources, self.tokenizer.target_prefix, options)
         translations = [Translation(text, None) for text in texts]
         for index, (hypothesis, *_) in zip(wanted, hypotheses, strict=True):
@@ -105,14 +105,13 @@ class Translator:
                     "bundle as it was compiled"
                 )
 
-    def _encode(self, text: str, index: int) -> list[str]:
+    def _encode(self, text: str) -> list[str]:
         tokens = self.tokenizer.encode(text)
         allowed = self.bundle.manifest.maximum_length
         if len(tokens) > allowed:
             raise InputTooLongError(
                 f"{len(tokens)} tokens in one line, {self.bundle.manifest.domain} takes at most {allowed}: "
-                f"put line breaks between the sentences of {text[:60]!r}…",
-                index,
+                f"put line breaks between the sentences of {text[:60]!r}…"
             )
         return tokens
 

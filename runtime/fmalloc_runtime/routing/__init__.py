@@ -1,1 +1,1 @@
-"""Which domain a text belongs to, why, and what was decided before."""
+"""Routing of texts to domains, its costs, and the log of its decisions."""

@@ -1,4 +1,4 @@
-"""`routing.json`: what a wrong domain costs, measured, and the threshold on the posterior that loses least by it."""
+"""`routing.json`: the score matrix of domains and models, and the threshold on the posterior with the least loss."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ _Points = Annotated[float, Field(ge=0, le=100)]
 
 
 class Score(StrictModel):
-    """Quality of one model's translations of one domain's text, 0 to 100."""
+    """Scores of one model on the text of one domain, 0 to 100."""
 
     bleu: _Points
     """0 to 100."""
@@ -25,7 +25,7 @@ class Score(StrictModel):
 
 
 class ScoredText(StrictModel):
-    """A domain's held-out text as it was scored."""
+    """The held-out text of a domain that was scored."""
 
     lines: Annotated[int, Field(ge=1)]
     """How many."""
@@ -34,7 +34,7 @@ class ScoredText(StrictModel):
 
 
 class Expected(StrictModel):
-    """Mean loss per document, in points of the metric, against every text going to its own domain."""
+    """Mean loss of routing per document, in points of the metric, compared with sending each text to its own domain."""
 
     zero: float
     """At threshold 0: the likeliest domain always."""
@@ -49,7 +49,7 @@ class Expected(StrictModel):
 
 
 class Simulation(StrictModel):
-    """How the threshold was found: on documents of held-out lines in a row, every domain as frequent as any other."""
+    """How the threshold was chosen: on documents of consecutive held-out lines, all domains equally frequent."""
 
     weights: Annotated[dict[str, _Share], Field(min_length=1)]
     """Lines per document: its share."""
@@ -62,7 +62,7 @@ class Simulation(StrictModel):
 
 
 class RoutingCosts(StrictModel):
-    """routing.json: the score matrix and the threshold that loses least by it."""
+    """The content of routing.json: the score matrix, and the threshold with the least loss."""
 
     version: Literal[1] = 1
     """Of this file."""
@@ -99,16 +99,16 @@ class RoutingCosts(StrictModel):
         return cls.read(path) if path.exists() else None
 
     def cost(self, text: str, chosen: str) -> float:
-        """Points of the metric that text of one domain loses with the model `chosen`; below 0 where it gains."""
+        """Points of the metric that a domain's text loses with the model `chosen`; below 0 if it gains."""
         return self._quality(text, text) - self._quality(chosen, text)
 
     def stale(self, live: Mapping[str, str]) -> str | None:
-        """What differs from the bundles that are live (by domain) now; None if they are those that were measured."""
+        """A warning if the live bundles (by domain) differ from those that were measured, else None."""
         changed = sorted(domain for domain in {*live, *self.bundles} if live.get(domain) != self.bundles.get(domain))
         if not changed:
             return None
-        return f"{ROUTING_COSTS_FILE} is of other bundles of {', '.join(changed)}: run fmalloc routing costs again"
+        return f"{ROUTING_COSTS_FILE} is for other bundles of {', '.join(changed)}: run fmalloc routing costs again"
 
     def _quality(self, model: str, text: str) -> float:
-        cell = self.matrix[model][text]
-        return cell.bleu if self.metric == "bleu" else cell.chrf
+        score = self.matrix[model][text]
+        return score.bleu if self.metric == "bleu" else score.chrf

@@ -1,4 +1,4 @@
-"""The decision log: which domain each request took and why, as JSON lines; `fmalloc routing replay` reads it."""
+"""The decision log: one line of JSON per routed request, with domain and reason. `fmalloc routing replay` reads it."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from fmalloc_shared.strict import StrictModel
 
 _log = logging.getLogger(__name__)
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-# It may hold text: nobody but the owner and the group reads it.
+# It may hold text: only owner and group may read it.
 _MODE = 0o640
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _Count = Annotated[int, Field(ge=0)]
@@ -57,14 +57,14 @@ class Decision(StrictModel):
 
 
 class DecisionLog:
-    """Appends decisions to a file; safe to call from several threads, and from several processes for one file.
+    """Appends decisions to a file; safe to call from several threads and processes.
 
-    A file that was moved away or deleted is opened again under its name, so any log rotation works. A line is written
-    whole or not at all, and what cannot be written (a full disk) never fails the request: it is counted in `lost`.
+    A file that was moved or deleted is opened again under its name, so any log rotation works. A line is written as a
+    whole or not at all. If it cannot be written (a full disk), the request does not fail: `lost` counts the line.
     """
 
     def __init__(self, path: Path | None, keep_text: bool = False) -> None:
-        """`path` None: no log. `keep_text`: lines hold the source text. FmallocError if the file cannot be opened."""
+        """`path` None: no log. `keep_text`: log source text. FmallocError if the file cannot be opened."""
         self.lost = 0
         self._path = path
         self._keep_text = keep_text
@@ -83,7 +83,7 @@ class DecisionLog:
         return self._path is not None
 
     def record(self, asked: str, texts: Sequence[str], route: Route) -> None:
-        """Log how `texts`, routed together, were routed; the request's id is the current one. Never raises."""
+        """Log the route that `texts` took together, with the id of the current request. Never raises."""
         if not self.on:
             return
         line = self._line(asked, texts, route)
@@ -99,7 +99,7 @@ class DecisionLog:
                 self._failing = False
 
     def close(self) -> None:
-        """Close the file; what is recorded afterwards opens it again."""
+        """Close the file; another record opens it again."""
         with self._lock:
             self._close()
 
@@ -132,7 +132,7 @@ class DecisionLog:
         raise OSError(f"{written} of {len(line)} bytes written: the disk is full")
 
     def _open(self) -> int:
-        """The file that has the log's name now, opened anew if it is another one than before."""
+        """The file under the log's name, opened again if it was replaced."""
         assert self._path is not None
         if self._descriptor is not None:
             try:
@@ -153,10 +153,10 @@ class DecisionLog:
 
 
 def lines_of(texts: Sequence[str]) -> list[str]:
-    """All lines of some texts, blank ones too."""
+    """All lines of the texts, including blank ones."""
     return [line for text in texts for line in _LINE_END.split(text)]
 
 
 def _encodable(text: str) -> str:
-    """The text with `?` for lone surrogates, which JSON can carry and UTF-8 cannot."""
+    """The text with `?` for lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode()

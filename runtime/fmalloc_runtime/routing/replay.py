@@ -1,4 +1,4 @@
-"""A decision log replayed, to see what other bundles or another threshold would change."""
+"""Replays a decision log, to see what other bundles or another threshold would change."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ _SHOWN_PROBLEMS = 5
 
 @dataclass(frozen=True)
 class Setup:
-    """What decisions are replayed with: the router only where bundles were given, the costs where they are known."""
+    """What decisions are replayed with: the router if bundles are given, the costs if they are known."""
 
     threshold: float
     origin: str
@@ -33,7 +33,7 @@ class Setup:
 
     @classmethod
     def of(cls, bundles: Path | None, threshold: float | None) -> "Setup":
-        """`threshold` None: that of routing.json, or the default. Raises FmallocError if a bundle is damaged."""
+        """`threshold` None: that of routing.json, else the default. FmallocError if a bundle is damaged."""
         index = None if bundles is None else LiveIndex.of(bundles)
         costs = None if bundles is None else RoutingCosts.of(bundles)
         value, origin = THRESHOLD, "by default"
@@ -50,7 +50,7 @@ class Setup:
         return cls(value, origin, router, costs, costs.stale(index.domains) if costs else None)
 
     def decide(self, decision: Decision) -> tuple[str, Mapping[str, float], bool]:
-        """Domain and posteriors now, and whether the text was routed again; else the logged posteriors decide."""
+        """Domain and posteriors now, and whether the text was routed again; otherwise the logged posteriors decide."""
         if decision.asked != AUTO:
             return decision.asked, decision.scores, False
         if self.router is not None and decision.text is not None:
@@ -60,7 +60,7 @@ class Setup:
         return domain, decision.scores, False
 
     def cost(self, chosen: str, scores: Mapping[str, float]) -> float | None:
-        """Points that a decision is expected to lose if the posteriors are true; None if the matrix lacks a domain."""
+        """Expected loss of a decision in points, if the posteriors are true; None if the matrix lacks a domain."""
         if self.costs is None or not {chosen, *scores} <= set(self.costs.bundles):
             return None
         return sum(score * self.costs.cost(domain, chosen) for domain, score in scores.items())
@@ -68,7 +68,7 @@ class Setup:
 
 @dataclass
 class Replay:
-    """Counts of decisions as they were logged and as they would be now; losses in points, `priced` decisions."""
+    """Counts of decisions as logged and as replayed; sums of losses in points over `priced` decisions."""
 
     decisions: int = 0
     asked: int = 0
@@ -105,7 +105,7 @@ class Replay:
             self.lost_now += now
 
     def record(self, setup: Setup) -> dict[str, Any]:
-        """What --json prints."""
+        """The content of --json."""
         cost = None
         if setup.costs is not None and self.priced:
             lost, now = self.lost / self.priced, self.lost_now / self.priced
@@ -130,13 +130,13 @@ class Replay:
 
 
 def evaluate(log: Path, bundles: Path | None, threshold: float | None, *, as_json: bool) -> None:
-    """Replay a log and print what comes out; FmallocError if there is no decision in it."""
+    """Replay a log and print the result; FmallocError if it has no decisions."""
     setup = Setup.of(bundles, threshold)
     replay = Replay()
     for decision in read_decisions(log):
         replay.add(decision, setup)
     if not replay.decisions:
-        raise FmallocError(f"{log}: no decision in it")
+        raise FmallocError(f"{log}: expected at least one decision")
     record = replay.record(setup)
     if as_json:
         click.echo(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False))
@@ -145,7 +145,7 @@ def evaluate(log: Path, bundles: Path | None, threshold: float | None, *, as_jso
 
 
 def read_decisions(path: Path) -> Iterator[Decision]:
-    """The decisions of a log in their order; FmallocError, after the last one, names the lines that are none."""
+    """The decisions of a log in order; FmallocError, after the last one, names malformed lines."""
     problems = []
     count = 0
     try:
@@ -165,7 +165,7 @@ def read_decisions(path: Path) -> Iterator[Decision]:
 
 
 def _share(detected: Counter[str]) -> float | None:
-    """Share of `general` among the decisions that were the router's; None if there are none."""
+    """Share of `general` among the router's own decisions; None without any."""
     total = detected.total()
     return detected[GENERAL] / total if total else None
 
@@ -182,16 +182,16 @@ def _show(record: Mapping[str, Any]) -> None:
     )
     shares = record["general_share"]
     if shares["logged"] is not None:
-        console.print(f"{GENERAL}, where nothing was asked for: {shares['logged']:.1%}, now {shares['replayed']:.1%}")
+        console.print(f"{GENERAL}, if no domain was asked for: {shares['logged']:.1%}, now {shares['replayed']:.1%}")
     changed = record["changed"]
     console.print(f"{sum(change['decisions'] for change in changed)} decisions change")
     for change in changed:
         console.print(f"  {change['decisions']} from {change['from']} to {change['to']}")
     if record["asked_for_not_served"]:
-        console.print(f"{record['asked_for_not_served']} asked for a domain that is not served any more")
+        console.print(f"{record['asked_for_not_served']} asked for a domain that is no longer served")
     if (loss := record["expected_loss"]) is not None:
         console.print(
-            f"expected loss, {loss['metric']} a decision over {loss['decisions']}: {loss['logged']:.3f}, "
+            f"expected loss, {loss['metric']} per decision over {loss['decisions']}: {loss['logged']:.3f}, "
             f"now {loss['replayed']:.3f}"
         )
     if record["stale"]:

@@ -1,12 +1,11 @@
-"""Which domain a text belongs to: naive Bayes over the n-gram counts of the live domains.
+"""Finds the domain of a text: naive Bayes over the n-gram counts of the live domains.
 
-Three things differ from the textbook. A bucket's rate in a domain has a Gamma prior around its rate in all domains
-together (Gamma-Poisson, shape `_SHAPE`), so that a small domain is not ruled out by words it was too small to
-show. Evidence is weighted by how much a bucket tells (its divergence from the uniform posterior, to the power
-`_INFORMATION`) and by the kind of n-gram. And because n-grams of a line overlap, and lines of a document are of one
-topic, a line's evidence is divided by the square root of the number of its n-grams, and that of a document by
-the square root of the number of its lines: on held-out text that temperature fits one line as well as ten.
-benchmarks/serving/routing.py measures it.
+It differs from the textbook in three ways. A bucket's rate in a domain has a Gamma prior around its rate in all domains
+together (Gamma-Poisson, shape `_SHAPE`), so that words that a small domain happens not to contain do not rule it out.
+Evidence is weighted by the information of a bucket (its divergence from the uniform posterior, to the power
+`_INFORMATION`) and by the kind of n-gram. The evidence of a line is divided by the square root of its number of
+n-grams, since they overlap, and that of a document by the square root of its number of lines, since they share a topic:
+on held-out text this temperature fits one line as well as ten. benchmarks/serving/routing.py measures it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_runtime.errors import UnknownDomainError
+from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import BUCKETS, NgramCounts, grams, hashed
 
@@ -23,17 +23,17 @@ AUTO = "auto"
 THRESHOLD = 0.6
 _SHAPE = 0.05
 _INFORMATION = 0.5
-# By kind of n-gram. Character trigrams tell nothing that the others do not: leaving them out also saves time.
+# By kind of n-gram. Character trigrams add no information to the others; leaving them out saves time.
 _WEIGHTS = {"characters 2": 0.65, "characters 4": 1.5, "words": 1.5, "word pairs": 1.3}
-# Longer lines count as several. More of them no longer change a decision, they only take time: so many are taken
-# from the whole document.
+# Longer lines are split. Beyond the maximum number of lines decisions no longer change, so that a longer document is
+# sampled evenly.
 _LINE_CHARACTERS = 500
 _MAXIMUM_LINES = 200
 
 
 @dataclass(frozen=True)
 class Route:
-    """The domain chosen, its posterior, the posteriors of all live domains, and why."""
+    """The chosen domain and its bundle, its posterior and those of all live domains, and the reason."""
 
     domain: str
     score: float
@@ -43,7 +43,7 @@ class Route:
 
 
 class Router:
-    """Chooses among live domains; immutable, so safe to share between threads."""
+    """Chooses among the live domains. Immutable, so safe to share between threads."""
 
     def __init__(
         self,
@@ -52,15 +52,22 @@ class Router:
         threshold: float = THRESHOLD,
         origin: str = "by default",
     ) -> None:
-        """`counts` and `bundles` (names of bundles) by domain; `threshold` on the posterior, and where it is from."""
+        """`counts` and `bundles` (their names) by domain; `origin` says where the `threshold` comes from."""
         self.domains = tuple(sorted(counts))
         self.threshold = threshold
         self._bundles = dict(bundles)
         self._origin = origin
         self._table = evidence_table([counts[domain] for domain in self.domains])
 
+    @classmethod
+    def of(cls, counts: Mapping[str, NgramCounts], bundles: Mapping[str, str], costs: RoutingCosts | None) -> "Router":
+        """A router with the threshold of `costs`, or the default one without."""
+        if costs is None:
+            return cls(counts, bundles)
+        return cls(counts, bundles, costs.threshold, f"by {ROUTING_COSTS_FILE}")
+
     def route(self, lines: Sequence[str], asked: str = AUTO) -> Route:
-        """Decide for all `lines` together. Raises UnknownDomainError if `asked` is neither live nor `auto`."""
+        """Route all `lines` together; UnknownDomainError if `asked` is neither live nor `auto`."""
         if asked != AUTO and asked not in self.domains:
             known = ", ".join(self.domains)
             raise UnknownDomainError(f"domain {asked[:80]!r} is not served: use {AUTO} or one of {known}")
@@ -73,7 +80,7 @@ class Router:
         return Route(domain, scores[domain], scores, reason, self._bundles[domain])
 
     def posterior(self, lines: Sequence[str]) -> NDArray[np.float64]:
-        """Posterior of each of `domains`, shape (domains,), under a uniform prior."""
+        """Posterior of each of `domains` under a uniform prior, shape (domains,)."""
         evidence = np.zeros(len(self.domains))
         pieces = _pieces(lines)
         for piece in pieces:
@@ -96,7 +103,7 @@ class Router:
 def detect(
     scores: Mapping[str, float], any_text: bool, threshold: float = THRESHOLD, origin: str = "by default"
 ) -> tuple[str, str]:
-    """The domain that posteriors speak for, and the reason; `general`, where it is served, if they say too little."""
+    """The domain of the largest posterior, or `general` if that is below the threshold, and the reason."""
     best = max(scores, key=lambda domain: scores[domain])
     fallback = GENERAL if GENERAL in scores else best
     if not any_text:
@@ -110,7 +117,7 @@ def detect(
 
 
 def _pieces(lines: Sequence[str]) -> list[str]:
-    """Lines, long ones in pieces; evenly taken from all of them where they are too many."""
+    """Lines, long ones in pieces; an even sample if there are too many."""
     pieces = [(line, start) for line in lines for start in range(0, len(line), _LINE_CHARACTERS)]
     count = min(len(pieces), _MAXIMUM_LINES)
     chosen = (pieces[index * len(pieces) // count] for index in range(count))
@@ -118,7 +125,7 @@ def _pieces(lines: Sequence[str]) -> list[str]:
 
 
 def evidence_table(counts: Sequence[NgramCounts]) -> NDArray[np.float32]:
-    """Evidence in weighted nats that a bucket gives for each domain, shape (BUCKETS, domains); rows have mean 0."""
+    """Evidence of each bucket for each domain in weighted nats, shape (BUCKETS, domains); rows have mean 0."""
     table = np.zeros((BUCKETS, len(counts)), dtype=np.float32)
     occurrences = np.stack([count.dense() for count in counts], axis=1)
     seen = np.flatnonzero(occurrences.any(axis=1))

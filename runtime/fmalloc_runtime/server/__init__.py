@@ -1,1 +1,1 @@
-"""The server process: sockets, checks before it starts, and Ray Serve."""
+"""The server process, its settings check, and Ray Serve."""

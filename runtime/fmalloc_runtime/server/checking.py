@@ -1,4 +1,4 @@
-"""`fmalloc serve --check`: all that can be wrong before serving, at once."""
+"""`fmalloc serve --check`: report everything that would keep the server from starting."""
 
 from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.access.usage import UsageLedger
@@ -9,9 +9,9 @@ from fmalloc_shared.errors import FmallocError
 
 
 def check_settings(loaded: Loaded) -> str:
-    """What a server with these settings would serve, and each setting with where it comes from.
+    """What a server with these settings would serve, and each setting with its origin.
 
-    Opens every live bundle as the server does: hashes, engine, golden translations. FmallocError has all problems.
+    Opens each live bundle as the server does: hashes, engine, golden translations. FmallocError has all problems.
     """
     facts, problems = [], []
     for check in (_bundles, _keys, _usage):
@@ -43,7 +43,7 @@ def _keys(settings: Settings) -> list[str]:
     entries = Keys(settings.keys).current().keys
     facts = [f"{len(entries)} keys in {settings.keys}"]
     if settings.usage is None and any(entry.characters for entry in entries):
-        facts.append("characters a month are counted anew with each start: --usage names a file that keeps them")
+        facts.append("characters per month are counted from zero at each start: --usage names a file that keeps them")
     return facts
 
 

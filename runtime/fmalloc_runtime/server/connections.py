@@ -1,4 +1,4 @@
-"""HTTP connections that slow clients cannot keep: uvicorn's own has no bound on a request's head or on a reader."""
+"""HTTP connections with time limits: uvicorn has none for the head of a request or for a slow reader."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def bounded(head_seconds: float, read_seconds: float) -> type[asyncio.Protocol]:
-    """A protocol for uvicorn that cuts off clients that take longer to send a request's head or to read an answer."""
+    """A protocol for uvicorn that disconnects clients that take longer to send a head or to read an answer."""
 
     class BoundedProtocol(H11Protocol):  # type: ignore[misc]
         _head: asyncio.TimerHandle | None = None

@@ -1,1 +1,1 @@
-"""Texts as users have them, to sentences that a model reads, and back."""
+"""The text pipeline: documents to sentences for a model, and translations back to documents."""

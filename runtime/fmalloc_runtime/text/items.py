@@ -1,4 +1,4 @@
-"""What must come out of a translation as it went in: placeholders, addresses, paths and numbers."""
+"""Items that a translation must preserve: placeholders, addresses, paths and numbers."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 Kind = Literal["placeholder", "address", "number", "element"]
 
-# A brace argument longer than this is text in braces.
+# A longer ICU argument is taken as text in braces.
 _LONGEST_ARGUMENT = 4_000
 _COMPLEX = re.compile(
     r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal|number|date|time|choice|duration|spellout|ordinal)\b"
@@ -39,14 +39,14 @@ _ADDRESS = r"""
 _NUMBER = r"(?P<number>(?<!\w)(?<![^\W\d_]-)\d+(?:[.,:'’\u202f\u00a0]\d+)*)"
 _PATTERN = re.compile(f"{_ADDRESS}|{_PLACEHOLDER}|{_NUMBER}", re.VERBOSE)
 _PLACEHOLDERS = re.compile(_PLACEHOLDER, re.VERBOSE)
-# One of these is in every placeholder.
+# Every placeholder has one of these.
 _SIGNS = "%{&"
 _DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A span of text to keep; `raw` is what is written for it, `text` what a reader sees."""
+    """A span of text to preserve; `raw` is its source in the document, `text` what a reader sees."""
 
     begin: int
     end: int
@@ -56,9 +56,9 @@ class Item:
 
 
 def find_items(text: str, edges: Iterable[int] = ()) -> list[tuple[Span, Kind]]:
-    """Items from left to right, disjoint. An ICU argument with a format is one item, with all in its braces.
+    """Disjoint items from left to right. An ICU argument with a format is one item, braces included.
 
-    `edges`: places that no item but an ICU argument reaches across.
+    `edges`: places that only ICU arguments may span.
     """
     found: list[tuple[Span, Kind]] = []
     at = 0
@@ -71,9 +71,9 @@ def find_items(text: str, edges: Iterable[int] = ()) -> list[tuple[Span, Kind]]:
 
 
 def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Span, Item]] | None:
-    """Where the items but numbers stand in an output; None unless it has each of them as often as the source.
+    """The items except numbers, with their spans in an output; None unless it has each as often as the source.
 
-    Of numbers the digits count, not how they are grouped. A placeholder that the source has not is one too many.
+    Numbers are compared by their digits, whatever their grouping. Placeholders that are not in the source are errors.
     """
     numbers = [item.text for item in items if item.kind == "number"]
     if numbers and not _same_numbers(numbers, _numbers(output)):
@@ -88,19 +88,19 @@ def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Sp
     for item in reversed(others):
         waiting.setdefault(item.text, []).append(item)
     if len(there) != len(others) or Counter(text for _, text in there) != Counter(text for _, text in here):
-        return None  # an item's text is elsewhere in the source, too, and cannot be told from it
+        return None  # an item's text occurs elsewhere in the source, too: the two cannot be told apart
     return [(span, waiting[text].pop()) for span, text in here]
 
 
 def invents(source: str, output: str) -> bool:
-    """Whether there is a placeholder in the output that the source has not."""
+    """Whether the output has a placeholder that is not in the source."""
     if not any(sign in output for sign in _SIGNS):
         return False
     return any(output[slice(*span)] not in source for span in _placeholders(output))
 
 
 def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[Span]:
-    """What must not be in the translation of a text that the items were taken out of: they, and maybe placeholders."""
+    """Spans that a translation without the items must not have: the items, and with `placeholders` all placeholders."""
     numbers = {_digits(item.text) for item in items if item.kind == "number"}
     spans = [span for span, kind in find_items(output) if kind == "number" and _digits(output[slice(*span)]) in numbers]
     spans.extend(_placeholders(output) if placeholders else ())
@@ -110,7 +110,7 @@ def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[S
 
 
 def _occurrences(text: str, items: Sequence[Item]) -> list[tuple[Span, str]]:
-    """Where the items' texts stand, the longest first; an element's text only as whole words."""
+    """Occurrences of the items' texts, longest match first; an element's text matches whole words only."""
     surfaces = {item.text: item.kind for item in items}
     patterns = (
         rf"(?<!\w){re.escape(surface)}(?!\w)" if surfaces[surface] == "element" else re.escape(surface)
@@ -120,7 +120,7 @@ def _occurrences(text: str, items: Sequence[Item]) -> list[tuple[Span, str]]:
 
 
 def _placeholders(text: str) -> list[Span]:
-    """All that looks like one, even inside an address."""
+    """All that look like placeholders, even inside an address."""
     return [*_complex_arguments(text), *(match.span() for match in _PLACEHOLDERS.finditer(text))]
 
 
@@ -147,7 +147,7 @@ def _complex_arguments(text: str) -> list[Span]:
 
 
 def _closing_braces(text: str) -> dict[int, int]:
-    """For each brace that opens, where its partner ends."""
+    """For each opening brace, the end of the matching one."""
     closing, opened = {}, []
     for match in _BRACE.finditer(text):
         if match[0] == "{":
@@ -162,7 +162,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _same_numbers(wanted: Sequence[str], found: Sequence[str]) -> bool:
-    """By whole numbers, or by runs of digits where one side groups thousands with spaces."""
+    """Compare whole numbers, or runs of digits in case one side groups thousands with spaces."""
     return any(
         not (expected := Counter(key(wanted))) - (actual := Counter(key(found)))
         and all(actual[number] == count for number, count in expected.items())

@@ -1,4 +1,4 @@
-"""Words and other signs of a text as spans; no sign is ever cut inside a grapheme."""
+"""Words and other tokens of a text as character spans that never cut a grapheme."""
 
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from fmalloc_runtime.tokenizer.offsets import Span
 
-# Scripts that put no spaces between words: each of their characters is a sign of its own.
+# Scripts without spaces between words: each of their characters is a separate span.
 _UNSPACED = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
@@ -25,9 +25,9 @@ _CLOSING = ".,;:!?…)]}>»”’、。，；：！？"
 
 
 def words(text: str, whole: Sequence[Span] = (), cuts: Collection[int] = ()) -> list[Span]:
-    """Words, numbers and single other signs: everything but whitespace.
+    """Words, numbers and single other characters: everything except whitespace.
 
-    `whole`: disjoint spans in order that are one word each; `cuts`: where a word ends even in the middle.
+    `whole`: disjoint spans in order that are one word each; `cuts`: places where a word ends even in the middle.
     """
     spans: list[Span] = []
     at = 0
@@ -60,27 +60,27 @@ def _words(text: str, begin: int, end: int, cuts: Collection[int]) -> list[Span]
 
 
 def is_word(text: str) -> bool:
-    """Whether a sign is a word or a number."""
+    """Whether a span's text is a word or a number."""
     return any(map(str.isalnum, text))
 
 
 def has_letters(text: str) -> bool:
-    """Whether there is anything to translate in a text."""
+    """Whether a text has anything to translate."""
     return any(map(str.isalpha, text))
 
 
 def is_opening(character: str) -> bool:
-    """Whether no space follows this sign."""
+    """Whether no space follows this character."""
     return character in _OPENING
 
 
 def is_closing(character: str) -> bool:
-    """Whether no space precedes this sign."""
+    """Whether no space precedes this character."""
     return character in _CLOSING
 
 
 def starts_sign(text: str, at: int) -> bool:
-    """Whether a text may be cut before `at` without cutting a grapheme."""
+    """Whether a grapheme starts at `at`."""
     return not 0 < at < len(text) or (_kind(text[at]) != "mark" and text[at - 1] != _JOINER)
 
 

@@ -1,4 +1,4 @@
-"""Words as the Moses scripts cut them, and byte pairs inside words: how FSMT (WMT19) models read and write text."""
+"""Moses tokenization and byte-pair encoding, as FSMT (WMT19) models use them."""
 
 import unicodedata
 from functools import lru_cache
@@ -41,7 +41,7 @@ class Moses:
         self._pieces = lru_cache(_CACHED_WORDS)(self._split_word)
 
     def split(self, text: str) -> list[str]:
-        """Pieces; the last one of each word ends in `</w>`."""
+        """The pieces of a text; the last one of each word ends in `</w>`."""
         text = self._normalizer.normalize(text.lower() if self._lower_case else text)
         text = "".join(letter for letter in text if not unicodedata.category(letter).startswith("C"))
         words = self._tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
@@ -53,11 +53,11 @@ class Moses:
         return str(self._detokenizer.detokenize(words))
 
     def surface(self, piece: str) -> str:
-        """What stands in text for one piece."""
+        """The text of one piece."""
         return unescape(piece.removesuffix(_WORD_END)).replace("@-@", "-")
 
     def _split_word(self, word: str) -> tuple[str, ...]:
-        """Byte-pair encoding (Sennrich et al. 2016): join the pair of lowest rank, everywhere, until none is left."""
+        """Byte-pair encoding (Sennrich et al. 2016): merge the pair of lowest rank until none is left."""
         pieces = [*word[:-1], word[-1] + _WORD_END]
         while len(pieces) > 1:
             best = min(pairwise(pieces), key=lambda pair: self._ranks.get(pair, len(self._ranks)))

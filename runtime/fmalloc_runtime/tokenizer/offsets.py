@@ -1,21 +1,21 @@
-"""Where tokens stand in the text that they were made of, or that was made of them."""
+"""Character spans of tokens in the text that they encode, or that they were decoded to."""
 
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
 Span = tuple[int, int]
-"""Characters from the first to before the second."""
+"""A character span: [begin, end)."""
 
 # How many characters a tokenizer may have dropped or rewritten before a token.
 _SKIP = 6
 
 
 def locate(text: str, surfaces: Sequence[str]) -> list[Span]:
-    """The span of each token's characters in `text`, in their order; never raises.
+    """The character span of each token in `text`, in order; never raises.
 
-    Compared without case and compatibility forms, since tokenizers normalise. Tokens that cannot be found share what
-    their neighbours leave between them.
+    Case and compatibility forms are ignored, since tokenizers normalise. Tokens that cannot be found get what their
+    neighbours leave between them.
     """
     folded: list[str] = []
     origins: list[int] = []

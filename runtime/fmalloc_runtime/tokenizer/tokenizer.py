@@ -1,4 +1,4 @@
-"""Text to the tokens a model reads, and its tokens back to text, without transformers."""
+"""Text to the tokens of a model and back, without transformers."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,14 +19,14 @@ _UNKNOWN = "<unk>"
 _SPACE = "▁"
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-# One-character tokens cannot be told from text by splitting them, so they cannot be special.
+# A special token in text is split into its characters, so one of a single character could not be told from text.
 SpecialToken = Annotated[str, Field(min_length=2)]
 
 
 class TokenizerConfig(StrictModel):
-    """`tokenizer/tokenizer.json` of a bundle; for `tokenizers` both models name the same file.
+    """`tokenizer/tokenizer.json` of a bundle.
 
-    The models are SentencePiece's files, a file of the library tokenizers, or two MosesModel.
+    The models are two SentencePiece files, two MosesModel files, or one file of the tokenizers library, named twice.
     """
 
     version: Literal[1] = 1
@@ -92,7 +92,7 @@ class _Tokenizers:
 
 
 class Tokenizer:
-    """What a bundle's `tokenizer/` folder describes."""
+    """The tokenizer in a bundle's `tokenizer/` folder."""
 
     def __init__(self, config: TokenizerConfig, directory: Path) -> None:
         self.config = config
@@ -110,12 +110,12 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path) -> "Tokenizer":
-        """Read a tokenizer folder; FmallocError if a file is missing or not what it should be."""
+        """Read a tokenizer folder; FmallocError if a file is missing or malformed."""
         return cls(TokenizerConfig.read(directory / CONFIG_FILE), directory)
 
     @property
     def target_prefix(self) -> tuple[str, ...]:
-        """Tokens that every output starts with (a language token, say)."""
+        """Tokens that each output starts with, such as a language token."""
         return self.config.target_prefix
 
     @cached_property
@@ -123,27 +123,27 @@ class Tokenizer:
         return frozenset(self.config.special_tokens)
 
     def encode(self, text: str) -> list[str]:
-        """Prefix, pieces and suffix; what looks like a special token in `text` becomes its characters."""
+        """Prefix, pieces and suffix. A special token in `text` is split into its characters."""
         pieces: list[str] = []
         for piece in self._pieces.split(text):
-            # Some tokenizers models give <unk> for unknown characters; all others give the characters themselves.
+            # Some models of the tokenizers library give <unk> for unknown characters; all others keep the characters.
             literal = piece in self._special and not (piece == _UNKNOWN and self.config.kind == "tokenizers")
             pieces.extend(piece if literal else [piece])
         return [*self.config.source_prefix, *pieces, *self.config.source_suffix]
 
     def decode(self, tokens: Sequence[str]) -> str:
-        """Text of output tokens; special tokens are dropped."""
+        """The text of output tokens, without special tokens."""
         return self._pieces.join([token for token in tokens if token not in self._special])
 
     def source_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
-        """Where each token that `encode` made of `text` stands in it; prefix and suffix are empty spans."""
+        """Character span of each token of `encode(text)`; empty for prefix and suffix."""
         before, after = len(self.config.source_prefix), len(self.config.source_suffix)
         pieces = tokens[before : len(tokens) - after]
         inner = locate(text, [self._pieces.surface(piece) for piece in pieces])
         return [*[(0, 0)] * before, *inner, *[(len(text), len(text))] * after]
 
     def target_spans(self, text: str, tokens: Sequence[str]) -> list[Span]:
-        """Where each token that `decode` made `text` of stands in it; special tokens share what stands around them."""
+        """Character span of each decoded token in `text`; special tokens get what their neighbours leave."""
         return locate(text, ["" if token in self._special else self._pieces.surface(token) for token in tokens])
 
 

@@ -1,1 +1,1 @@
-"""Models of NVIDIA Triton's Python backend: one for each domain, and one that routes between them."""
+"""Models for NVIDIA Triton's Python backend: one per domain, and one that routes between them."""

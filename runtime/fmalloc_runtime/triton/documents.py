@@ -1,4 +1,4 @@
-"""Texts of several requests, translated together by one model."""
+"""Translates the texts of several requests together, with one model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The model of one domain."""
+"""The Triton model of one domain."""
 
 import json
 import os
@@ -19,10 +19,10 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class TritonDomain:
-    """Translates with the bundle that lies beside the model's file; what Triton calls a TritonPythonModel."""
+    """Translates with the bundle beside the model's file. Implements Triton's interface TritonPythonModel."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the bundle and replay its golden translations; FmallocError if it is not as it was compiled."""
+        """Load the bundle and replay its golden translations; FmallocError if it is damaged or they differ."""
         kind = args["model_instance_kind"]
         if kind == "GPU":
             _see_only(int(args["model_instance_device_id"]))
@@ -36,7 +36,7 @@ class TritonDomain:
         self._translator.replay_golden()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer the requests that Triton has put together, each by itself."""
+        """Answer a batch of requests, each with its own answer or error."""
         answers: list[Any] = [None] * len(requests)
         readable: dict[int, Request] = {}
         for index, request in enumerate(requests):
@@ -58,6 +58,6 @@ class TritonDomain:
 
 
 def _see_only(device: int) -> None:
-    """Let the engine, which takes the first GPU that it sees, see this one; an instance is a process of its own."""
+    """Hide other GPUs from the engine, which uses the first one it sees; each instance is a separate process."""
     visible = os.environ.get(_VISIBLE)
     os.environ[_VISIBLE] = visible.split(",")[device] if visible else str(device)

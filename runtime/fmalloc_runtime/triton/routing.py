@@ -1,4 +1,4 @@
-"""The model that finds the domain of each request's texts and passes them on."""
+"""The model that routes each request's texts to the model of their domain."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from fmalloc_runtime.bundle.bundle import ROUTING_FILE, Bundle, LiveIndex
 from fmalloc_runtime.errors import RequestError
-from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
+from fmalloc_runtime.routing.costs import RoutingCosts
 from fmalloc_runtime.routing.router import Router
 from fmalloc_runtime.text.pipeline import plain_lines
 from fmalloc_runtime.triton.tensors import (
@@ -27,17 +27,17 @@ from fmalloc_shared.files import sha256
 
 
 class RoutingModel:
-    """Routes over the n-gram counts beside the model's file; the domains' models are asked through Triton.
+    """Routes by the n-gram counts beside the model's file, and calls the domains' models through Triton.
 
-    What Triton calls a TritonPythonModel. It holds no weights.
+    Implements Triton's interface TritonPythonModel. It holds no weights.
     """
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Read the counts; FmallocError if they are not those of the bundles."""
+        """Read the counts; FmallocError unless they match the bundles' manifests."""
         self._router = read_router(Path(args["model_repository"]) / args["model_version"])
 
     async def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer the requests that Triton has put together, all at once."""
+        """Answer a batch of requests concurrently."""
         return list(await asyncio.gather(*(self._answer(request) for request in requests)))
 
     async def _answer(self, request: Any) -> Any:
@@ -72,9 +72,9 @@ class RoutingModel:
 
 
 def read_router(folder: Path) -> Router:
-    """The router over the bundles of `folder`/live.json, of which manifest and n-gram counts suffice.
+    """The router over the bundles of `folder`/live.json; it needs only their manifests and n-gram counts.
 
-    Raises FmallocError if a file is missing or is not the one of its manifest.
+    Raises FmallocError if a file is missing or does not match its manifest.
     """
     index = LiveIndex.of(folder)
     counts = {}
@@ -84,7 +84,4 @@ def read_router(folder: Path) -> Router:
         if (found := sha256(path)) != (expected := bundle.manifest.files[ROUTING_FILE]):
             raise FmallocError(f"{path}: sha256 is {found}, expected {expected}")
         counts[domain] = bundle.routing()
-    costs = RoutingCosts.of(folder)
-    if costs is None:
-        return Router(counts, index.domains)
-    return Router(counts, index.domains, costs.threshold, f"by {ROUTING_COSTS_FILE}")
+    return Router.of(counts, index.domains, RoutingCosts.of(folder))

@@ -1,4 +1,4 @@
-"""What requests to Triton hold, and what is answered: texts as BYTES, options as parameters."""
+"""Requests to Triton and its answers: texts as BYTES, options as parameters."""
 
 import json
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ TRANSLATION = "TRANSLATION"
 BUNDLE = "BUNDLE"
 DOMAIN = "DOMAIN"
 _BEAM_LIMIT = 8
-# Triton's own module, which exists only inside of its Python backend.
+# Triton's module, which exists only inside its Python backend.
 _BACKEND = "triton_python_backend_utils"
 
 
 class Parameters(StrictModel):
-    """A request's parameters, as /v1/translate takes them; `domain` is for the model that routes."""
+    """The parameters of a request, as for /v1/translate; `domain` is for the routing model."""
 
     model_config = ConfigDict(strict=False)
 
@@ -54,7 +54,7 @@ def backend() -> Any:
 
 
 def parameters_of(request: Any) -> Parameters:
-    """The parameters of an inference request; BadRequestError names each that is wrong."""
+    """The parameters of an inference request; BadRequestError names each wrong one."""
     given = json.loads(request.parameters() or "{}")
     try:
         return Parameters.model_validate(given)
@@ -64,7 +64,7 @@ def parameters_of(request: Any) -> Parameters:
 
 
 def texts_of(request: Any) -> tuple[str, ...]:
-    """The texts of an inference request, (texts, 1) as BYTES; BadRequestError if one is not UTF-8."""
+    """The texts of an inference request, BYTES of shape (texts, 1); BadRequestError if one is not UTF-8."""
     tensor = backend().get_input_tensor_by_name(request, TEXT)
     texts = []
     for number, data in enumerate(tensor.as_numpy().reshape(-1), start=1):
@@ -82,6 +82,6 @@ def strings(name: str, values: Iterable[str]) -> Any:
 
 
 def refusal(error: Exception, kind: Literal["INVALID_ARG", "INTERNAL"]) -> Any:
-    """The answer to a request that cannot be translated."""
+    """The error answer to a request."""
     utilities = backend()
     return utilities.InferenceResponse(error=utilities.TritonError(str(error), getattr(utilities.TritonError, kind)))

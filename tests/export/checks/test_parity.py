@@ -9,10 +9,10 @@ from fmalloc.model.assembly import load_masked, load_sliced
 from fmalloc.store.store import Store
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.sentences import Sentences, sentences_of
-from fmalloc_export.compiler import compile_domain
-from fmalloc_export.emit.problem import Outputs
+from fmalloc_export.emit.emitter import Outputs
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
+from tests.support.compiled import compile_domain
 from tests.support.stores import BASES, CORE_BASES, write_store
 
 # With a layer without cells, and with cells of two tasks.

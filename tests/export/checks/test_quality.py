@@ -4,7 +4,7 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 
 from fmalloc.corpus import Pair
-from fmalloc_export.checks.quality import QualityCheck, drop, smallest
+from fmalloc_export.checks.quality import QualityCheck, drop, smallest_share
 
 REFERENCES = [f"the small dog number {index} sees the old castle in the evening" for index in range(40)]
 
@@ -63,6 +63,6 @@ def test_the_smallest_share_that_loses_no_more_than_allowed(limit: float, expect
         asked.append(keep)
         return 1 - keep
 
-    assert smallest(lost, limit) == expected
+    assert smallest_share(lost, limit) == expected
     assert len(asked) == 4
     assert 1.0 not in asked

@@ -10,13 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmalloc.store.store import Store
 from fmalloc_export.checks.size import flops_per_token, megabytes, parameters
-from fmalloc_export.compiler import compile_domain, emit
+from fmalloc_export.compiler import emit
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import with_cells
 from fmalloc_export.domain.vocabulary import needed_tokens
 from fmalloc_export.emit import ctranslate2
 from tests.support.bases import BASES
+from tests.support.compiled import compile_domain
 from tests.support.stores import write_store
 
 # Names that stand twice in a file because a table that was shared is not any more, and their lengths.

@@ -13,7 +13,7 @@ from fmalloc.corpus import Pair
 from fmalloc.model.assembly import load_masked
 from fmalloc.model.batches import Example, encode
 from fmalloc.store.store import Store
-from fmalloc_export.compiler import Compiled, compile_domain
+from fmalloc_export.compiler import Compiled
 from fmalloc_export.domain.alignment import Alignment, choose_alignment, copied_tokens, last_layer
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.vocabulary import Vocabulary
@@ -22,6 +22,7 @@ from fmalloc_export.emit import onnx
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_runtime.engines.onnx import OnnxEngine
+from tests.support.compiled import compile_domain
 from tests.support.stores import write_store
 
 

@@ -48,7 +48,7 @@ def test_a_well_formed_model_verifies() -> None:
         ({"cells": np.array([0, 4, 4])}, "not strictly ascending"),
         ({"cells": np.array([0, 4, 2])}, "not strictly ascending"),
         ({"cells": np.array([-3, 1, 2])}, "cell -3, expected ids of 0 and above"),
-        ({"cells": np.array([0, -1, 2])}, "padding cells stand before others"),
+        ({"cells": np.array([0, -1, 2])}, "padding cells come before other cells"),
         ({"cells": np.array([0, 2, -1])}, "padding cells are not zero"),
         ({"mask": np.array([1, 0, 1])}, "mask is int64"),
         ({"fc1_bias": np.zeros(4, dtype=np.float32)}, r"fc1_bias is float32\(4,\), expected float32\(3,\)"),

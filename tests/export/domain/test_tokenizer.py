@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fmalloc.model.tokens import target_frame, target_ids
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
+from tests.support.compiled import compile_domain
 from tests.support.stores import BASES, write_store
 
 TEXTS = (

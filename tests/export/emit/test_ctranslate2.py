@@ -11,11 +11,11 @@ import torch
 from ctranslate2.converters import transformers as converters
 
 from fmalloc.store.store import Store
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.emit.ctranslate2 import QUANTIZATIONS, emit, loader_of, specification
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_shared.errors import FmallocError
+from tests.support.compiled import compile_domain
 from tests.support.machine import adds_integers_exactly
 from tests.support.stores import BASES, CORE_BASES, ODD_WIDTHS, subprocess_environment, tree_bytes, write_store
 
@@ -116,8 +116,10 @@ def test_emission_is_deterministic(core_store: Store, tmp_path: Path, quantizati
 def test_emission_does_not_depend_on_threads_or_process(marian: Store, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, torch; from fmalloc.store.store import Store; from fmalloc_export.compiler import *;"
+        "from fmalloc_export.domain.domain import Domain; from fmalloc_export.options import Options;"
         "torch.set_num_threads(2); out = pathlib.Path(sys.argv[2]);"
-        "compile_domain(Store.open(pathlib.Path(sys.argv[1])), 'it', 'int8').emit(out, 'int8')"
+        "domain = Domain.load(Store.open(pathlib.Path(sys.argv[1])), 'it');"
+        "compile_at(domain, Options(quantization='int8')).emit(out, 'int8')"
     )
     environment = subprocess_environment() | {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "5"}
     arguments = [sys.executable, "-c", code, str(marian.path), str(tmp_path / "other")]

@@ -13,12 +13,12 @@ from fmalloc.model.assembly import load_masked
 from fmalloc_export.checks.parity import TOLERANCE, problem_of
 from fmalloc_export.checks.reference import outputs as pytorch
 from fmalloc_export.checks.sentences import Sentences, sentences_of
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.domain.vocabulary import needed_tokens
 from fmalloc_export.emit import ctranslate2
 from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
 from fmalloc_shared.errors import FmallocError
 from tests.support.calibrated import stack_of
+from tests.support.compiled import compile_domain
 from tests.support.stores import BASES, write_store
 
 

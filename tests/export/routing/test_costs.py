@@ -87,12 +87,12 @@ def test_a_run_that_was_stopped_goes_on(own_bundles: Path, corpora: dict[str, Pa
     first = measurement(own_bundles, corpora)
     with pytest.raises(StoppedError):
         first.complete(CPU, stop)
-    (own_bundles / "..routing.json.cells.1.partial").write_bytes(b"{")  # as of a process that was killed
+    (own_bundles / "..routing.json.scores.1.partial").write_bytes(b"{")  # as of a process that was killed
     second = measurement(own_bundles, corpora)
     assert second.missing == [("it", "it"), ("it", "kitchen"), *(("kitchen", domain) for domain in SENTENCES)]
-    cells: list[str] = []
-    second.complete(CPU, lambda _lines, cell: cells.append(cell))
-    assert cells == [f"{model} on {text}" for model, text in first.missing]
+    measured: list[str] = []
+    second.complete(CPU, lambda _lines, note: measured.append(note))
+    assert measured == [f"{model} on {text}" for model, text in first.missing]
     second.write(resumed := second.result("chrf"))
     assert [path.name for path in own_bundles.iterdir() if path.name.startswith(".")] == [".lock"]
     whole = measurement(own_bundles, corpora, lines=5)
@@ -114,7 +114,7 @@ def test_only_what_changed_is_measured_again(own_bundles: Path, corpora: dict[st
 
 def test_the_command(own_bundles: Path, corpora: dict[str, Path]) -> None:
     dry = run(*arguments(own_bundles, corpora), "--dry-run")
-    assert dry.exit_code == 0 and "9 cells to measure, 36 lines to translate; 0 cells are known" in dry.output
+    assert dry.exit_code == 0 and "9 scores to measure, 36 lines to translate; 0 scores are known" in dry.output
     assert RoutingCosts.of(own_bundles) is None
     result = run(*arguments(own_bundles, corpora))
     assert result.exit_code == 0, result.output
@@ -123,7 +123,7 @@ def test_the_command(own_bundles: Path, corpora: dict[str, Path]) -> None:
     assert f"threshold {costs.threshold:.2f}, chosen" in result.output
     written = (own_bundles / "routing.json").read_bytes()
     again = run(*arguments(own_bundles, corpora), "--metric", "bleu")
-    assert "0 cells to measure, 0 lines to translate; 9 cells are known" in again.output
+    assert "0 scores to measure, 0 lines to translate; 9 scores are known" in again.output
     assert (own_bundles / "routing.json").read_bytes() != written
     assert run(*arguments(own_bundles, corpora)).exit_code == 0
     assert (own_bundles / "routing.json").read_bytes() == written

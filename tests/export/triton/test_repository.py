@@ -1,5 +1,6 @@
 """Model repositories for Triton: what they hold, their versions, and what the command refuses."""
 
+import runpy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc_export.bundles.pack import pack
-from fmalloc_export.commands import export, triton
+from fmalloc_export.commands import triton
 from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.registry import Registry
@@ -16,7 +17,6 @@ from fmalloc_runtime.triton.routing import read_router
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
-from tests.support.stores import write_store
 
 MODELS = {*SENTENCES, "fmalloc"}
 
@@ -41,7 +41,7 @@ def test_each_domain_is_a_model_with_its_bundle_inside(bundles: Path, tmp_path: 
         assert sha256_files(model / "1" / bundle.name) == sha256_files(bundle)
         assert {path.name for path in (model / "1").iterdir()} == {"model.py", bundle.name}
         assert f'name: "{domain}"' in (model / "config.pbtxt").read_text()
-        compile((model / "1" / "model.py").read_text(), "model.py", "exec")
+        assert hasattr(runpy.run_path(str(model / "1" / "model.py"))["TritonPythonModel"], "execute")
 
 
 def test_the_router_needs_no_weights(bundles: Path, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_packed_bundles_become_plain(own_bundles: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "exists; --force brings it up to date"),
-        (("--force",), "notes.txt is no model of a Triton repository; nothing was changed"),
+        ((), "exists; --force updates it"),
+        (("--force",), "notes.txt is not a model of a Triton repository; nothing was changed"),
         (("--router", "it", "--force"), "'it' is a domain: choose another name"),
         (("--router", "../it", "--force"), "../it"),
     ],
@@ -152,22 +152,3 @@ def test_a_damaged_bundle_is_refused_and_leaves_nothing(own_bundles: Path, tmp_p
     assert "model.bin: sha256 is" in done.output
     assert not (tmp_path / "out").exists()
     assert run(tmp_path / "nowhere", "--output-dir", tmp_path / "out").exit_code == 2
-
-
-def test_an_export_can_lay_out_what_is_live(tmp_path: Path) -> None:
-    write_store(tmp_path / "store")
-    arguments = [
-        "--task",
-        "it",
-        "--store",
-        tmp_path / "store",
-        "--output-dir",
-        tmp_path / "bundles",
-        "--layout",
-        "triton",
-    ]
-    done = CliRunner().invoke(export, [str(argument) for argument in arguments])
-    assert done.exit_code == 0, done.output
-    assert f"{tmp_path / 'bundles' / 'triton' / 'it'}: version 1" in done.output
-    assert Registry(tmp_path / "bundles", CPU).load().router.domains == ("it",)
-    assert (tmp_path / "bundles" / "triton" / "it" / "1" / bundle_of(tmp_path / "bundles", "it").name).is_dir()

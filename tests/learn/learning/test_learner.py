@@ -53,7 +53,7 @@ def test_earlier_tasks_and_their_bundles_stay_byte_identical(
         weights[learned] = load_sliced(store, learned)[0].state_dict()
         if reads == "general":
             assert store.task(learned).reads == []
-        for task in tasks[: min(count, 2)] if seed == 1 else ():  # emitting takes long, and once is enough
+        for task in tasks[:1] if seed == 1 and count != 2 else ():  # emitting takes long
             output = tmp_path / f"{task}-after-{learned}"
             arguments = ["--store", str(path), "--task", task, "--output-dir", str(output)]
             assert CliRunner().invoke(export, arguments).exit_code == 0

@@ -18,12 +18,12 @@ from fmalloc.store.store import PRIVATE_FILE, Store
 from fmalloc.train import learn_tasks
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.sentences import sentences_of
-from fmalloc_export.compiler import compile_domain
 from fmalloc_export.emit import onnx
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, LAYERS, PAIRS, WIDTH
+from tests.support.compiled import compile_domain
 from tests.support.corpora import small_recipe
 from tests.support.stores import commit, write_store
 

@@ -47,7 +47,7 @@ def test_a_chart_without_values_says_so() -> None:
 
 def test_bars_are_stacked_to_their_sums() -> None:
     chart = bar_chart("layer", [((1.0, "#a"), (3.0, "#b")), ((0.0, "#a"), (2.0, "#b"))], [(0.5, "0")], "spoken")
-    boxes = re.findall(r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)"\s+fill="(#.)"', chart)
+    boxes = re.findall(r'y="([\d.]+)"\s+width="[\d.]+" height="([\d.]+)"\s+fill="(#.)"', chart)
     (low, low_height, _), (high, high_height, _), (other, _, _) = boxes
     assert float(high) + float(high_height) == pytest.approx(float(low), abs=0.02)
     assert float(high_height) == pytest.approx(3 * float(low_height), abs=0.05)
@@ -59,7 +59,7 @@ def test_levels_follow_scores_and_do_not_exaggerate() -> None:
     assert none is None and best > middle > worst == 0
     near = levels([40.0, 39.9])
     assert near[0] == best and near[1] > 0.9 * best
-    assert levels([1.5, 3.0], less_is_better=True) == [best, 0]
+    assert levels([1.5, 3.0], lower_is_better=True) == [best, 0]
     assert levels([0.0, 0.0]) == [best, best] and levels([None]) == [None]
 
 

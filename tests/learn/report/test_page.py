@@ -186,14 +186,14 @@ def test_the_recovery_of_the_pruned_model_is_shown(tmp_path: Path) -> None:
     recovery = RecoveryRecord(settings={"updates": 30}, base={"model.safetensors": "cd" * 32}, curve=points_of())
     description = store.description.model_copy(update={"recovery": recovery})
     text = report_page(Store(store.path, description))
-    assert "NLL, nats a target token: dev from 4.00 at 0 to 2.50 at 30" in text
+    assert "NLL, nats per target token: dev from 4.00 at 0 to 2.50 at 30" in text
     assert Page(text).row("The store", "recovery.settings.updates") == ["30"]
     assert Page(text).row("The store", "recovery.base.model.safetensors") == ["cd" * 32]
 
 
 def test_methods_are_compared(two_tasks: Store) -> None:
     page = Page(report_page(two_tasks, comparison()))
-    quality = "Quality: averages over the tasks after the last"
+    quality = "Quality: averages over the tasks, after the last one"
     percent = "\N{NO-BREAK SPACE}%"
     nothing = [f"0.00{percent}", "0.000", "0.000"]
     assert page.row(quality, "single") == ["30.00", "50.0", "1.000", *nothing, *[f"100.0{percent}"] * 2]
@@ -201,7 +201,7 @@ def test_methods_are_compared(two_tasks: Store) -> None:
     assert page.row(quality, "sequential") == ["28.00", "48.0", "1.200", *lost, *[f"100.0{percent}"] * 2]
     # Single gains 2.0 and 1.6 nats; fmalloc lacks 0.1 of each.
     assert page.row(quality, "fmalloc")[-2:] == [f"94.4{percent}", f"93.8{percent}"]
-    cost = "Cost: means a task, and the room that is used after the last"
+    cost = "Cost: means per task, and the capacity used after the last one"
     assert page.row(cost, "fmalloc") == ["1,234,567", "2.50", "–", f"25.0{percent}"]
     assert page.row("By test set after the last task: BLEU", "sequential") == ["30.00", "28.00", "28.00"]
     assert page.row("Average BLEU by order", "fmalloc") == ["29.00", "29.00"]

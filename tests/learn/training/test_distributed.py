@@ -1,6 +1,5 @@
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,10 @@ from fmalloc.model.batches import Batch
 from fmalloc.store.store import Store
 from fmalloc.training.distributed import Group, processes
 from fmalloc_shared.errors import FmallocError
-from tests.support import ROOT
-from tests.support.killing import environment
+from tests.support import trained_apart
 from tests.support.torchrun import torchrun
 from tests.support.training import learned_bytes, write_recipe
 
-SCRIPT = str(ROOT / "tests" / "support" / "trained_apart.py")
 # Two processes add the same gradients in another order.
 TOLERANCE = 1e-5
 # Attention does not depend on the bias of its keys. Its gradient is rounding alone, and Adam makes full steps of that.
@@ -28,10 +25,8 @@ WITHOUT_EFFECT = ".k_proj.bias"
 def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-    arguments = [SCRIPT, str(base), str(corpora / "office")]
-    one = [sys.executable, *arguments, str(tmp_path / "one")]
-    subprocess.run(one, env=environment(), check=True, capture_output=True)
-    two = torchrun([*arguments, str(tmp_path / "two")])
+    two = torchrun([trained_apart.__file__, str(base), str(corpora / "office"), str(tmp_path / "two")])
+    trained_apart.main(base, corpora / "office", tmp_path / "one")
     _, errors = two.communicate(timeout=280)
     assert two.returncode == 0, errors
     expected = load_file(tmp_path / "one" / "0-of-1.safetensors")
@@ -43,6 +38,7 @@ def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: 
             torch.testing.assert_close(tensor, expected[name], atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", base, corpora, tmp_path / "store", "office", updates=40)
     checkpoint = tmp_path / "store" / ".work" / "office" / "checkpoint.safetensors"
@@ -89,7 +85,7 @@ def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store
 
 
 FAILING = """
-from fmalloc.distributed import processes
+from fmalloc.training.distributed import processes
 from fmalloc_shared.errors import FmallocError
 
 def fail(wrong):

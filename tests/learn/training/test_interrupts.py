@@ -15,7 +15,7 @@ from tests.support.terminal import Terminal
 # Counts to 40 in held steps; what a stop leaves is the count on standard output.
 PROGRAM = """
 import sys, time
-from fmalloc.interrupts import Interrupts, stop
+from fmalloc.training.interrupts import Interrupts, stop
 with Interrupts(held=True) as interrupts:
     print("ready", flush=True)
     for count in range(40):

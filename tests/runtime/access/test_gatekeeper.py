@@ -45,7 +45,7 @@ def test_requests_a_minute_with_when_to_come_again() -> None:
     gate = Gatekeeper(Settings(requests_per_minute=3), Metrics())
     for _ in range(3):
         gate.enter(None, 1)
-    with pytest.raises(RateLimitedError, match="more than 3 requests a minute") as caught:
+    with pytest.raises(RateLimitedError, match="more than 3 requests per minute") as caught:
         gate.enter(None, 1)
     assert 50 <= caught.value.retry_after <= 60 and status_of(caught.value) == 429
     assert gate.usage(None).characters == 3
@@ -54,12 +54,12 @@ def test_requests_a_minute_with_when_to_come_again() -> None:
 def test_characters_a_minute() -> None:
     gate = Gatekeeper(Settings(characters_per_minute=100), Metrics())
     gate.enter(None, 60)
-    with pytest.raises(RateLimitedError, match="more than 100 characters a minute") as caught:
+    with pytest.raises(RateLimitedError, match="more than 100 characters per minute") as caught:
         gate.enter(None, 60)
     assert 1 <= caught.value.retry_after <= 60
     gate.enter(None, 40)
     gate.enter(None, 0)
-    with pytest.raises(BodyTooLargeError, match="101 characters in one request, at most 100 a minute"):
+    with pytest.raises(BodyTooLargeError, match="101 characters in one request, at most 100 per minute"):
         gate.enter(None, 101)
 
 
@@ -138,4 +138,4 @@ def test_usage_that_cannot_be_kept_does_not_stop_the_server(tmp_path: Path, capl
     gate = Gatekeeper(Settings(usage=tmp_path / "nowhere" / "usage.json"), Metrics())
     gate.enter(None, 7)
     gate.close()
-    assert gate.usage(None).characters == 7 and "usage not kept" in caplog.text
+    assert gate.usage(None).characters == 7 and "usage was not written" in caplog.text

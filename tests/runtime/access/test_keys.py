@@ -80,10 +80,10 @@ def test_list_and_remove(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["add", "site"], "a key named 'site' is there already"),
+        (["add", "site"], "a key named 'site' exists already"),
         (["add", "../x"], "name '../x': use 1 to 63 of"),
         (["add", "new", "--characters", "0"], "0 is not in the range x>=1"),
-        (["remove", "nobody"], "no key is named 'nobody', known: site"),
+        (["remove", "nobody"], "no key is named 'nobody': known are site"),
     ],
 )
 def test_bad_commands_exit_with_2_and_change_nothing(path: Path, arguments: list[str], complaint: str) -> None:
@@ -100,8 +100,8 @@ def test_bad_commands_exit_with_2_and_change_nothing(path: Path, arguments: list
         ("{}x", "Invalid JSON"),
         ('{"version": 2}', "version 2, this program reads version 1"),
         (json.dumps({"keys": [{"name": "a", "sha256": "abc"}]}), "keys.0.sha256: String should match"),
-        (json.dumps({"keys": [entry("a", "1"), entry("a", "2")]}), "name 'a' is there twice"),
-        (json.dumps({"keys": [entry("a", "1"), entry("b", "1")]}), "is there twice"),
+        (json.dumps({"keys": [entry("a", "1"), entry("a", "2")]}), "name 'a' occurs twice"),
+        (json.dumps({"keys": [entry("a", "1"), entry("b", "1")]}), "occurs twice"),
     ],
 )
 def test_a_malformed_file_is_an_error_that_names_it(path: Path, content: str, complaint: str) -> None:
@@ -129,7 +129,7 @@ def test_a_broken_or_missing_file_leaves_the_keys_as_they_were(
     assert known.find(key)
     path.unlink()
     assert known.find(key) and known.find(key)
-    assert [record.message[:20] for record in caplog.records] == ["keys not taken over:"] * 2
+    assert [record.message[:23] for record in caplog.records] == ["keys were not reloaded:"] * 2
 
 
 def test_two_who_add_at_once_lose_nothing(path: Path) -> None:

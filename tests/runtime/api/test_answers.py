@@ -31,7 +31,7 @@ def test_one_table_knows_the_status_of_every_error() -> None:
     for kind in kinds(RequestError):
         if kind not in (RequestError, errors.BusyError):
             assert 400 <= status_of(kind.__new__(kind)) < 500, kind
-    assert status_of(InputTooLongError("", 0)) == 400
+    assert status_of(InputTooLongError("")) == 400
     assert status_of(NotReadyError()) == 503
     assert status_of(FmallocError()) == 500
 

@@ -28,7 +28,7 @@ def test_what_is_over_the_bound_is_refused_until_something_is_answered() -> None
     with admission.admit(6_000):
         with admission.admit(4_000):
             assert admission.in_flight == LIMIT
-            with pytest.raises(OverloadedError, match="10000 characters .* no more than 10000 are taken"):
+            with pytest.raises(OverloadedError, match="10000 characters .* the limit is 10000"):
                 admission.admit(1).__enter__()
             assert metrics.registry.get_sample_value("fmalloc_in_flight_characters") == LIMIT
         with admission.admit(4_000):

@@ -54,7 +54,7 @@ def test_missing_and_extra_files_are_found(own_bundles: Path) -> None:
 def test_the_directory_is_named_after_its_manifest(own_bundles: Path) -> None:
     path = bundle_of(own_bundles, "it")
     renamed = path.rename(own_bundles / "it@000000000000")
-    with pytest.raises(FmallocError, match=rf"its manifest makes it {path.name}"):
+    with pytest.raises(FmallocError, match=rf"expected the name {path.name}, by its manifest"):
         Bundle.open(renamed)
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from fmalloc_export.emit import ctranslate2
-from fmalloc_export.emit.onnx.graph import MICROSOFT, Graph
+from fmalloc_export.emit.onnx.graph import Graph
 from fmalloc_export.emit.onnx.weights import Linear
 from fmalloc_runtime.bundle.bundle import Bundle, EngineInfo
 from fmalloc_runtime.engines.base import Engine, Hypothesis, TranslationOptions
@@ -21,6 +21,7 @@ from fmalloc_runtime.engines.onnx import OnnxEngine
 from fmalloc_runtime.errors import EngineError
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError
+from tests.support.bases import POSITIONS
 from tests.support.bundles import bundle_of, write_bundle
 from tests.support.onnx import Emitted, emitted, load
 from tests.support.stores import CORE_BASES, tree_bytes
@@ -40,7 +41,7 @@ def engine(model: Emitted) -> OnnxEngine:
 
 
 def engine_of(directory: Path, **settings: Any) -> OnnxEngine:
-    return OnnxEngine(directory, "cpu", intra_threads=1, **{"maximum_length": 300, **settings})
+    return OnnxEngine(directory, "cpu", intra_threads=1, **{"maximum_length": POSITIONS, **settings})
 
 
 Found = list[tuple[Hypothesis, ...]]
@@ -73,7 +74,7 @@ def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model = emitted(load(directory, request.param), directory / "model")
     (other := directory / "other").mkdir()
     ctranslate2.emit(model.domain, model.model, other, "float32")
-    engine = CTranslate2Engine(other, "cpu", intra_threads=1, maximum_length=300)
+    engine = CTranslate2Engine(other, "cpu", intra_threads=1, maximum_length=POSITIONS)
     return Twins(model, engine_of(model.directory), engine)
 
 
@@ -100,7 +101,7 @@ def test_it_searches_and_attends_as_ctranslate2_does(twins: Twins, options: Tran
             assert hypothesis.attention.shape == (len(hypothesis.tokens), len(source))
             np.testing.assert_allclose(hypothesis.attention.sum(axis=1), 1, atol=1e-5)
             np.testing.assert_allclose(hypothesis.attention, same.attention, atol=1e-4)
-    assert sum(len(written) < (options.max_length or 300) for written in tokens(found)) > 0
+    assert sum(len(written) < (options.max_length or POSITIONS) for written in tokens(found)) > 0
 
 
 @pytest.mark.parametrize("quantization", ["float32", "int8"])
@@ -122,7 +123,7 @@ def one_scale_for_all(self: Graph, value: str, name: str, layer: Linear, of_doma
     bias = "" if layer.bias is None else self._use(self._weights.floats(f"{name}.bias", layer.bias, of_domain))
     weight, scale = map(self._use, self._weights.int8(f"{name}.weight", layer.weight, of_domain))
     operands = (value, self.node("Transpose", weight, perm=[1, 0]), scale, "", bias)
-    return self.node("DynamicQuantizeMatMul", *operands, domain=MICROSOFT)
+    return self.node("DynamicQuantizeMatMul", *operands, domain="com.microsoft")
 
 
 def test_int8_bundles_of_earlier_exporters_depend_on_the_batch_and_say_so(
@@ -182,7 +183,7 @@ def test_output_ends_at_max_length_and_holds_no_end_token(model: Emitted, engine
         engine.translate(sources, model.target_prefix, TranslationOptions(1, length)) for length in (None, 5)
     )
     assert tokens(bounded) == [written[:5] for written in tokens(free)]
-    assert 5 < max(map(len, tokens(free))) <= 300 - len(model.target_prefix)
+    assert 5 < max(map(len, tokens(free))) <= POSITIONS - len(model.target_prefix)
     assert all("</s>" not in written for written in tokens(free))
 
 
@@ -197,7 +198,7 @@ def test_the_target_prefix_steers_and_is_not_part_of_the_result(model: Emitted, 
     vocabulary = model.domain.vocabulary.target
     plain, steered = (engine.translate(sources, (token,), OPTIONS) for token in (vocabulary[5], vocabulary[6]))
     assert tokens(plain) != tokens(steered)
-    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not among the tokens that it can write"):
+    with pytest.raises(EngineError, match="target prefix 'xyzzy' is not in the vocabulary"):
         engine.translate(sources, ("xyzzy",), OPTIONS)
 
 
@@ -237,7 +238,7 @@ def test_files_may_lie_in_memory(model: Emitted, tmp_path: Path, quantization: s
 def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="nowhere/vocabulary.json: cannot be read"):
         engine_of(tmp_path / "nowhere")
-    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model runs in the type"):
+    with pytest.raises(FmallocError, match="compute type 'int8': an ONNX model keeps the type"):
         engine_of(model.directory, compute_type="int8")
     with pytest.raises(FmallocError, match="device 'toaster', expected auto, cpu or cuda"):
         OnnxEngine(model.directory, "toaster")
@@ -247,13 +248,13 @@ def test_what_cannot_be_loaded_is_named(model: Emitted, tmp_path: Path) -> None:
     with pytest.raises(FmallocError, match="encoder_model.onnx: ONNX Runtime cannot load it on cpu"):
         engine_of(tmp_path, files={**files, "encoder_model.onnx": b"not a model"})
     vocabulary = files["vocabulary.json"].replace(b'"end": "</s>"', b'"end": "</end>"')
-    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not among the tokens"):
+    with pytest.raises(FmallocError, match=r"vocabulary.json: '</end>' is not in the vocabulary"):
         engine_of(tmp_path, files={**files, "vocabulary.json": vocabulary})
 
 
 def test_sources_that_the_model_has_no_positions_for_are_refused(model: Emitted, engine: OnnxEngine) -> None:
     with pytest.raises(EngineError, match="model: ONNX Runtime failed"):
-        engine.translate([model.source_tokens(1)[0] * 301], model.target_prefix, OPTIONS)
+        engine.translate([model.source_tokens(1)[0] * (POSITIONS + 1)], model.target_prefix, OPTIONS)
 
 
 def test_a_missing_onnxruntime_is_named(model: Emitted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +278,7 @@ def test_bundles_of_the_engine_are_translated(
     (tmp_path / "model").symlink_to(model.directory)
     info = EngineInfo(name="onnx", minimum_version="1.24", quantization="float32")
     manifest = Bundle.open(bundle_of(bundles, "it")).manifest
-    bundle = Bundle(tmp_path, manifest.model_copy(update={"engine": info, "maximum_length": 300}))
+    bundle = Bundle(tmp_path, manifest.model_copy(update={"engine": info, "maximum_length": POSITIONS}))
     translator = Translator.load(bundle, EngineSettings("cpu", intra_threads=1))
     text = domain.samples[0].source
     expected = engine.translate([tokenizer.encode(text)], tokenizer.target_prefix, TranslationOptions())

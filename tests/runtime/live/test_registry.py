@@ -148,7 +148,7 @@ def test_a_bad_bundle_keeps_the_snapshot_before_it(own_bundles: Path, caplog: py
     assert registry.snapshot() is before
     assert loaded(registry) == DOMAINS
     assert registry.failure is not None and "golden.jsonl record 1" in registry.failure
-    assert "live.json not taken over" in caplog.text
+    assert "live.json was not applied" in caplog.text
     assert read("fmalloc_reload_failing") == read("fmalloc_reloads_total", {"result": "failed"}) == 1
     with pytest.raises(FmallocError, match=r"golden\.jsonl record 1"):
         registry.load()
@@ -277,7 +277,7 @@ def test_what_is_preloaded(own_bundles: Path, caplog: pytest.LogCaptureFixture) 
         registry = Registry(own_bundles, CPU, memory, preload)
         registry.load()
         assert loaded(registry) == expected
-    assert "it is not preloaded: there is no room" in caplog.text
+    assert "it is not preloaded: it does not fit" in caplog.text
     assert "garden is not preloaded: it is not live" in caplog.text
 
 

@@ -38,7 +38,7 @@ def test_other_bundles_than_the_live_ones_are_named(tmp_path: Path) -> None:
     assert costs.stale(NAMES) is None
     changed = {"it": "it@ffffffffffff", "law": "law@0123456789ab"}
     assert costs.stale(changed) == (
-        "routing.json is of other bundles of general, it, law: run fmalloc routing costs again"
+        "routing.json is for other bundles of general, it, law: run fmalloc routing costs again"
     )
 
 

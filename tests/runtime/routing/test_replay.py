@@ -128,7 +128,7 @@ def test_the_table(log: Path) -> None:
     assert result.exit_code == 0, result.output
     for expected in (
         "4 decisions, 1 of them asked for, 0 routed again from text; threshold 0.80 by --threshold",
-        "general, where nothing was asked for: 33.3%, now 66.7%",
+        "general, if no domain was asked for: 33.3%, now 66.7%",
         "1 decisions change",
         "1 from it to general",
     ):
@@ -153,7 +153,7 @@ def test_unusable_input_is_refused(log: Path, tmp_path: Path, own_bundles: Path)
     (own_bundles / "live.json").write_text("{")
     for arguments, message in (
         ((tmp_path / "absent",), "absent: cannot be read: No such file"),
-        ((empty,), "empty.jsonl: no decision in it"),
+        ((empty,), "empty.jsonl: expected at least one decision"),
         ((log, "--threshold", 1.5), "--threshold"),
         ((log, "--bundles", own_bundles), "live.json"),
         ((log, "--bundles", tmp_path / "absent"), "live.json: cannot be read"),

@@ -1,11 +1,11 @@
 """Emit a domain for ONNX Runtime, in files that are named as optimum names them.
 
 - `encoder_model.onnx` also gives each decoder layer's cross-attention keys and values; `decoder_with_past_model.onnx`
-  takes them and a past of any length, 0 too. These two (and `cache_gather.onnx`) are what our own engine runs.
-- `decoder_model.onnx` is the first step for tools that keep to optimum's protocol.
-- All graphs share their weights: `base.onnx_data` is the same file for every domain of a base, `domain.onnx_data` holds
-  the cells and, where the vocabulary was trimmed, the target tokens' rows.
-- `vocabulary.json` is our engine's; `config.json` and `generation_config.json` are other tools'.
+  takes them and a past of any length, including 0. The runtime uses these two and `cache_gather.onnx`.
+- `decoder_model.onnx` is the first step, for tools that follow optimum's protocol.
+- All graphs share their weights: `base.onnx_data` is the same file for every domain of a base; `domain.onnx_data` holds
+  the cells and, with a trimmed vocabulary, the target tokens' rows.
+- `vocabulary.json` is for the runtime; `config.json` and `generation_config.json` are for other tools.
 """
 
 import json
@@ -18,8 +18,9 @@ import numpy as np
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.vocabulary import Vocabulary
-from fmalloc_export.emit.onnx.data import External
-from fmalloc_export.emit.onnx.graph import Weights, model_bytes
+from fmalloc_export.emit.emitter import Ids, Outputs, Problem
+from fmalloc_export.emit.onnx.data import ExternalData
+from fmalloc_export.emit.onnx.graph import Weights
 from fmalloc_export.emit.onnx.transformer import (
     cache_gather_graph,
     decoder_graph,
@@ -27,24 +28,23 @@ from fmalloc_export.emit.onnx.transformer import (
     encoder_graph,
 )
 from fmalloc_export.emit.onnx.weights import Transformer, transformer_of
-from fmalloc_export.emit.problem import Ids, Outputs, Problem
 from fmalloc_runtime.engines.beam import BeamSearch, Decoder
 from fmalloc_runtime.engines.onnx import search_batches
 from fmalloc_runtime.engines.onnx_model import VOCABULARY_FILE, OnnxModel, OnnxVocabulary
 from fmalloc_shared.errors import FmallocError
 
 NAME = "onnx"
-# Takes files from memory since 1.24; up to 1.20 it computes other attention.
+# Since 1.24 ONNX Runtime loads external data from memory; up to 1.20 its attention gives other results.
 MINIMUM_VERSION = "1.24"
 QUANTIZATIONS = ("float32", "int8", "float16")
-_SCORED = 8  # sentences at once: scoring holds the whole vocabulary at every position
+_SCORED = 8  # sentences per batch: scoring holds the whole vocabulary at every position
 
 
 def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str) -> None:
     """See Emitter.emit."""
     transformer = transformer_of(domain.base, model)
     tokens = vocabulary_file(domain.vocabulary, model, transformer)
-    with External(directory) as data:
+    with ExternalData(directory) as data:
         weights = Weights(quantization, data)
         graphs = {
             "encoder_model.onnx": encoder_graph(transformer, weights),
@@ -53,13 +53,13 @@ def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str)
             "cache_gather.onnx": cache_gather_graph(transformer, weights),
         }
         for name, graph in graphs.items():
-            (directory / name).write_bytes(model_bytes(graph.proto(graph.initializers())))
+            (directory / name).write_bytes(graph.to_bytes())
     (directory / VOCABULARY_FILE).write_bytes(tokens.to_bytes())
     _write_configuration(domain.base.config, tokens, directory)
 
 
 def vocabulary_file(vocabulary: Vocabulary, model: DomainModel, transformer: Transformer) -> OnnxVocabulary:
-    """What our engine knows of the tokens; FmallocError if the end token cannot be written."""
+    """The vocabulary that the runtime reads; FmallocError if the end token cannot be written."""
     target = tuple(vocabulary.target[index] for index in model.target_tokens)
     if vocabulary.end not in target:
         raise FmallocError(f"domain {model.domain!r}: the end token {vocabulary.end!r} is not a target token")
@@ -73,7 +73,7 @@ def vocabulary_file(vocabulary: Vocabulary, model: DomainModel, transformer: Tra
 
 
 def _write_configuration(config: Any, tokens: OnnxVocabulary, directory: Path) -> None:
-    """The base's configuration with the decoder's ids as they are now; source ids stay."""
+    """Write the base's configuration with the ids of the trimmed decoder; source ids stay."""
     end = tokens.target_tokens.index(tokens.end)
     ids = {"decoder_start_token_id": tokens.start, "eos_token_id": end, "forced_eos_token_id": None}
     described = config.to_diff_dict() | ids
@@ -89,9 +89,9 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size: int) -> Outputs:
-    """What the model in `directory` makes of the problem."""
+    """See Emitter.outputs."""
     del vocabulary
-    # One thread: the result then depends on no core count.
+    # One thread: the result must not depend on the number of cores.
     model = OnnxModel(directory, "cpu", 1)
     ids = {int(token): index for index, token in enumerate(problem.target_tokens)}
     prompt = (model.vocabulary.start, *(ids[token] for token in problem.prefix))
@@ -123,7 +123,7 @@ def outputs(directory: Path, problem: Problem, vocabulary: Vocabulary, beam_size
 
 
 def token_scores(decoder: Decoder, targets: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Log-probability of each token of the targets but their first."""
+    """Log-probability of each token of the targets, except their first."""
     longest = max(map(len, targets))
     rows = np.array([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in targets])
     logits = decoder.advance(rows[:, :-1])

@@ -1,7 +1,7 @@
-"""Weights of ONNX graphs: in files beside them, or inside."""
+"""Weights of ONNX graphs as external data: two files beside the graphs."""
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +13,12 @@ BASE_FILE = "base.onnx_data"
 DOMAIN_FILE = "domain.onnx_data"
 # Tensors below this stay in the graph, where shape inference can read them.
 _EXTERNAL_BYTES = 1024
-# What operating systems want of an offset to map it into memory.
+# Offsets that operating systems can map into memory.
 _ALIGNMENT = 4096
 
 
-class Placement(Protocol):
-    """Where weights go."""
-
-    def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
-        """The tensor `name`, with its content or a reference to it."""
-
-
-class Inline:
-    """Into the graph itself."""
-
-    def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
-        """See Placement."""
-        del of_domain
-        return numpy_helper.from_array(np.ascontiguousarray(array), name)
-
-
-class External:
-    """Into two files: what all domains of a base have in common is the same file in each.
+class ExternalData:
+    """The two files: one holds what all domains of a base share, and is the same for each; one what is the domain's.
 
     Arrays that begin at one address (tied weights) are written once.
     """
@@ -43,7 +27,7 @@ class External:
         self._files = {False: _DataFile(directory / BASE_FILE), True: _DataFile(directory / DOMAIN_FILE)}
 
     def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
-        """See Placement."""
+        """Write `array` into one of the files; the tensor `name` refers to it there, or holds it where it is small."""
         if array.nbytes < _EXTERNAL_BYTES:
             return numpy_helper.from_array(np.ascontiguousarray(array), name)
         file = self._files[of_domain]
@@ -59,7 +43,7 @@ class External:
         return tensor
 
     def __enter__(self) -> Self:
-        """The files are complete, and both there, when the context ends."""
+        """Both files are complete when the context ends."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -71,7 +55,7 @@ class _DataFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("wb")
-        # By address and type; the arrays are kept, lest another one gets the address.
+        # By address and type; the arrays are kept alive so that no other gets the same address.
         self._written: dict[tuple[int, str], tuple[Tensor, int]] = {}
 
     def offset_of(self, array: Tensor) -> int:

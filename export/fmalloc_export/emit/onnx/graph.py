@@ -1,18 +1,18 @@
-"""Building an ONNX graph node by node, with weights in float32, float16 or int8."""
+"""Build an ONNX graph node by node, with weights in float32, float16 or int8."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from fmalloc_export.emit.onnx.data import Placement, Tensor
+from fmalloc_export.emit.onnx.data import ExternalData, Tensor
 from fmalloc_export.emit.onnx.weights import Array, Linear, Norm
 
 OPSET = 20
 _IR_VERSION = 9  # of the ONNX release that brought the opset
-MICROSOFT = "com.microsoft"
-# What rows of zeros are divided by.
+_MICROSOFT = "com.microsoft"
+# Divisor of rows of zeros.
 _SMALLEST = 1e-30
 
 Dimension = int | str
@@ -21,15 +21,15 @@ Dimension = int | str
 class Weights:
     """The weights that the graphs of a model share, in one quantization.
 
-    int8: matrices and embeddings are integers with a scale a row (a matrix' output); all else is float32. What
-    matrices are multiplied by is rounded to integers too, with a scale a token.
+    int8: matrices and embeddings are integers with a scale per row (per output of a matrix); all else is float32. The
+    values that matrices are multiplied with are rounded to integers too, with a scale per token.
     """
 
-    def __init__(self, quantization: str, placement: Placement) -> None:
+    def __init__(self, quantization: str, data: ExternalData) -> None:
         self.float_type = np.dtype(np.float16 if quantization == "float16" else np.float32)
         self.integers = quantization == "int8"
         self.tensors: dict[str, TensorProto] = {}
-        self._placement = placement
+        self._data = data
         self._converted: dict[int, tuple[Array, tuple[Tensor, ...]]] = {}
 
     def floats(self, name: str, array: Array, of_domain: bool) -> str:
@@ -50,19 +50,19 @@ class Weights:
         return name, scale
 
     def _convert(self, array: Array, function: Callable[[Array], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Row by row; a view of an array's first rows becomes a view of what that array became."""
+        """Convert row by row; a view of an array's first rows becomes a view of the converted array."""
         address = array.__array_interface__["data"][0]
         if address not in self._converted or len(self._converted[address][0]) < len(array):
             self._converted[address] = (array, function(array))
         return tuple(part[: len(array)] for part in self._converted[address][1])
 
     def _place(self, name: str, array: Tensor, of_domain: bool) -> str:
-        self.tensors[name] = self._placement.place(name, array, of_domain)
+        self.tensors[name] = self._data.place(name, array, of_domain)
         return name
 
 
 def quantize_rows(array: Array) -> tuple[Tensor, Tensor]:
-    """Symmetric int8 with the largest absolute value of each row at 127: integers and scales (rows,)."""
+    """Symmetric int8: the largest absolute value of each row becomes 127. Returns integers and scales (rows,)."""
     scales = np.abs(array).max(axis=1) / np.float32(127)
     scales[scales == 0] = 1
     return np.rint(array / scales[:, None]).astype(np.int8), scales
@@ -116,7 +116,7 @@ class Graph:
 
     def attention(self, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """ONNX Runtime's MultiHeadAttention."""
-        return self.nodes("MultiHeadAttention", outputs, *inputs, domain=MICROSOFT, **attributes)
+        return self.nodes("MultiHeadAttention", outputs, *inputs, domain=_MICROSOFT, **attributes)
 
     def linear(self, value: str, name: str, layer: Linear, of_domain: bool = False) -> str:
         """`value` (tokens, inputs) → (tokens, outputs)."""
@@ -125,15 +125,15 @@ class Graph:
             weight = self._use(self._weights.floats(f"{name}.weight", layer.weight, of_domain))
             return self.node("Gemm", value, weight, *([bias] if bias else []), transB=1)
         weight, scale = map(self._use, self._weights.int8(f"{name}.weight", layer.weight, of_domain))
-        # Each row of values has a scale of its own, so that a sentence depends on no other in its batch. The operator
-        # DynamicQuantizeMatMul has one scale for all.
+        # Each row of values has its own scale, so that output is batch-invariant. The operator DynamicQuantizeMatMul
+        # has one scale for all rows.
         magnitudes = self.node("ReduceMax", self.node("Abs", value), self.integers(-1), keepdims=1)
         largest = self.node("Max", magnitudes, self.number(_SMALLEST))
         step, zero = self.number(1 / 127), self._zero_point()
         quantized = self.node("QuantizeLinear", self.node("Div", value, largest), step, zero)
         # The engine transposes once, when it loads the model.
         operands = (quantized, self.node("Transpose", weight, perm=[1, 0]), step, scale, zero)
-        product = self.node("Mul", self.node("MatMulIntegerToFloat", *operands, domain=MICROSOFT), largest)
+        product = self.node("Mul", self.node("MatMulIntegerToFloat", *operands, domain=_MICROSOFT), largest)
         return self.node("Add", product, bias) if bias else product
 
     def norm(self, value: str, name: str, norm: Norm) -> str:
@@ -169,21 +169,14 @@ class Graph:
         self._constants[name] = numpy_helper.from_array(np.array(128, dtype=np.uint8), name)
         return name
 
-    def initializers(self) -> list[TensorProto]:
-        """Weights and constants."""
-        return [*(self._weights.tensors[name] for name in self._used), *self._constants.values()]
-
-    def proto(self, initializers: Sequence[TensorProto]) -> GraphProto:
-        """The finished graph."""
-        return helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializers)
+    def to_bytes(self) -> bytes:
+        """The file of the finished graph; its bytes depend on the graph alone."""
+        initializers = [*(self._weights.tensors[name] for name in self._used), *self._constants.values()]
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializers)
+        imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(_MICROSOFT, 1)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION, producer_name="fmalloc")
+        return bytes(model.SerializeToString(deterministic=True))
 
     def _use(self, name: str) -> str:
         self._used[name] = None
         return name
-
-
-def model_bytes(graph: GraphProto) -> bytes:
-    """A file of one graph, without anything that is not the graph."""
-    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-    model: ModelProto = helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION, producer_name="fmalloc")
-    return bytes(model.SerializeToString(deterministic=True))

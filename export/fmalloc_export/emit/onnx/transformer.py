@@ -3,9 +3,9 @@
 B sentences of S source tokens; R rows of T target tokens (the beams of a sentence lie together); P tokens in the cache;
 H heads of size h. A cache of keys or values has the shape (rows, H, tokens, h).
 
-Cross-attention has keys and values of B rows also where R = B * beams: a sentence's beams are read as if they were
-tokens of one target, so that they share its keys and values without a copy. A tool that repeats keys and values for
-every beam gets the same, as then B = R.
+Cross-attention takes keys and values of B rows even if R = B * beams: the beams of a sentence are treated as tokens of
+one target, so they share its keys and values without a copy. A tool that repeats keys and values for every beam gets
+the same result, because then B = R.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from fmalloc_export.emit.onnx.weights import (
 from fmalloc_runtime.engines.onnx_model import ATTENTION
 from fmalloc_shared.errors import FmallocError
 
-# Taken from the scores of padding: leaves no probability, and fits into float16.
+# Subtracted from the scores of padding: leaves no probability, and fits into float16.
 _HIDING = 10000.0
-# By transformers' name: ONNX' operator, and how it approximates. Swish is made of two operators.
+# By transformers' name: the ONNX operator and its attributes. Swish needs two operators.
 _SWISH = ("silu", "swish")
 _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "relu": ("Relu", {}),
@@ -43,7 +43,7 @@ def encoder_graph(model: Transformer, weights: Weights) -> Graph:
     """input_ids, attention_mask (B, S) → last_hidden_state (B, S, d), present.N.encoder.key and value of each layer."""
     graph = Graph("encoder", weights)
     ids = graph.input("input_ids", TensorProto.INT64, ["batch", "source"])
-    memory, caches = encode(graph, model, ids, _mask(graph, "attention_mask"))
+    memory, caches = _encode(graph, model, ids, _mask(graph, "attention_mask"))
     size = model.encoder.positions.shape[1]
     graph.output("last_hidden_state", memory, graph.float_type, ["batch", "source", size])
     for index, cache in enumerate(caches):
@@ -64,7 +64,7 @@ def decoder_graph(model: Transformer, weights: Weights) -> Graph:
         _keys_values(graph, memory, f"decoder.layers.{index}.cross", cross, shape)
         for index, cross in enumerate(model.cross)
     ]
-    decoded = decode(graph, model, ids, mask, caches, None)
+    decoded = _decode(graph, model, ids, mask, caches, None)
     _logits_output(graph, model, decoded.logits)
     for index, (present, cache) in enumerate(zip(decoded.presents, caches, strict=True)):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "target")
@@ -75,7 +75,8 @@ def decoder_graph(model: Transformer, weights: Weights) -> Graph:
 def decoder_with_past_graph(model: Transformer, weights: Weights, alignment: Alignment) -> Graph:
     """A step: input_ids (R, T), caches with P ≥ 0 tokens → logits (R, T, target tokens), the decoder's caches.
 
-    Also alignment (R, T, S): where each token looked to choose the next. No other tool knows this output.
+    Also alignment (R, T, S): the attention of each token to the source while the next is chosen. Only the runtime
+    uses this output.
     """
     graph = Graph("decoder_with_past", weights)
     ids = graph.input("input_ids", TensorProto.INT64, ["rows", "target"])
@@ -84,7 +85,7 @@ def decoder_with_past_graph(model: Transformer, weights: Weights, alignment: Ali
     for index in range(len(model.decoder.layers)):
         pasts.append(_cache_input(graph, model, f"past_key_values.{index}.decoder", "rows", "past"))
         caches.append(_cache_input(graph, model, f"past_key_values.{index}.encoder", "batch", "source"))
-    decoded = decode(graph, model, ids, mask, caches, pasts, alignment)
+    decoded = _decode(graph, model, ids, mask, caches, pasts, alignment)
     _logits_output(graph, model, decoded.logits)
     for index, present in enumerate(decoded.presents):
         _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "past + target")
@@ -98,13 +99,13 @@ def cache_gather_graph(model: Transformer, weights: Weights) -> Graph:
     graph = Graph("cache_gather", weights)
     rows = graph.input("rows", TensorProto.INT64, ["selected"])
     for index in range(2 * len(model.decoder.layers)):
-        cache = graph.input(f"cache.{index}", graph.float_type, cache_shape(model, "rows", "tokens"))
+        cache = graph.input(f"cache.{index}", graph.float_type, _cache_shape(model, "rows", "tokens"))
         selected = graph.node("Gather", cache, rows)
-        graph.output(f"selected.{index}", selected, graph.float_type, cache_shape(model, "selected", "tokens"))
+        graph.output(f"selected.{index}", selected, graph.float_type, _cache_shape(model, "selected", "tokens"))
     return graph
 
 
-def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
+def _encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
     """The encoder's output (B, S, d), and keys and values of each decoder layer; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     length = graph.node("Gather", shape, graph.integers(1))
@@ -124,15 +125,15 @@ def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, 
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """`logits` (R, T, target tokens), each layer's new keys and values, `attention` (R, T, S) if it was asked for."""
+class _Decoded:
+    """`logits` (R, T, target tokens), each layer's new keys and values, `attention` (R, T, S) or None."""
 
     logits: str
     presents: list[list[str]]
     attention: str | None
 
 
-def decode(
+def _decode(
     graph: Graph,
     model: Transformer,
     ids: str,
@@ -140,8 +141,8 @@ def decode(
     caches: list[list[str]],
     pasts: list[list[str]] | None,
     alignment: Alignment | None = None,
-) -> Decoded:
-    """A step, which is the first where there are no `pasts`; `mask` int32 (B, S)."""
+) -> _Decoded:
+    """A step of the decoder, the first one if `pasts` is None; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     first = graph.integers(0)
     if pasts is not None:
@@ -166,14 +167,14 @@ def decode(
         operands = [graph.node("Reshape", query, by_sentence), *caches[index], "", mask]
         (inner,) = graph.attention(1, *operands, num_heads=cross.heads)
         if alignment is not None and alignment.layer == index:
-            looked = _looked(graph, operands[0], caches[index][0], mask, cross, alignment.heads)
-            attention = graph.node("Reshape", looked, split)
+            averaged = _mean_attention(graph, operands[0], caches[index][0], mask, cross, alignment.heads)
+            attention = graph.node("Reshape", averaged, split)
         hidden = block.leave(hidden, _output(graph, inner, block.name, cross.output))
 
         hidden = _feed_forward(graph, model.decoder, hidden, f"decoder.layers.{index}", layer, model.activation)
     hidden = _final_norm(graph, hidden, "decoder", model.decoder)
     logits = graph.linear(hidden, "projection", model.projection, of_domain=model.trimmed)
-    return Decoded(graph.node("Reshape", logits, split), presents, attention)
+    return _Decoded(graph.node("Reshape", logits, split), presents, attention)
 
 
 def _embedded(graph: Graph, name: str, stack: Stack, ids: str, first: str, last: str, of_domain: bool = False) -> str:
@@ -187,7 +188,7 @@ def _embedded(graph: Graph, name: str, stack: Stack, ids: str, first: str, last:
 
 @dataclass(frozen=True)
 class _Block:
-    """hidden + f(norm(hidden)) where a norm follows the last layer of the stack, otherwise norm(hidden + f(hidden))."""
+    """hidden + f(norm(hidden)) if a norm follows the last layer of the stack, else norm(hidden + f(hidden))."""
 
     graph: Graph
     stack: Stack
@@ -195,11 +196,11 @@ class _Block:
     norm: Norm
 
     def enter(self, hidden: str) -> str:
-        """What f is applied to."""
+        """The input of f."""
         return hidden if self.stack.norm is None else self._normalized(hidden)
 
     def leave(self, hidden: str, inner: str) -> str:
-        """The block's result, from its input and what f made of it."""
+        """The block's output, from its input and the output of f."""
         total = self.graph.node("Add", hidden, inner)
         return self._normalized(total) if self.stack.norm is None else total
 
@@ -238,7 +239,7 @@ def _self_attention(
     *,
     causal: bool = False,
 ) -> list[str]:
-    """The block's output and, where causal, its keys and values; `operands` follow query, key and value."""
+    """The block's output and, if causal, its keys and values; `operands` follow query, key and value."""
     joined = graph.node("Reshape", graph.linear(value, f"{name}.query_key_value", attention.query_key_value), split)
     query_key_value = graph.nodes("Split", 3, joined, axis=-1, num_outputs=3)
     result, *present = graph.attention(
@@ -247,10 +248,10 @@ def _self_attention(
     return [_output(graph, result, name, attention.output), *present]
 
 
-def _looked(graph: Graph, query: str, key: str, mask: str, cross: CrossAttention, heads: int) -> str:
+def _mean_attention(graph: Graph, query: str, key: str, mask: str, cross: CrossAttention, heads: int) -> str:
     """Attention (B, tokens, S), float32, as the mean of the first `heads` heads.
 
-    `query` (B, tokens, d), `key` (B, H, S, h), `mask` int32 (B, S). MultiHeadAttention itself gives no attention away.
+    `query` (B, tokens, d), `key` (B, H, S, h), `mask` int32 (B, S). MultiHeadAttention does not output attention.
     """
     size = cross.output.weight.shape[1] // cross.heads
     queries = graph.node("Reshape", query, graph.integers(0, 0, cross.heads, size))
@@ -288,18 +289,18 @@ def _logits_output(graph: Graph, model: Transformer, logits: str) -> None:
     graph.output("logits", logits, TensorProto.FLOAT, ["rows", "target", len(model.projection.weight)])
 
 
-def cache_shape(model: Transformer, rows: str, tokens: str) -> list[int | str]:
-    """Of keys or values."""
+def _cache_shape(model: Transformer, rows: str, tokens: str) -> list[int | str]:
+    """Shape of a cache of keys or values."""
     heads = model.cross[0].heads
     return [rows, heads, tokens, model.decoder.positions.shape[1] // heads]
 
 
 def _cache_input(graph: Graph, model: Transformer, name: str, rows: str, tokens: str) -> list[str]:
-    shape = cache_shape(model, rows, tokens)
+    shape = _cache_shape(model, rows, tokens)
     return [graph.input(f"{name}.{part}", graph.float_type, shape) for part in ("key", "value")]
 
 
 def _cache_output(graph: Graph, model: Transformer, name: str, cache: list[str], rows: str, tokens: str) -> None:
-    shape = cache_shape(model, rows, tokens)
+    shape = _cache_shape(model, rows, tokens)
     for part, value in zip(("key", "value"), cache, strict=True):
         graph.output(f"{name}.{part}", value, graph.float_type, shape)

@@ -13,7 +13,7 @@ from fmalloc_shared.errors import FmallocError
 
 Array = NDArray[np.float32]
 
-# Families whose first position is this row of the table; elsewhere it is the one behind the padding token's.
+# Families whose first position is this row of the table; in others it is the row after the padding token's.
 _FIRST_POSITION = {"marian": 0, "pegasus": 0, "bart": 2, "mbart": 2}
 
 
@@ -85,7 +85,7 @@ class Transformer:
     """Encoder, decoder and `projection` (target tokens, d), whose rows are the target tokens in their order.
 
     `cross` are the blocks between self-attention and feed-forward of the decoder's layers. `start`: row of the
-    decoder's embedding with which it begins. Tied weights are one array, or a view of one. `trimmed`: the decoder's
+    decoder's embedding for the start token. Tied weights are one array, or a view of one. `trimmed`: the decoder's
     embedding and the projection are not the base's.
     """
 
@@ -99,11 +99,10 @@ class Transformer:
 
 
 def transformer_of(base: Any, domain: DomainModel) -> Transformer:
-    """Put `domain` into a transformers model, which stays as it was.
+    """The arrays of a transformers model, which is not changed, with the cells and target tokens of `domain`.
 
-    The decoder's start token gets a row behind the others where it is none that can be written.
-
-    Raises FmallocError if the two do not fit or cells are left to cut.
+    A decoder start token that cannot be written gets a row after the others.
+    Raises FmallocError if the two do not fit, or if bake-mask or pad-width are missing.
     """
     domain.check_emittable()
     encoder, decoder = base.model.encoder, base.model.decoder
@@ -185,7 +184,7 @@ def _projection(base: Any) -> Linear:
 
 
 def _rows(table: Array, rows: NDArray[np.int64]) -> Array:
-    """Rows of a table: a view where they are its first ones, so that tied tables stay one."""
+    """Rows of a table: a view if they are its first ones, so that tied tables stay tied."""
     count = len(rows)
     return table[:count] if np.array_equal(rows, np.arange(count)) else table[rows]
 

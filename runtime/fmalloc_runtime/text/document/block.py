@@ -1,4 +1,4 @@
-"""A run of text that belongs together, with the tags in it and what of it must be kept."""
+"""A block of text with its tags and kept elements."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from fmalloc_runtime.text.items import Item, find_items
 from fmalloc_runtime.text.translation import Format
 
 TagKind = Literal["open", "close", "point"]
-# Stands in the text for an element that is kept and has no short text of its own.
+# Replaces a kept element without a short text.
 OBJECT = "\ufffc"
 
 
 @dataclass(frozen=True)
 class Tag:
-    """Markup before character `at` of a block's text, `begin` to `end` of the document.
+    """Markup before character `at` of a block's text, at `begin` to `end` of the document.
 
-    `pair` is the same number on a tag that opens and the one that closes it; a point stands alone.
+    `pair` is the same number for an opening tag and its closing tag; a point has none.
     """
 
     kind: TagKind
@@ -29,7 +29,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Block:
-    """`text` is what a reader sees; its character i is written as `starts[i]` to `ends[i]` of the document.
+    """`text` is what a reader sees; its character i is at `starts[i]` to `ends[i]` of the document.
 
     `kept`: elements that are not translated.
     """
@@ -47,9 +47,9 @@ def plain_block(text: str) -> Block:
 
 
 def items_of(block: Block, document: str, protect: bool) -> list[Item]:
-    """What of a block must be kept, from left to right, disjoint; elements come first, then what looks like an item.
+    """Disjoint items of a block from left to right; kept elements win over what looks like an item.
 
-    An item may have whole elements inside, but never only one tag of a pair.
+    An item may contain whole elements, but never only one tag of a pair.
     """
     if not protect:
         return list(block.kept)
@@ -68,7 +68,7 @@ def items_of(block: Block, document: str, protect: bool) -> list[Item]:
 
 
 def escape(text: str, kind: Format, space: str = "\u00a0") -> str:
-    """Text as it is written in a document; `space` is written for a space that does not break."""
+    """Text as it is written in a document; `space` is written for a non-breaking space."""
     if kind == "text":
         return text
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""HTML and XML as blocks of text; everything outside their texts is left where it is."""
+"""HTML and XML as blocks of text; everything outside the blocks stays unchanged."""
 
 import html
 import re
@@ -34,7 +34,7 @@ _NO_TRANSLATION = re.compile(
 )
 _TEXT = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{0,40});?|\s+|[^&\s]+|&")
 _XML_NAMES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-# A longer content of a kept element says nothing to a model.
+# A kept element with more text than this does not help a model.
 _LONGEST_KEPT = 80
 
 
@@ -47,7 +47,7 @@ def blocks_of(text: str, options: TextOptions) -> list[Block]:
 
 @dataclass
 class _Element:
-    """A token as the reader takes it; `role` says what it does to the text around it."""
+    """A token with its `role`: its effect on the text around it."""
 
     token: Token
     role: Literal["text", "inline", "point", "break", "keep"]
@@ -64,7 +64,7 @@ def _elements(tokens: Sequence[Token], text: str, options: TextOptions) -> list[
         if partner is not None:
             element.role, element.pair = "inline", min(index, partner)
         if token.kind == "close" and partner is None:
-            element.role = "break"  # it must not come to stand behind a tag that it would close
+            element.role = "break"  # it must not move behind a tag that it would close
         if token.name and _breaks(token, element, inline, index if partner is None else min(index, partner), options):
             element.role = "break"
         if _kept(token, text, options) and token.kind == "open" and partner is not None:
@@ -73,7 +73,7 @@ def _elements(tokens: Sequence[Token], text: str, options: TextOptions) -> list[
 
 
 def pairs(tokens: Sequence[Token], is_html: bool) -> dict[int, int]:
-    """For each tag of a pair the index of the other one; pairs never cross."""
+    """For each tag of a pair, the index of the other one; pairs never overlap."""
     partners: dict[int, int] = {}
     opened: list[int] = []
     by_name: dict[str, list[int]] = {}
@@ -91,7 +91,7 @@ def pairs(tokens: Sequence[Token], is_html: bool) -> dict[int, int]:
 
 
 def _inline_parents(tokens: Sequence[Token], partners: dict[int, int], text: str) -> set[int]:
-    """Tags in XML whose parent has text of its own: they stand in the middle of text, all others around it."""
+    """XML tags whose parent has text itself: they are inline, all others contain blocks."""
     parents: list[int] = [-1]
     with_text: set[int] = set()
     parent_of: dict[int, int] = {}
@@ -178,7 +178,7 @@ class _Reader:
         self._tags.append(Tag(kind, self._length, element.token.begin, element.token.end, element.pair))
 
     def _keep(self, elements: Sequence[_Element], first: int) -> None:
-        """Take an element whole: as an item that shows its text, or as a point where it has none."""
+        """Keep an element as a whole: as an item that shows its text, or as a point if it has none."""
         begin, end = elements[first].token.begin, elements[elements[first].last].token.end
         inner = _Reader(self.source, self.options)
         for element in elements[first : elements[first].last]:
@@ -208,7 +208,7 @@ class _Reader:
         return self.preformatted > 0 or self.options.format == "xml"
 
     def _read_space(self, piece: str, start: int) -> None:
-        """HTML shows one space for any number of them; those that do not break are as letters."""
+        """HTML collapses spaces; non-breaking ones count as letters."""
         for part in re.finditer(r"[ \t\n\r\f]+|[^ \t\n\r\f]+", piece):
             first, last = start + part.start(), start + part.end()
             if part[0][0] in " \t\n\r\f":
@@ -226,7 +226,7 @@ class _Reader:
             self._add(decoded, [start] * len(decoded), [stop] * len(decoded))
 
     def _decode(self, entity: str) -> str | None:
-        """The characters of an entity; None if it is none, or none that can be written again."""
+        """The characters of an entity; None if it is unknown or could not be written again."""
         name = entity[1:].removesuffix(";")
         if name.startswith("#"):
             decoded = html.unescape(entity)

@@ -14,9 +14,9 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 @dataclass(frozen=True)
 class Reading:
-    """A segment as the model reads it: with its items in it, or without them (`bare`).
+    """A segment as the model reads it: with its items, or without them (`bare`).
 
-    What a kept element without a short text shows is never read.
+    The placeholder of a kept element without a short text is never read.
     """
 
     segment: Segment
@@ -24,28 +24,28 @@ class Reading:
 
     @cached_property
     def taken(self) -> tuple[Item, ...]:
-        """The items that are not read."""
+        """The items that the model does not read."""
         return tuple(item for item in self.segment.items if self.bare or item.text == OBJECT)
 
     @cached_property
     def read(self) -> tuple[Item, ...]:
-        """The items that are read."""
+        """The items that the model reads."""
         return () if self.bare else tuple(item for item in self.segment.items if item.text != OBJECT)
 
     @cached_property
     def text(self) -> str:
-        """What the model reads."""
+        """The text that the model reads."""
         if not self.needs_attention:
             return readable(self.segment.text)
         return readable("".join(character for character, _ in self._characters))
 
     @property
     def needs_attention(self) -> bool:
-        """Whether anything must be put into the translation."""
+        """Whether tags or items must be placed in the translation."""
         return bool(self.segment.tags or self.taken)
 
     def source_spans(self, tokens: Sequence[Span]) -> list[Span]:
-        """Spans of the text that the model reads as spans of the segment's."""
+        """Spans of the text that the model reads, as spans of the segment's text."""
         origins = [origin for _, origin in self._characters]
         return [(origins[begin], origins[end - 1] + 1) if begin < end else (0, 0) for begin, end in tokens]
 
@@ -66,9 +66,9 @@ class Reading:
 
 
 def _append(found: list[tuple[str, int]], text: str, begin: int, end: int, *, apart: bool) -> None:
-    """Add a stretch of text behind a tag or item that was taken out, with one space at most between what is left.
+    """Append a stretch of text after a tag or item that was removed, with at most one space between.
 
-    `apart`: whether words that now touch would be one.
+    `apart`: whether two words that would now touch need a space.
     """
     for at in range(begin, end):
         character = text[at]

@@ -1,4 +1,4 @@
-"""Markup as tokens with their places, HTML and XML alike; what is no markup is text."""
+"""HTML and XML as tokens with their positions; everything that is not markup is text."""
 
 import re
 from bisect import bisect_left
@@ -9,7 +9,7 @@ from typing import Literal
 TokenKind = Literal["text", "open", "close", "single", "raw"]
 
 _NAME = re.compile(r"[^\W\d][^\s/>\"'=<]*")
-# Inside a tag a quote counts after an equals sign only.
+# Inside a tag, a quote opens a value only after an equals sign.
 _SPECIAL = re.compile(r"=\s*([\"'])|([\"'>])")
 _ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": ">", "<!": ">", "</": ">"}
 _XML_ENDS = {**_ENDS, "<?": "?>"}
@@ -20,8 +20,8 @@ _RAW = frozenset({"script", "style", "textarea", "xmp"})
 class Token:
     """A piece of markup from character `begin` to before `end`.
 
-    `single`: a comment, an instruction, a declaration or an element that says itself that it is empty; `raw`: an
-    element whose content is not markup, with that content. Names are in lower case in HTML.
+    `single`: a comment, an instruction, a declaration or a self-closing element; `raw`: an element whose content is not
+    markup, with that content. HTML names are in lower case.
     """
 
     kind: TokenKind
@@ -50,7 +50,7 @@ class _Scanner:
         self._text = text
         self._html = html
         self._ends = _ENDS if html else _XML_ENDS
-        self._missing: set[str] = set()  # ends that do not come any more
+        self._missing: set[str] = set()  # ends that do not occur after the current position
         self._specials: list[int] = []
         self._closings: list[int] = []
 
@@ -86,7 +86,7 @@ class _Scanner:
                 return None
             bracket = self._text.find("[", at, at + 500)
             if 0 <= bracket < self._find(">", at):
-                end = "]>"  # a declaration with others in it
+                end = "]>"  # a declaration with nested ones
         found = self._find(end, at + len(start))
         if found < 0:
             return None
@@ -114,14 +114,14 @@ class _Scanner:
         return name.lower() if self._html else name
 
     def _tag_end(self, at: int) -> int | None:
-        """Where the tag ends whose name ends at `at`, quoted values taken into account."""
+        """The end of the tag whose name ends at `at`, considering quoted values."""
         if not self._closings:
             self._find_closings()
         found = self._closings[bisect_left(self._specials, at)]
         return None if found < 0 else found
 
     def _find_closings(self) -> None:
-        """For each special sign: where a tag ends that is open and outside quotes before it."""
+        """For each special character: the end of a tag that is open, outside quotes, before it."""
         found = list(_SPECIAL.finditer(self._text))
         outside, double, single = -1, -1, -1
         closings = [outside]

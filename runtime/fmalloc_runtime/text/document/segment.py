@@ -1,4 +1,4 @@
-"""A sentence of a document, with the tags that stand in it."""
+"""A segment: a sentence of a document with its tags and items."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -14,9 +14,9 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 @dataclass(frozen=True)
 class Segment:
-    """What replaces characters `begin` to `end` of a document when it is translated.
+    """Characters `begin` to `end` of a document, to be replaced by their translation.
 
-    Tags and items are placed within `text`. A tag without its partner here has it in another segment.
+    Positions of tags and items are those in `text`. The partner of a tag may be in another segment.
     `lead` and `trail`: whitespace of the document between the text and the first or last tag.
     """
 
@@ -42,9 +42,9 @@ class Segment:
 def segments_of(
     block: Block, document: str, language: str, options: TextOptions, fits: Callable[[Segment], bool]
 ) -> list[Segment]:
-    """The segments of a block that are to be translated, in order; `fits`: whether the model can take one.
+    """The segments of a block to translate, in order; `fits`: whether a segment is short enough for the model.
 
-    What has no letters outside its items is not among them, nor is a single sign that is too long.
+    Without segments that have no letters outside their items, or that do not fit and cannot be split.
     """
     items = items_of(block, document, options.protect)
     whole = [(item.begin, item.end) for item in items]
@@ -68,7 +68,7 @@ def segments_of(
 
 
 def _outside(tags: Sequence[Tag], whole: Sequence[Span]) -> list[Tag]:
-    """Tags that no item has swallowed."""
+    """Tags outside the items."""
     inside = []
     for tag in tags:
         before = bisect_left(whole, (tag.at, 0)) - 1
@@ -78,9 +78,9 @@ def _outside(tags: Sequence[Tag], whole: Sequence[Span]) -> list[Tag]:
 
 
 def _with_tags(segments: Sequence[Segment], spans: Sequence[Span], tags: Sequence[Tag], document: str) -> list[Segment]:
-    """Give each segment the tags inside it, and those at its edges that have their partner inside.
+    """Give each segment the tags inside it, and those at its edges whose partner is inside.
 
-    All others stay between the segments, where they are.
+    All others stay in place between the segments.
     """
     places = [tag.at for tag in tags]
     given = []
@@ -119,7 +119,7 @@ def _with(
 
 
 def _between(document: str, begin: int, end: int, tags: Iterable[Tag]) -> str:
-    """What stands in the document besides the tags."""
+    """The text of a range of the document without the tags."""
     pieces = []
     for tag in tags:
         pieces.append(document[begin : tag.begin] if begin < tag.begin else "")

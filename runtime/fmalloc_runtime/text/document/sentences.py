@@ -1,4 +1,4 @@
-"""Where sentences begin and end, and where one that is too long can be cut."""
+"""Sentence boundaries, and places to split sentences that are too long."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,19 +11,19 @@ from fmalloc_runtime.text.words import starts_sign
 from fmalloc_runtime.tokenizer.offsets import Span
 
 LINE_END = re.compile(r"\r\n|\n|\r")
-# sentencex cannot read wide whitespace beside a full stop (1.0.32), nor half a surrogate pair.
+# sentencex fails on wide whitespace beside a full stop (1.0.32), and on half a surrogate pair.
 _WIDE_SPACE = re.compile(r"[^\S\t\n\r ]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CLAUSE = re.compile(r"[;:,،–—]\s+|[；：，、]")
 _SPACE = re.compile(r"\s+")
-# Only after these a sentence begins without a space before it: a.b is a name.
+# Only after these, a sentence may begin without a space before it: a.b is a name.
 _UNSPACED_ENDS = "。．！？｡…」』）”"
-# Its time grows with the square of a line's length in the worst case.
+# sentencex takes quadratic time in the length of a line in the worst case.
 _LONGEST_LINE = 5_000
 
 
 def sentences(text: str, language: str, splitting: Splitting, whole: Sequence[Span] = ()) -> list[Span]:
-    """Sentences without the whitespace around them; all other characters are in one of them.
+    """Sentences without surrounding whitespace; each other character is in one of them.
 
     `whole`: spans in order inside which no sentence ends.
     """
@@ -38,9 +38,9 @@ def sentences(text: str, language: str, splitting: Splitting, whole: Sequence[Sp
 
 
 def fitting(text: str, span: Span, whole: Sequence[Span], fits: Callable[[Span], bool]) -> list[Span]:
-    """The span in as many pieces as it takes for each to fit, cut at the best places; whitespace between is left out.
+    """The span in pieces that fit, split at the best places, without whitespace between them.
 
-    A single sign or whole that does not fit stays as it is.
+    A single grapheme or `whole` span that does not fit stays as it is.
     """
     pieces, rest = [], [span]
     while rest:
@@ -54,7 +54,7 @@ def fitting(text: str, span: Span, whole: Sequence[Span], fits: Callable[[Span],
 
 
 def strip(text: str, begin: int, end: int) -> list[Span]:
-    """The span without whitespace around it; none if nothing is left."""
+    """The span without surrounding whitespace; none if nothing is left."""
     piece = text[begin:end]
     core = piece.strip()
     if not core:
@@ -64,7 +64,7 @@ def strip(text: str, begin: int, end: int) -> list[Span]:
 
 
 def readable(text: str) -> str:
-    """The text with what UTF-8 cannot express replaced, character by character."""
+    """The text with lone surrogates, which UTF-8 cannot hold, replaced."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
@@ -81,7 +81,7 @@ def _sentence_ends(text: str, begin: int, end: int, language: str) -> list[int]:
                 ends.append(at)
         if stop < end:
             ends.pop()
-            # What the window cut goes on in the next one, unless a single sentence filled it.
+            # The last sentence continues in the next window, unless it filled this one.
             stop = ends[-1] if ends and ends[-1] > begin else stop
         begin = stop
     return ends
@@ -106,8 +106,8 @@ def _inside(places: Sequence[int], spans: Sequence[Span]) -> set[int]:
 
 
 def _cut(text: str, begin: int, end: int, whole: Sequence[Span]) -> int | None:
-    """The best place to cut a span: after a clause near its middle, else at a space, else between two signs."""
-    for places in (_clause_ends, _space_ends, _sign_ends):
+    """The best place to split a span: after a clause near its middle, else at a space, else between two graphemes."""
+    for places in (_clause_ends, _space_ends, _grapheme_ends):
         found = places(text, begin, end)
         inside = _inside(found, whole)
         if allowed := [at for at in found if begin < at < end and at not in inside]:
@@ -124,5 +124,5 @@ def _space_ends(text: str, begin: int, end: int) -> list[int]:
     return [match.end() for match in _SPACE.finditer(text, begin, end)]
 
 
-def _sign_ends(text: str, begin: int, end: int) -> list[int]:
+def _grapheme_ends(text: str, begin: int, end: int) -> list[int]:
     return [at for at in range(begin + 1, end) if starts_sign(text, at)]

@@ -1,4 +1,4 @@
-"""How much each word of a translation comes from each word of its source."""
+"""Soft word alignment: how much each word of a translation comes from each word of its source."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ def word_weights(
     source_words: Sequence[Span],
     target_words: Sequence[Span],
 ) -> Weights:
-    """From attention (target tokens, source tokens) to (target words, source words), each row at most 1.
+    """Attention (target tokens, source tokens) as weights (target words, source words), rows summing to at most 1.
 
-    Spans say where tokens and words stand in their texts. A word without tokens comes from what stands at its place.
+    Tokens and words are character spans of their texts. A word without tokens is aligned by its position.
     """
     to_target = _shares(target_words, target_tokens)
     to_source = _shares(source_tokens, source_words)
@@ -30,7 +30,7 @@ def word_weights(
 
 
 def proportional_weights(source_words: Sequence[Span], target_words: Sequence[Span]) -> Weights:
-    """What each word comes from if nothing is known but that both texts say the same in the same order."""
+    """Weights by position alone, as if both texts said the same in the same order."""
     if not source_words or not target_words:
         return np.zeros((len(target_words), len(source_words)), dtype=np.float32)
     scaled = []
@@ -45,7 +45,7 @@ def proportional_weights(source_words: Sequence[Span], target_words: Sequence[Sp
 
 
 def links(weights: Weights) -> list[tuple[int, int]]:
-    """For each target word that comes from anywhere: (source word, target word), by target word."""
+    """Pairs (source word, target word) of the best source word per target word, in order of target words."""
     if not weights.size:
         return []
     best = weights.argmax(axis=1)
@@ -53,7 +53,7 @@ def links(weights: Weights) -> list[tuple[int, int]]:
 
 
 def _shares(rows: Sequence[Span], columns: Sequence[Span]) -> Weights:
-    """(rows, columns): how much of each row's characters are in each column."""
+    """(rows, columns): the share of each row's characters that lie in each column."""
     if not rows or not columns:
         return np.zeros((len(rows), len(columns)), dtype=np.float32)
     begins, ends = np.array(rows, dtype=np.float32).T

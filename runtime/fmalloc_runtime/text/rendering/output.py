@@ -1,4 +1,4 @@
-"""A translation as the model gave it, and as it is written into a document."""
+"""The output of the model, and the text written into the document."""
 
 import re
 from collections import deque
@@ -16,13 +16,13 @@ _SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")
 
 @dataclass(frozen=True)
 class Output:
-    """Text of a hypothesis, and where each of its tokens stands in it."""
+    """The text of a hypothesis, and the character span of each of its tokens."""
 
     text: str
     tokens: Sequence[Span]
 
     def without(self, items: Sequence[Item], *, placeholders: bool) -> "Output":
-        """What is left without the items and, if asked, without whatever looks like a placeholder."""
+        """The output without the items and, with `placeholders`, without anything that looks like one."""
         kept = list(range(len(self.text)))
         text = self.text
         while spans := foreign(items, text, placeholders=placeholders):
@@ -44,7 +44,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Written:
-    """A translation in a document, and what a reader sees of it; `words`: where each word stands in `shown`."""
+    """A translation as written, and as a reader sees it; `words`: the span of each word in `shown`."""
 
     raw: str
     shown: str
@@ -58,7 +58,7 @@ def write(
     kept: Mapping[int, str],
     escape: Callable[[str], str],
 ) -> Written:
-    """The text with what is placed before its words; `kept`: what is written for words that are items."""
+    """The text with markup placed before its words; `kept`: what to write for words that are items."""
     writer = _Writer(escape)
     rest = deque(placed)
     spans: list[Span] = []
@@ -78,20 +78,20 @@ def write(
 
 
 def _would_merge(before: str, after: str) -> bool:
-    """Whether two signs side by side read as one: 5 behind 2, %s behind %, {0} before }."""
+    """Whether two adjacent characters would read as one: 2 and 5, % and %s, {0} and }."""
     if before.isalnum() and after.isalnum():
         return True
     return (before in _PREFIXES and after in ("%", "{")) or before == after == "}"
 
 
 class _Writer:
-    """Puts each space between two words where the source has one beside what is placed between them."""
+    """Writes the space between two words on that side of the markup between them where the source has it."""
 
     def __init__(self, escape: Callable[[str], str]) -> None:
         self.raw: list[str] = []
         self.shown: list[str] = []
         self.length = 0
-        self.space = ""  # of the text, not written yet
+        self.space = ""  # of the text, not yet written
         self._escape = escape
         self._last = " "  # shown
         self._owed = False

@@ -1,4 +1,4 @@
-"""Where in a translation the tags and items of its source go."""
+"""Places the tags and items of a source in its translation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from fmalloc_runtime.text.rendering.alignment import Weights
 from fmalloc_runtime.text.rendering.tree import Node, Part, Point, TagPair
 from fmalloc_runtime.tokenizer.offsets import Span
 
-# How much less each further word says about where something stood between words.
+# Factor by which the influence of words on a place between words decays with distance.
 _FADING = 0.6
-# What all words before and after a place say about it, against what the two beside it say.
+# Weight of all words before and after a place, relative to the two adjacent ones.
 _WHOLE = 0.5
-# Where nothing else tells two places apart, the one nearer to the same share of the text wins.
+# Breaks ties in favour of the same relative position in the text.
 _TIE = 1e-5
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Something that is written before target word `at`; the order of several at one place is that of the list."""
+    """Markup to write before target word `at`; several at one place are in the order of the list."""
 
     at: int
     kind: Literal["open", "close", "point"]
@@ -30,7 +30,7 @@ class Placed:
 
 
 def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool]) -> list[Placed]:
-    """Where each node goes, well-formed; `weights` (target words, source words) as word_weights gives them.
+    """The places of all nodes, well-formed; `weights` (target words, source words) as of word_weights.
 
     `signs`: which source words, then which target words, are punctuation.
     """
@@ -63,10 +63,10 @@ class _Placer:
             waiting.extend(reversed(self._arrange(node.children, begin, end)))
 
     def _arrange(self, nodes: Sequence[Node], low: int, high: int) -> list[tuple[Node, Span]]:
-        """A span of target words for each node, disjoint, within `low` to `high`, in the order in which they stand."""
+        """Disjoint spans of target words for the nodes, within `low` to `high`, in order of position."""
         found: list[tuple[Span, int]] = []
         free = [(low, high)]
-        inside = np.zeros(self._count + 1, dtype=bool)  # places in the middle of a pair
+        inside = np.zeros(self._count + 1, dtype=bool)  # places inside a pair
         for index in sorted(range(len(nodes)), key=lambda index: self._urgency(nodes[index], low, high)):
             node = nodes[index]
             if isinstance(node, Point):
@@ -83,7 +83,7 @@ class _Placer:
         return [(nodes[index], span) for span, index in sorted(found)]
 
     def _urgency(self, node: Node, low: int, high: int) -> tuple[int, float]:
-        """What must reach an edge comes first, then the surest pairs, then points between them."""
+        """Pairs that must reach an edge first, then pairs by certainty, then points."""
         if isinstance(node, Point):
             return 2, 0.0
         if node.reach != "both" or low == high:
@@ -91,18 +91,18 @@ class _Placer:
         return 1, -_best_run(self._gains(node), low, high)[0]
 
     def _gains(self, pair: TagPair) -> Weights:
-        """How much more each target word comes from inside than from outside."""
+        """How much more each target word comes from inside the pair than from outside."""
         gains: Weights = 2 * (self._sums[:, pair.end] - self._sums[:, pair.begin]) - self._sums[:, -1]
         return gains
 
     def _run(self, pair: TagPair, free: Sequence[Span]) -> Span | None:
-        """The words that come from inside most; None if none is free."""
+        """The run of words that comes most from inside the pair; None if no word is free."""
         gains = self._gains(pair)
         runs = [_best_run(gains, *span) for span in free if span[0] < span[1]]
         if not runs:
             return None
         _, begin, end = max(runs)
-        # Punctuation at an edge belongs inside only where the source has it there.
+        # Punctuation at an edge belongs inside only if it does in the source.
         while end - begin > 1 and self._target_signs[end - 1] and not self._source_signs[pair.end - 1]:
             end -= 1
         while end - begin > 1 and self._target_signs[begin] and not self._source_signs[pair.begin]:
@@ -110,16 +110,16 @@ class _Placer:
         return begin, end
 
     def _edge(self, pair: TagPair, low: int, high: int) -> int:
-        """Where a pair begins that reaches to the end, or ends that reaches back to the beginning."""
+        """The beginning of a pair that reaches to the end, or the end of one that reaches to the beginning."""
         gains = self._gains(pair)[low:high]
         sums = np.concatenate([[0], np.cumsum(gains if pair.reach == "begin" else -gains)])
-        if pair.begin < pair.end and low < high:  # then it is around one word at least
+        if pair.begin < pair.end and low < high:  # then it encloses at least one word
             sums[0 if pair.reach == "begin" else -1] = -np.inf
         return low + int(sums.argmax())
 
     def _gap(self, at: int, low: int, high: int, inside: NDArray[np.bool_]) -> Span:
-        """Between which target words something stands that stood before source word `at`."""
-        if at > self._source_end:  # among the signs that end the source: as far from the end of the translation
+        """The place between target words for a point that was before source word `at`."""
+        if at > self._source_end:  # in the final punctuation: keep the distance from the end
             low = max(low, min(high, self._count - (self._sources - at)))
         elif self._source_end < self._sources:
             high = max(low, min(high, self._target_end))
@@ -136,12 +136,12 @@ class _Placer:
 
 
 def _words_end(signs: Sequence[bool]) -> int:
-    """Where the punctuation begins that ends a text."""
+    """The beginning of a text's final punctuation."""
     return max((at + 1 for at, sign in enumerate(signs) if not sign), default=0)
 
 
 def _best_run(gains: Weights, low: int, high: int) -> tuple[float, int, int]:
-    """The words in a row with the largest sum of gains, one at least: sum, begin, end."""
+    """The nonempty run of words with the largest sum of gains: sum, begin, end."""
     sums = np.concatenate([[0], np.cumsum(gains[low:high])])
     lowest = np.minimum.accumulate(sums[:-1])
     end = int((sums[1:] - lowest).argmax()) + 1

@@ -20,14 +20,14 @@ Alignment = tuple[tuple[Span, Span], ...]
 
 @dataclass(frozen=True)
 class Document:
-    """What a sentence is part of; `space` is how its spaces that do not break are written."""
+    """The document of a sentence; `space` is how it writes non-breaking spaces."""
 
     text: str
     kind: Format
     space: str = "\u00a0"
 
     def escape(self, text: str) -> str:
-        """Text as this document writes it."""
+        """Text escaped for this document."""
         return escape(text, self.kind, self.space)
 
 
@@ -41,7 +41,7 @@ class Rendered:
 
 
 class Renderer:
-    """Puts translations of one document's sentences into it."""
+    """Renders translations of the sentences of one document."""
 
     def __init__(self, document: Document, model: TextModel, *, align: bool, protect: bool) -> None:
         self._document = document
@@ -50,7 +50,7 @@ class Renderer:
         self._protect = protect
 
     def render(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Rendered | None:
-        """The hypothesis as it is written; None if it says nothing or has not kept what it should have.
+        """The hypothesis as the document writes it; None if it is empty or lost an item.
 
         `tokens` are those of the source.
         """

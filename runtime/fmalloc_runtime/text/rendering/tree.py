@@ -1,4 +1,4 @@
-"""What must be put into a translation, as a tree over the words of the source."""
+"""Tags and items to place in a translation, as a tree over the words of the source."""
 
 from bisect import bisect_right
 from collections import deque
@@ -13,16 +13,16 @@ from fmalloc_runtime.text.words import words
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Reach = Literal["both", "end", "begin"]
-# What is written, and what a reader sees of it.
+# Markup as written, and the part of it that a reader sees.
 Part = tuple[str, str]
 
 
 @dataclass
 class Point:
-    """Something that stands before word `at`, characters `begin` to `end` of the source.
+    """Markup or an item before word `at`, at characters `begin` to `end` of the source.
 
-    `shows`: whether a reader sees any of it. `spaced`: whether there is space, or nothing at all, before and after it
-    in the source.
+    `shows`: whether a reader sees any of it. `spaced`: whether it has a space, or the edge of the text, before and
+    after it in the source.
     """
 
     at: int
@@ -35,7 +35,7 @@ class Point:
 
 @dataclass
 class TagPair:
-    """Tags around words `begin` to before `end`; `reach`: if it opens and closes here, or goes on after or before."""
+    """Tags around words [begin, end). `reach`: both tags are in this segment, or it extends to its end or beginning."""
 
     begin: int
     end: int
@@ -49,16 +49,16 @@ Node = TagPair | Point
 
 
 def source_words(segment: Segment, taken: Collection[Item]) -> list[Span]:
-    """The words of a segment that the model sees; what is taken out is none."""
+    """The words of a segment that the model reads, without the items that are taken out."""
     whole = [(item.begin, item.end) for item in segment.items]
     out = {(item.begin, item.end) for item in taken}
     return [span for span in words(segment.text, whole, {tag.at for tag in segment.tags}) if span not in out]
 
 
 def tree_of(segment: Segment, spans: Sequence[Span], document: str, taken: Iterable[Item]) -> list[Node]:
-    """Tags and taken items of a segment as nodes over its words `spans`, in their order.
+    """Tags and taken items of a segment as nodes over its words `spans`, in order.
 
-    Tags without words between them are one node: there are not many more nodes than words and items.
+    Tags without words between them form one node, so that there are few more nodes than words and items.
     """
     builder = _Builder(segment, [end for _, end in spans], document)
     events: list[tuple[int, Tag | Item]] = [(tag.at, tag) for tag in segment.tags]
@@ -92,7 +92,7 @@ class _Builder:
             self._pair(opened.at, event.at, self._part(opened), self._part(event), "both")
         else:
             self._levels.append([])
-            self._levels.reverse()  # all that came before is inside
+            self._levels.reverse()  # everything before is inside
             self._pair(0, event.at, ("", ""), self._part(event), "begin")
 
     def finish(self) -> list[Node]:
@@ -117,7 +117,7 @@ class _Builder:
 
     def _without_words(self, pair: TagPair, begin: int, end: int) -> Point:
         point = Point(pair.begin, begin, end, deque(), self._spaced(begin, end))
-        if pair.children and isinstance(inner := pair.children[0], Point):  # one at most: they stand at one place
+        if pair.children and isinstance(inner := pair.children[0], Point):  # at most one: they are at one place
             point.parts, point.shows = inner.parts, inner.shows
         point.parts.extendleft(pair.opens)
         point.parts.extend(pair.closes)
@@ -145,7 +145,7 @@ class _Builder:
 
 
 def _simplified(pair: TagPair) -> TagPair:
-    """Tags at the edges become part of the pair's own, and so does a pair around the same words."""
+    """Merge tags at the edges into the pair, and a pair around the same words."""
     children = pair.children
     if children and isinstance(first := children[0], Point) and first.at == pair.begin and not first.shows:
         pair.opens.extend(first.parts)

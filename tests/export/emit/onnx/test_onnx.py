@@ -18,13 +18,12 @@ from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import with_cells
 from fmalloc_export.emit import onnx as emitter
-from fmalloc_export.emit.onnx.beam_search import emit_beam_search
+from fmalloc_export.emit.emitter import Problem
 from fmalloc_export.emit.onnx.graph import OPSET, quantize_rows
-from fmalloc_export.emit.problem import Problem
 from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.engines.onnx import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
-from tests.support.bases import BASES, CORE_BASES
+from tests.support.bases import BASES, CORE_BASES, POSITIONS
 from tests.support.machine import adds_integers_exactly
 from tests.support.onnx import Emitted, emitted, load
 from tests.support.stores import subprocess_environment, tree_bytes
@@ -127,7 +126,7 @@ def test_files_inputs_and_outputs_are_named_as_optimum_names_them(marian: Domain
         "decoder_start_token_id": len(marian.vocabulary.target),
         "eos_token_id": 0,
         "forced_eos_token_id": None,
-        "max_length": 300,
+        "max_length": POSITIONS,
         "pad_token_id": 0,
     }
 
@@ -224,11 +223,10 @@ def test_emission_does_not_depend_on_threads_process_or_place(marian: Domain, tm
         "import sys, pathlib, torch; from fmalloc.store.store import Store;"
         "from fmalloc_export.domain.domain import Domain; from fmalloc_export.emit import onnx;"
         "from fmalloc_export.passes import pipeline;"
-        "from fmalloc_export.emit.onnx.beam_search import emit_beam_search;"
         "torch.set_num_threads(2); out = pathlib.Path(sys.argv[2]); out.mkdir();"
         "domain = Domain.load(Store.open(pathlib.Path(sys.argv[1])), 'it');"
         "model = pipeline.run(domain.model, pipeline.exact('int8'))[-1].model;"
-        "onnx.emit(domain, model, out, 'int8'); emit_beam_search(domain, model, out, 'int8')"
+        "onnx.emit(domain, model, out, 'int8')"
     )
     moved = marian.store.path.parent / "moved"
     marian.store.path.rename(moved)
@@ -239,7 +237,6 @@ def test_emission_does_not_depend_on_threads_process_or_place(marian: Domain, tm
     finally:
         moved.rename(marian.store.path)
     here = emitted(marian, tmp_path / "here", "int8")
-    emit_beam_search(marian, here.model, here.directory, "int8")
     assert tree_bytes(tmp_path / "other") == tree_bytes(here.directory)
 
 

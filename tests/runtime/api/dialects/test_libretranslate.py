@@ -183,5 +183,5 @@ def test_keys(bundles: Path, tmp_path: Path, expected: str) -> None:
         assert answer.status_code == 456 and "of 400 characters" in answer.json()["error"]
         assert served.client.post("/translate", json=fields, headers=bearer).status_code == 200
         answer = served.client.post("/translate", json=fields, headers=bearer)
-        assert answer.status_code == 429 and "more than 4 requests a minute" in answer.json()["error"]
+        assert answer.status_code == 429 and "more than 4 requests per minute" in answer.json()["error"]
         assert 1 <= int(answer.headers["retry-after"]) <= 60
