@@ -52,12 +52,10 @@ class TaskData:
 def watched(run: Run, tokenizer: Any, domains: Sequence[str], settings: LearningSettings) -> Watched:
     """Dev pairs of the domains learned before, as many as the recipe's evaluation.continual asks for."""
     count = run.recipe.evaluation.continual
-    dev = {name: run.corpora[name].dev[:count] for name in domains if count and name in run.corpora}
-    return Watched.of(
-        tokenizer,
-        dev,
-        run.languages,
-        run.device,
-        batch_tokens=settings.batch_tokens,
-        maximum_length=settings.maximum_length,
-    )
+    examples = {}
+    for name in domains:
+        pairs = run.corpora[name].dev[:count] if name in run.corpora else ()
+        encoded = encode(tokenizer, pairs, run.languages, maximum_length=settings.maximum_length).examples
+        if encoded:
+            examples[name] = encoded
+    return Watched(examples, run.device, settings.batch_tokens, tokenizer.pad_token_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fmalloc.corpus import Pair
 from fmalloc.evaluation.evaluate import evaluate
-from fmalloc.model.batches import Example, encode
+from fmalloc.model.batches import Example
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import contrasted_nll, nll
 from fmalloc.store.records import CurvePoint, Score
@@ -58,26 +58,6 @@ class Watched:
     device: Device
     batch_tokens: int
     pad: int
-
-    @classmethod
-    def of(
-        cls,
-        tokenizer: Any,
-        dev: Mapping[str, Sequence[Pair]],
-        languages: LanguagePair,
-        device: Device,
-        *,
-        batch_tokens: int,
-        maximum_length: int,
-    ) -> "Watched":
-        """Encode the dev pairs of each domain."""
-        examples = {
-            name: encode(tokenizer, pairs, languages, maximum_length=maximum_length).examples
-            for name, pairs in dev.items()
-        }
-        return cls(
-            {name: kept for name, kept in examples.items() if kept}, device, batch_tokens, tokenizer.pad_token_id
-        )
 
     def nll(self, model_of: Callable[[str], Any]) -> dict[str, float]:
         """NLL of each domain with the model that serves it."""
