@@ -98,7 +98,7 @@ def test_bad_commands_exit_with_2_and_change_nothing(path: Path, arguments: list
     ("content", "complaint"),
     [
         ("{}x", "Invalid JSON"),
-        ('{"version": 2}', "version: Input should be 1"),
+        ('{"version": 2}', "version 2, this program reads version 1"),
         (json.dumps({"keys": [{"name": "a", "sha256": "abc"}]}), "keys.0.sha256: String should match"),
         (json.dumps({"keys": [entry("a", "1"), entry("a", "2")]}), "name 'a' occurs twice"),
         (json.dumps({"keys": [entry("a", "1"), entry("b", "1")]}), "occurs twice"),

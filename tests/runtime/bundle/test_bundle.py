@@ -61,7 +61,7 @@ def test_the_directory_is_named_after_its_manifest(own_bundles: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 2}, "version: Input should be 1, found 2"),
+        ({"version": 2}, "version 2, this program reads version 1"),
         ({"surprise": True}, "surprise: Extra inputs are not permitted"),
         ({"domain": "../x"}, "domain: Value error, domain name '../x'"),
         ({"maximum_length": "512"}, "maximum_length: Input should be a valid integer, found '512'"),
@@ -103,7 +103,7 @@ def test_a_bad_golden_line_is_named(own_bundles: Path) -> None:
     [
         (b"{", "Invalid JSON"),
         (b'{"version": 1}', "domains: Field required"),
-        (b'{"version": 2, "domains": {}}', "version: Input should be 1"),
+        (b'{"version": 2, "domains": {}}', "version 2, this program reads version 1"),
         (b'{"version": 1, "domains": {"../x": "../x@0123456789ab"}}', "domain name '../x'"),
         (b'{"version": 1, "domains": {"it": "../it@0123456789ab"}}', "domains.it: expected it@ and 12 hex digits"),
         (b'{"version": 1, "domains": {"it": "law@0123456789ab"}}', "domains.it: expected it@ and 12 hex digits"),

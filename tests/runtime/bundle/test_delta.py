@@ -32,7 +32,7 @@ def first(header: dict[str, object], kind: str) -> dict[str, object]:
 
 HUGE = 2**47
 DAMAGES: dict[str, tuple[Callable[[dict, dict], object], str]] = {
-    "version": (lambda h, _: h.update(version=2), "version: Input should be 1, found 2"),
+    "version": (lambda h, _: h.update(version=2), "version 2, this program reads version 1"),
     "key": (lambda h, _: h.update(more=1), "more: Extra inputs are not permitted"),
     "part": (lambda h, _: h["parts"].append({"kind": "zip"}), "does not match any of the expected tags"),
     "reference": (lambda h, _: h.update(reference="../../etc/passwd"), "reference: String should match"),

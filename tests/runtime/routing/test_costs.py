@@ -45,7 +45,7 @@ def test_other_bundles_than_the_live_ones_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version: Input should be 1, found 2"),
+        ({"version": 2}, "version 2, this program reads version 1"),
         ({"threshold": 1.5}, "threshold: Input should be less than or equal to 1, found 1.5"),
         ({"threshold": "0.5"}, "threshold: "),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),

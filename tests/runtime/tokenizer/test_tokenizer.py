@@ -124,7 +124,7 @@ def test_special_tokens_are_dropped_from_output(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 2}, "version: Input should be 1, found 2"),
+        ({"version": 2}, "version 2, this program reads version 1"),
         ({"kind": "magic"}, "kind: Input should be 'sentencepiece', 'tokenizers' or 'moses', found 'magic'"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
         ({"source_model": "../../etc/passwd"}, "source_model: String should match"),
