@@ -108,8 +108,8 @@ def own_packed_bundles(packed_bundles: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundles"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Chromium without a window. While it runs, no test of its process can run an event loop."""
     with chromium() as browser:
         yield browser
