@@ -17,11 +17,11 @@ from fmalloc.progress import console
 from fmalloc.store.records import samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, memory_bytes
+from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.inventory import Inventory
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import bundle_paths, writing
 from fmalloc_export.domain.domain import Domain, domain_model
-from fmalloc_export.export import export
 from fmalloc_export.options import Level, Options
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.languages import LanguagePair
@@ -46,7 +46,7 @@ def measure(learned: Store, corpora: Path, work: Path) -> dict[str, Any]:
         options = Options("ctranslate2", quantization, level, _KEEP if level == "O2" else None)
         with writing(bundles):
             for name, text in texts.items():
-                export(Domain.load(store, name), bundles, options, text if level != "O0" else (), live=False)
+                export_domain(Domain.load(store, name), bundles, options, text if level != "O0" else (), live=False)
             plain = Inventory.of(bundles)
             pack(bundles, [Bundle.open(path) for path in bundle_paths(bundles)])
         packed = Inventory.of(bundles)

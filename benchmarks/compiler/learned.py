@@ -14,9 +14,9 @@ from fmalloc.corpus import Corpus, read_corpus
 from fmalloc.evaluation.evaluate import score
 from fmalloc.progress import console
 from fmalloc.store.store import Store
+from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.export import export
 from fmalloc_export.options import LEVELS, Options
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
@@ -49,7 +49,7 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
             bundles = work / f"{domain.name}-{engine}-{level}-{quantization}"
             options = Options(engine, quantization, level, keep if level == "O2" else None)
             with writing(bundles):
-                done = export(domain, bundles, options, corpus.train if level != "O0" else (), live=False)
+                done = export_domain(domain, bundles, options, corpus.train if level != "O0" else (), live=False)
             manifest = done.manifest
             keep = manifest.keep or keep
             translator = Translator.load(Bundle.open(done.path), EngineSettings("cpu", intra_threads=1))

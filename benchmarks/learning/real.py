@@ -30,7 +30,7 @@ from fmalloc.recipe import Recipe, TaskSettings, read_recipe
 from fmalloc.report.status import print_status
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
-from fmalloc_export.exporter import Exporter
+from fmalloc_export.export import Exporter
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.live.registry import Registry

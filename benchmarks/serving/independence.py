@@ -15,9 +15,9 @@ import click
 from benchmarks.common import Goal, versions, write_results
 from fmalloc.corpus import read_pairs
 from fmalloc.store.store import Store
+from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.export import export
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
@@ -42,7 +42,7 @@ def main(store: Path, corpora: Path, task: str, sentences: int) -> None:
     for engine, weights in _KINDS:
         name = f"{engine} {weights}"
         with tempfile.TemporaryDirectory() as folder, writing(Path(folder)):
-            bundle = export(Domain.load(learned, task), Path(folder), Options(engine, weights), live=False).path
+            bundle = export_domain(Domain.load(learned, task), Path(folder), Options(engine, weights), live=False).path
             translator = Translator.load(Bundle.open(bundle), EngineSettings("cpu", intra_threads=1))
             found[name] = measure(translator, [translator.encode(pair.source) for pair in pairs])
         click.echo(f"{name}: {found[name]}")

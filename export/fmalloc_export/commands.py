@@ -99,7 +99,7 @@ def export(
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
     options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary)
-    from fmalloc_export.exporter import Exporter
+    from fmalloc_export.export import Exporter
 
     exporter = Exporter.of(store, tasks, options, calibration)
     if explain or dry_run:

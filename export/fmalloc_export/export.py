@@ -1,238 +1,169 @@
-"""Compile one domain, check it, and build its bundle."""
+"""What `fmalloc export` does: several domains of a store, one after another, and the tables about them."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.corpus import Pair, digest
-from fmalloc.store.records import Score
-from fmalloc_export.bundles.publish import CPU, publish, put_live, staging
-from fmalloc_export.checks import parity
-from fmalloc_export.checks.golden import choose_golden
-from fmalloc_export.checks.quality import QualityCheck, smallest_share
-from fmalloc_export.checks.sentences import Sentences, sentences_of
-from fmalloc_export.checks.size import SizeRow
-from fmalloc_export.compiler import Compiled, compile_at, emit
-from fmalloc_export.domain.domain import Domain
-from fmalloc_export.domain.model import DomainModel
-from fmalloc_export.domain.transformer import one_thread, with_cells
-from fmalloc_export.options import Options
-from fmalloc_export.passes.pad_width import PadWidth
-from fmalloc_export.passes.text import text_of
-from fmalloc_runtime.bundle import bundle as bundle_format
-from fmalloc_runtime.bundle.bundle import Bundle, Manifest, golden_bytes
-from fmalloc_runtime.live.translator import Translator
-from fmalloc_shared.files import sha256_files
+import click
+from rich.table import Table
 
-# Called with a description of what is being done.
-OnStep = Callable[[str], object]
+from fmalloc.corpus import Pair, read_pairs
+from fmalloc.progress import bar, console
+from fmalloc.store.store import Store
+from fmalloc_export.builder import Exported, export_domain
+from fmalloc_export.bundles.publish import writing
+from fmalloc_export.checks.size import SizeRow
+from fmalloc_export.compiler import compile_at, passes
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.transformer import one_thread
+from fmalloc_export.emit.emitter import emitter_of
+from fmalloc_export.options import Options
+from fmalloc_export.passes.text import text_of
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.names import GENERAL
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A finished export.
+class Exporter:
+    """What to export: domains by name, how, and the calibration pairs of each."""
 
-    `written` is False if the same bundle was there already; `largest_difference`: see checks.parity.ParityReport.
-    """
+    store: Store
+    names: Sequence[str]
+    options: Options
+    texts: Mapping[str, Sequence[Pair]]
 
-    path: Path
-    manifest: Manifest
-    written: bool
-    widths_before: dict[str, int]
-    size_rows: tuple[SizeRow, ...]
-    largest_difference: float
+    @classmethod
+    def of(cls, path: Path, tasks: Sequence[str], options: Options, calibration: Sequence[str]) -> "Exporter":
+        """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
 
-
-def export(
-    domain: Domain,
-    output_dir: Path,
-    options: Options,
-    pairs: Sequence[Pair] = (),
-    *,
-    force: bool = False,
-    live: bool = True,
-    on_step: OnStep = str,
-) -> Exported:
-    """Write the bundle of a domain and, with `live`, put it into live.json; the caller holds `publish.writing`.
-
-    `pairs`: calibration text of the domain, for -O1 and -O2. `force` replaces a damaged bundle of the same name.
-    Raises FmallocError, and leaves no bundle, if the emitted model is not the compiled one.
-    """
-    with staging(output_dir) as work, one_thread():
-        built, size_rows, largest_difference = _BundleBuilder(domain, options, pairs, work, on_step).build()
-        on_step("publishing")
-        written = publish(built, output_dir, force=force)
-        if live:
-            put_live(output_dir, built.name)
-        return Exported(
-            path=output_dir / built.name,
-            manifest=built.manifest,
-            written=written,
-            widths_before=domain.model.widths,
-            size_rows=size_rows,
-            largest_difference=largest_difference,
-        )
-
-
-def build(domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, *, on_step: OnStep = str) -> Bundle:
-    """The bundle of a domain, complete and checked, in the empty folder `work`; see export."""
-    with one_thread():
-        return _BundleBuilder(domain, options, pairs, work, on_step).build()[0]
-
-
-class _BundleBuilder:
-    """Builds one bundle; everything stays below `work` until it is complete."""
-
-    def __init__(self, domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, on_step: OnStep) -> None:
-        self._domain, self._options, self._on_step = domain, options, on_step
-        self._work, self._directory = work, work / "bundle"
-        self._directory.mkdir()
-        self._tokenizer = domain.write_tokenizer(self._directory / bundle_format.TOKENIZER_DIRECTORY)
-        self._calibration = digest(pairs) if options.level != "O0" else None
-        fits = (len(self._tokenizer.encode(pair.source)) <= domain.maximum_length for pair in domain.samples)
-        self._samples = tuple(compress(domain.samples, fits))
-        self._text = None
-        if options.level != "O0":
-            self._on_step("reading calibration text")
-            self._text, self._samples = text_of(domain, pairs, self._samples, options.vocabulary)
-        self._quality_check: QualityCheck | None = None
-        if self._samples:
-            self._on_step("translating held-out text with the learned model")
-            self._quality_check = QualityCheck.of(domain, self._samples)
-
-    def build(self) -> tuple[Bundle, tuple[SizeRow, ...], float]:
-        """The bundle, its size after each step, and the largest difference of log-probabilities between models."""
-        keep = self._options.keep
-        if self._options.level == "O2" and keep is None:
-            keep = smallest_share(self._drop, self._options.max_bleu_drop) if self._quality_check else 1.0
-        compiled = self._compile(keep)
-        self._on_step(f"emitting {self._options.quantization}")
-        compiled.emit(self._directory / bundle_format.MODEL_DIRECTORY, self._options.quantization)
-        domain = self._domain
-        sources = [pair.source for pair in self._samples]
-        sentences = sentences_of(sources, self._tokenizer, domain.vocabulary, domain.maximum_length)
-        report = self._check(compiled, sentences)
-        manifest = self._manifest(compiled, keep, report.parity)
-        translator = Translator.load(Bundle(self._directory, manifest), CPU)
-        quality = None
-        if self._quality_check:
-            self._on_step("measuring quality")
-            quality = self._quality_check.compare(self._quality_check.translated(translator))
-        size_rows = self._size_rows(compiled, quality)
-        # A store without samples wants no text kept: then no sentence of the calibration text gets into the bundle.
-        kept = [source for source in sources if self._domain.samples]
-        golden = choose_golden(translator, [*kept, *(self._tokenizer.decode(tokens) for tokens in sentences.tokens)])
-        (self._directory / bundle_format.GOLDEN_FILE).write_bytes(golden_bytes(golden))
-        (self._directory / bundle_format.ROUTING_FILE).write_bytes(domain.store.routing(domain.name).to_bytes())
-        manifest = manifest.model_copy(update={"quality": quality, "files": sha256_files(self._directory)})
-        (self._directory / bundle_format.MANIFEST_FILE).write_bytes(manifest.to_bytes())
-        built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
-        Translator.load(built, CPU).replay_golden()
-        return built, size_rows, report.largest_difference
-
-    def _compile(self, keep: float | None) -> Compiled:
-        share = "" if keep is None else f", {keep:.0%} of the cells"
-        return compile_at(
-            self._domain, self._options, self._text, keep, on_pass=lambda name: self._on_step(f"{name}{share}")
-        )
-
-    def _drop(self, keep: float) -> float:
-        """Points lost with a share of the cells, in BLEU or in chrF, whichever is more; weights in their final type."""
-        assert self._quality_check
-        compiled = self._compile(keep)
-        before = self._quality_check.score(self._quality_check.learned).score
-        after = self._score(compiled.after, compiled, self._options.quantization)
-        self._on_step(
-            f"{keep:.0%} of the cells: {after.bleu - before.bleu:+.2f} BLEU, {after.chrf - before.chrf:+.2f} chrF"
-        )
-        return max(before.bleu - after.bleu, before.chrf - after.chrf)
-
-    def _score(self, model: DomainModel, compiled: Compiled, quantization: str) -> Score:
-        """Score on held-out text; `model` may come from between two passes or after the last."""
-        assert self._quality_check
-        with tempfile.TemporaryDirectory(dir=self._work) as name:
-            directory = Path(name)
-            padded, _ = PadWidth(1).apply(model)
-            emit(self._domain, compiled.emitter, padded, directory / bundle_format.MODEL_DIRECTORY, quantization)
-            (directory / bundle_format.TOKENIZER_DIRECTORY).symlink_to(
-                (self._directory / bundle_format.TOKENIZER_DIRECTORY).resolve()
+        Raises UsageError for what does not fit together, FmallocError for a damaged store or text.
+        """
+        if options.quantization not in (offered := emitter_of(options.engine).QUANTIZATIONS):
+            raise click.UsageError(
+                f"--quantization {options.quantization}: {options.engine} offers {', '.join(offered)}"
             )
-            manifest = self._manifest(compiled, None, parity.UNCHECKED)
-            translator = Translator.load(Bundle(directory, manifest), CPU)
-            return self._quality_check.score(self._quality_check.translated(translator)).score
+        store = Store.open(path)
+        names = list(dict.fromkeys(tasks)) or [GENERAL, *(task.name for task in store.tasks())]
+        for name in names:
+            if name != GENERAL:
+                store.task(name)
+        store.verify()
+        return cls(store, names, options, _texts(calibration, names, store, options))
 
-    def _check(self, compiled: Compiled, sentences: Sentences) -> parity.ParityReport:
-        self._on_step("checking parity")
-        domain, exact = self._domain, self._directory / bundle_format.MODEL_DIRECTORY
-        if self._options.quantization != "float32":
-            exact = self._work / "float32"
-            compiled.emit(exact, "float32")
-        lossy = self._options.level != "O0"
-        report = parity.check(
-            parity.ComparedModels(
-                masked=domain.masked,
-                sliced=domain.sliced,
-                compiled=with_cells(domain.base, compiled.after) if lossy else None,
-                emitted=exact,
-            ),
-            compiled.emitter,
-            domain.vocabulary,
-            compiled.after.target_tokens,
-            sentences,
-            self._tokenizer.target_prefix,
-            domain.maximum_length,
-        )
-        if exact.parent == self._work:
-            shutil.rmtree(exact)
-        return report
+    def plan(self, *, explain: bool) -> None:
+        """Print what each pass does; with `explain`, what it would do, without running it."""
+        for name in self.names:
+            _print_plan(Domain.load(self.store, name), self.options, self.texts[name], run=not explain)
 
-    def _size_rows(self, compiled: Compiled, quality: bundle_format.Quality | None) -> tuple[SizeRow, ...]:
-        """Rows for the learned model, the model after each pass, and the emitted model."""
-        domain, learned = self._domain, quality.bleu_before if quality else None
-        found = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]
-        for step in compiled.steps:
-            bleu = None
-            if self._quality_check and not step.exact:
-                self._on_step(f"measuring {step.name}")
-                bleu = self._score(step.model, compiled, "float32").bleu
-            row = SizeRow.of(step.name, domain, step.model, quantization="float32", bleu=bleu, note=step.report)
-            found.append(row)
-        quantization = self._options.quantization
-        emitted = SizeRow.of(
-            "emitted",
-            domain,
-            compiled.after,
-            quantization=quantization,
-            bleu=quality.bleu_after if quality else None,
-            note=f"{compiled.emitter.NAME} {quantization}",
-        )
-        files = (self._directory / bundle_format.MODEL_DIRECTORY).rglob("*")
-        size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-        return (*found, replace(emitted, megabytes=size))
+    def export(self, output_dir: Path, *, force: bool, live: bool) -> None:
+        """Write the bundles, and print what became of each."""
+        with writing(output_dir):
+            exported = [
+                _export(self.store, name, output_dir, self.options, self.texts[name], force, live)
+                for name in self.names
+            ]
+        _print_results(exported)
 
-    def _manifest(self, compiled: Compiled, keep: float | None, checked: bundle_format.Parity) -> Manifest:
-        """The manifest without quality and files, which are added once they are known."""
-        domain, options = self._domain, self._options
-        of_store, of_task = domain.store.digest(domain.name)
-        return Manifest(
-            domain=domain.name,
-            languages=domain.languages,
-            engine=bundle_format.EngineInfo(
-                name=compiled.emitter.NAME,
-                minimum_version=compiled.emitter.MINIMUM_VERSION,
-                quantization=options.quantization,
-            ),
-            level=options.level,
-            keep=keep,
-            passes=tuple(bundle_format.PassInfo(name=step.name, report=step.report) for step in compiled.steps),
-            widths=compiled.after.widths,
-            target_tokens=len(compiled.after.target_tokens),
-            maximum_length=domain.maximum_length,
-            source=bundle_format.SourceInfo(store=of_store, task=of_task, calibration=self._calibration),
-            parity=checked,
-            quality=None,
-            files={},
+
+def _texts(
+    calibration: Sequence[str], names: Sequence[str], store: Store, options: Options
+) -> Mapping[str, tuple[Pair, ...]]:
+    """Calibration pairs by task."""
+    if options.level == "O0":
+        if calibration:
+            raise click.UsageError("--calibration: -O0 needs no text; use -O1 or -O2")
+        return dict.fromkeys(names, ())
+    paths: dict[str, Path] = {}
+    for given in calibration:
+        name, _, path = given.rpartition("=")
+        if not name and len(names) > 1:
+            raise click.UsageError(f"--calibration {given}: which task is it for? Write NAME={given}")
+        paths[name or names[0]] = Path(path)
+    if unknown := [name for name in paths if name not in names]:
+        raise click.UsageError(f"--calibration {unknown[0]}=…: {unknown[0]} is not exported; {', '.join(names)} are")
+    if missing := [name for name in names if name not in paths]:
+        raise click.UsageError(
+            f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
         )
+    return {name: read_pairs(path, store.description.languages) for name, path in paths.items()}
+
+
+def _export(
+    store: Store, name: str, output_dir: Path, options: Options, pairs: Sequence[Pair], force: bool, live: bool
+) -> Exported:
+    try:
+        with bar(name, None) as advance:
+            result = export_domain(
+                Domain.load(store, name),
+                output_dir,
+                options,
+                pairs,
+                force=force,
+                live=live,
+                on_step=lambda step: advance(1, note=step),
+            )
+            advance(1, note="done")
+    except FmallocError as error:
+        raise FmallocError(f"export of {name!r}: {error}") from error
+    state = "written" if result.written else "already there, unchanged"
+    click.echo(f"{name}: {result.path} {state}{'' if live else ' (not live)'}")
+    return result
+
+
+def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run: bool) -> None:
+    """What each pass would do or, with `run`, does."""
+    with one_thread():
+        text = text_of(domain, pairs, domain.samples, options.vocabulary)[0] if options.level != "O0" else None
+        keep = options.keep
+        if options.level == "O2" and keep is None:
+            bound = options.max_bleu_drop
+            click.echo(f"{domain.name}: the share of cells is found by trying; at most {bound} BLEU and chrF lost")
+            keep = 0.5
+            click.echo(f"{domain.name}: what follows is for {keep:.0%} (--keep sets another)")
+        if not run:
+            click.echo(f"{domain.name}, -{options.level}:")
+            for step in passes(options, text, keep):
+                click.echo(f"  {step.name}: {step.explain(domain.model)}")
+            return
+        compiled = compile_at(domain, options, text, keep)
+    rows = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
+    rows += [
+        SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
+        for step in compiled.steps
+    ]
+    click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
+    _print_size_rows(domain.name, rows)
+
+
+def _print_results(results: Sequence[Exported]) -> None:
+    for result in results:
+        manifest = result.manifest
+        click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
+        _print_size_rows(f"{manifest.domain} -{manifest.level}", result.size_rows)
+    table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
+    for result in results:
+        manifest = result.manifest
+        parity, quality = manifest.parity, manifest.quality
+        sentences = parity.real_sentences + parity.random_sentences
+        worst = min(parity.identical.model_dump().values())
+        drops = (quality.bleu_drop, quality.chrf_drop) if quality else ()
+        lost = [f"{drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})" for drop in drops] or ["–", "–"]
+        row = (manifest.domain, f"-{manifest.level}", f"{worst}/{sentences}", f"{result.largest_difference:.1e}", *lost)
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
+    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP per token", "BLEU", title=title)
+    for row in rows:
+        bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
+        figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
+        table.add_row(row.name, str(row.cells), str(row.target_tokens), *figures)
+    console.print(table)
+    for row in rows:
+        if row.note:
+            console.print(f"  {row.name}: {row.note}")
+
+
+def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    return "  ".join(f"{layer} {width}→{after[layer]}" for layer, width in before.items())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fmalloc.corpus import Pair, digest, read_pairs
 from fmalloc.store.store import Store
+from fmalloc_export.builder import build
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.export import build
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
