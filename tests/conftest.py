@@ -18,6 +18,7 @@ from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
 from tests.support.bundles import bundles as bundles
 from tests.support.bundles import own_bundles as own_bundles
+from tests.support.bundles import well_read as well_read
 from tests.support.corpora import DOMAINS, LANGUAGES, POSITIONS, small_recipe, write_domain
 from tests.support.once import once
 from tests.support.packing import packed, write_family

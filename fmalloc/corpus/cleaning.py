@@ -1,4 +1,7 @@
-"""Cleaning: pairs that teach nothing are counted and left out of the training text, as the recipe's `corpus:` says."""
+"""Cleaning: pairs that teach nothing are left out of the training text and invisible characters removed, both counted.
+
+The recipe's `corpus:` says which.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fmalloc.corpus.formats import Row
 from fmalloc.corpus.pairs import Pair
 from fmalloc.corpus.report import Place, Tally
+from fmalloc_shared.invisible import without_invisible
 
 # Below this length the ratio says little: an abbreviation or a script of syllables packs much into few characters.
 _RATIO_FROM = 50
@@ -19,13 +23,14 @@ _LOST = "\ufffd"
 
 
 class CorpusSettings(BaseModel):
-    """Which training pairs are dropped. Every dropped pair is counted; a pair with an empty side is always dropped."""
+    """Which training pairs are dropped or changed; each is counted. A pair with an empty side is always dropped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     maximum_characters: Annotated[int | None, Field(ge=1, description="of the longer side; none: any length")] = 5000
     maximum_ratio: Annotated[float | None, Field(gt=1, description="of the sides' characters; none: any ratio")] = 9.0
     drop_control_characters: Annotated[bool, Field(description="pairs with ASCII control characters or U+FFFD")] = True
+    remove_invisible: Annotated[bool, Field(description="soft hyphens and others that show and mean nothing")] = True
     drop_duplicates: Annotated[bool, Field(description="all but the first of identical pairs")] = True
     drop_overlap: Annotated[bool, Field(description="pairs that dev or test have, but for case and punctuation")] = True
 
@@ -35,6 +40,7 @@ EVERYTHING = CorpusSettings(
     maximum_characters=None,
     maximum_ratio=None,
     drop_control_characters=False,
+    remove_invisible=False,
     drop_duplicates=False,
     drop_overlap=False,
 )
@@ -54,6 +60,10 @@ def clean(path: Path, rows: Iterable[Row], settings: CorpusSettings, tally: Tall
     seen: set[Pair] = set()
     for line, pair in filled(path, rows, tally):
         reason = _fault(pair, settings)
+        if settings.remove_invisible and reason is None and (shown := Pair(*map(_visible, pair))) != pair:
+            pair, reason = shown, None if all(shown) else "empty side"
+            if reason is None:
+                tally.change("without invisible characters", Place(path, line))
         if settings.drop_duplicates and reason is None:
             if pair in seen:
                 reason = "duplicate"
@@ -77,3 +87,7 @@ def _fault(pair: Pair, settings: CorpusSettings) -> str | None:
 
 def _has_control(text: str) -> bool:
     return _LOST in text or (not text.isprintable() and _CONTROL.search(text) is not None)
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else without_invisible(text).strip()

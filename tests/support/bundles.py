@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import string
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -68,22 +69,23 @@ SENTENCES = {
 }
 
 
-def write_sentencepiece(path: Path) -> None:
-    """Train a SentencePiece model on the sentences above."""
+def write_sentencepiece(path: Path, characters: str = "") -> None:
+    """Train a SentencePiece model on the sentences above; it also knows the `characters`."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([sentence for lines in SENTENCES.values() for sentence in lines]),
         model_writer=model,
-        vocab_size=150,
+        vocab_size=150 + len(characters),
+        required_chars=characters,
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
 
 
-def write_tokenizer(directory: Path) -> list[str]:
-    """Write a tokenizer folder; the model's vocabulary is returned."""
+def write_tokenizer(directory: Path, characters: str = "") -> list[str]:
+    """Write a tokenizer folder; the model's vocabulary is returned. It also knows the `characters`."""
     directory.mkdir(parents=True)
-    write_sentencepiece(directory / "source.spm")
+    write_sentencepiece(directory / "source.spm", characters)
     shutil.copy(directory / "source.spm", directory / "target.spm")
     config = TokenizerConfig(
         kind="sentencepiece",
@@ -220,6 +222,18 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_live(path, *(write_bundle(path, domain, seed=seed) for seed, domain in enumerate(SENTENCES)))
 
     return once(tmp_path_factory, "bundles", build)
+
+
+@pytest.fixture(scope="session")
+def well_read(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    """A model whose vocabulary has all of ASCII and a few more characters, but no emoji and no Cyrillic.
+
+    Its engine does not know them: the tests that use it answer for the model.
+    """
+    folder = tmp_path_factory.mktemp("well_read") / "tokenizer"
+    write_tokenizer(folder, string.ascii_letters + string.digits + string.punctuation + "äöüÄÖÜß„“…é日本語")
+    translator = Translator.load(Bundle.read(bundle_of(bundles, "it")), CPU)
+    return Translator(translator.bundle, Tokenizer.load(folder), translator.engine)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fmalloc_runtime.tokenizer.offsets import Span
 
-Kind = Literal["placeholder", "address", "number", "element"]
+Kind = Literal["placeholder", "address", "number", "element", "sign"]
 
 # A longer ICU argument is taken as text in braces.
 _LONGEST_ARGUMENT = 4_000
@@ -36,7 +36,8 @@ _ADDRESS = r"""
     | (?<!\w)[A-Za-z]:\\(?:[\w.$%@+~-]+\\?){0,50}
     | (?<![\w/.~<>:@+-])(?:(?:~|\.{1,2})/|/(?=[\w.@+-]+/))(?:[\w.@+-]+/)*[\w.@+-]*(?<![.])
     )"""
-_NUMBER = r"(?P<number>(?<!\w)(?<![^\W\d_]-)\d+(?:[.,:'’\u202f\u00a0]\d+)*)"
+# Not a keycap, which is a sign.
+_NUMBER = r"(?P<number>(?<!\w)(?<![^\W\d_]-)\d++(?:[.,:'’\u202f\u00a0]\d++)*+(?![\ufe0f\u20e3]))"
 _PATTERN = re.compile(f"{_ADDRESS}|{_PLACEHOLDER}|{_NUMBER}", re.VERBOSE)
 _PLACEHOLDERS = re.compile(_PLACEHOLDER, re.VERBOSE)
 # Every placeholder has one of these.
@@ -104,8 +105,9 @@ def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[S
     numbers = {_digits(item.text) for item in items if item.kind == "number"}
     spans = [span for span, kind in find_items(output) if kind == "number" and _digits(output[slice(*span)]) in numbers]
     spans.extend(_placeholders(output) if placeholders else ())
-    for surface in {item.text for item in items if item.kind != "number"}:
-        spans.extend(match.span() for match in re.finditer(re.escape(surface), output))
+    for surface, kind in {(item.text, item.kind) for item in items if item.kind != "number"}:
+        pattern = _whole_words(surface) if kind == "sign" else re.escape(surface)
+        spans.extend(match.span() for match in re.finditer(pattern, output))
     return spans
 
 
@@ -117,6 +119,12 @@ def _occurrences(text: str, items: Sequence[Item]) -> list[tuple[Span, str]]:
         for surface in sorted(surfaces, key=len, reverse=True)
     )
     return [(match.span(), match[0]) for match in re.finditer("|".join(patterns), text)] if surfaces else []
+
+
+def _whole_words(surface: str) -> str:
+    """A pattern of a text that never matches a part of a word."""
+    before, after = (r"\b" if surface[edge].isalnum() else "" for edge in (0, -1))
+    return before + re.escape(surface) + after
 
 
 def _placeholders(text: str) -> list[Span]:

@@ -64,7 +64,7 @@ class _Sentence:
     @property
     def has_lost_items(self) -> bool:
         """Whether a second translation, without the items, would help."""
-        return any(self._failed) and bool(self.segment.items) and not self.reading.bare
+        return any(self._failed) and bool(self.reading.read)
 
     def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
         """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
@@ -130,7 +130,9 @@ class _Encoder:
         segments = [
             segment
             for block in _blocks(text, self._options)
-            for segment in segments_of(block, text, language, self._options, self._fits)
+            for segment in segments_of(
+                block, text, language, self._options, fits=self._fits, knows=self._model.tokenizer.knows
+            )
         ]
         return _Document(document, [_Sentence(self._reading(segment), renderer) for segment in segments])
 

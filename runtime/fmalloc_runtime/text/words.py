@@ -18,6 +18,14 @@ _UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 _JOINER = "\u200d"
+# Of a Persian word; and what turns a black flag into a region's.
+_MARKS = "\u200c\u200d"
+_FLAG_TAGS = range(0xE0020, 0xE0080)
+_SKIN_TONES = range(0x1F3FB, 0x1F400)
+# Two of them are a flag.
+_FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+# Kinds of characters that are one span where they follow each other.
+_JOINED = ("word", "flag")
 _INNER = "'’"
 _GROUPING = ".,:"
 _OPENING = "([{<«„‚“‘¿¡"
@@ -47,7 +55,7 @@ def _words(text: str, begin: int, end: int, cuts: Collection[int]) -> list[Span]
         if kind == "sign" and before == "word" and at + 1 < end and _inside(text[at - 1], text[at], text[at + 1]):
             kind = "word"
         joined = before != "space" and (
-            kind == "mark" or text[at - 1] == _JOINER or (kind == before == "word" and at not in cuts)
+            kind == "mark" or text[at - 1] == _JOINER or (kind == before and kind in _JOINED and at not in cuts)
         )
         if joined:
             spans[-1] = (spans[-1][0], at + 1)
@@ -81,7 +89,10 @@ def is_closing(character: str) -> bool:
 
 def starts_sign(text: str, at: int) -> bool:
     """Whether a grapheme starts at `at`."""
-    return not 0 < at < len(text) or (_kind(text[at]) != "mark" and text[at - 1] != _JOINER)
+    if not 0 < at < len(text):
+        return True
+    kind = _kind(text[at])
+    return kind != "mark" and text[at - 1] != _JOINER and not kind == _kind(text[at - 1]) == "flag"
 
 
 def _inside(before: str, sign: str, after: str) -> bool:
@@ -95,8 +106,10 @@ def _kind(character: str) -> str:
     if character.isspace():
         return "space"
     code = ord(character)
-    if unicodedata.category(character)[0] == "M" or character == _JOINER or 0x1F3FB <= code <= 0x1F3FF:
+    if unicodedata.category(character)[0] == "M" or character in _MARKS or code in _SKIN_TONES or code in _FLAG_TAGS:
         return "mark"
+    if code in _FLAG_LETTERS:
+        return "flag"
     if any(first <= code <= last for first, last in _UNSPACED):
         return "sign"
     return "word" if character.isalnum() or character == "_" else "sign"

@@ -47,6 +47,10 @@ class Moses:
         words = self._tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
         return [piece for word in words if word for piece in self._pieces(word)]
 
+    def has(self, piece: str) -> bool:
+        """Whether the vocabulary has a piece. It is not listed here, so that every piece counts as known."""
+        return bool(piece)
+
     def join(self, pieces: list[str]) -> str:
         """The text of pieces."""
         words = "".join(pieces).replace(_WORD_END, " ").split()

@@ -1,7 +1,7 @@
 """Text to the tokens of a model and back, without transformers."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -47,8 +47,13 @@ class TokenizerConfig(StrictModel):
     """Never produced from text, dropped from output."""
 
 
+_CACHED_CHARACTERS = 8192
+
+
 class _Pieces(Protocol):
     def split(self, text: str) -> list[str]: ...
+
+    def has(self, piece: str) -> bool: ...
 
     def join(self, pieces: list[str]) -> str: ...
 
@@ -62,6 +67,9 @@ class _SentencePiece:
 
     def split(self, text: str) -> list[str]:
         return list(self._source.encode(text, out_type=str))
+
+    def has(self, piece: str) -> bool:
+        return not self._source.is_unknown(self._source.piece_to_id(piece))
 
     def join(self, pieces: list[str]) -> str:
         return str(self._target.decode_pieces(pieces)).replace(_SPACE, " ").strip()
@@ -82,6 +90,9 @@ class _Tokenizers:
 
     def split(self, text: str) -> list[str]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    def has(self, piece: str) -> bool:
+        return piece != _UNKNOWN and self._tokenizer.token_to_id(piece) is not None
 
     def join(self, pieces: list[str]) -> str:
         decoder = self._tokenizer.decoder
@@ -107,6 +118,7 @@ class Tokenizer:
             self._pieces = _Tokenizers(source)
         else:
             self._pieces = (Moses if config.kind == "moses" else _SentencePiece)(source, target)
+        self._knows_character = lru_cache(_CACHED_CHARACTERS)(self._knows)
 
     @classmethod
     def load(cls, directory: Path) -> "Tokenizer":
@@ -130,6 +142,21 @@ class Tokenizer:
             literal = piece in self._special and not (piece == _UNKNOWN and self.config.kind == "tokenizers")
             pieces.extend(piece if literal else [piece])
         return [*self.config.source_prefix, *pieces, *self.config.source_suffix]
+
+    def knows(self, text: str) -> bool:
+        """Whether all of a word or sign becomes tokens of the source vocabulary. Moses files do not list theirs: True.
+
+        The text has no lone surrogates.
+        """
+        return self._knows_character(text) if len(text) == 1 else self._knows(text)
+
+    def _knows(self, text: str) -> bool:
+        pieces = [(piece, surface) for piece in self._pieces.split(text) if (surface := self._pieces.surface(piece))]
+        if not all(self._pieces.has(piece) for piece, _ in pieces):
+            return False
+        # Some models leave out what they do not know.
+        spans = locate(text, [surface for _, surface in pieces])
+        return len({at for span in spans for at in range(*span)}) == len(text)
 
     def decode(self, tokens: Sequence[str]) -> str:
         """The text of output tokens, without special tokens."""

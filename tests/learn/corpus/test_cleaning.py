@@ -38,13 +38,43 @@ def cleaned(pairs: list[tuple[str, str]], settings: CorpusSettings) -> tuple[lis
         (("x", "a\x7fb"), "control characters"),
         (("x", "a\rb"), "control characters"),
         (("caf\ufffd", "x"), "control characters"),
-        (("\x84so\x93", "x"), None),
-        (("a\u2028b", "a\u00a0\u200d\u00adb"), None),
+        (("a\u2028b", "a\u00a0b"), None),
+        (("\u00ad \u200b", "x"), "empty side"),
     ],
 )
 def test_what_teaches_nothing_is_dropped(pair: tuple[str, str], reason: str | None) -> None:
     assert cleaned([pair], CorpusSettings()) == (([0], {}) if reason is None else ([], {reason: 1}))
     assert cleaned([pair], EVERYTHING) == ([0], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ser\u00adver\ufeff", "Server"),
+        ("\x84so\x93", "so"),
+        ("a\u00a0\u200d\u00adb", "a\u00a0b"),
+        ("\u2068{name}\u2069\u200e", "{name}"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+    ],
+)
+def test_invisible_characters_are_not_learned(text: str, shown: str) -> None:
+    tally = Tally()
+    rows = [(7, "Ja", "Yes"), (8, text, text)]
+    assert list(clean(FILE, rows, CorpusSettings(), tally))[1] == Pair(shown, shown)
+    assert (text == shown) == (not tally.changed)
+    assert list(clean(FILE, rows, EVERYTHING, Tally()))[1] == Pair(text, text)
+
+
+def test_what_was_changed_is_told() -> None:
+    tally = Tally(read=3)
+    rows = [(1, "Ja", "Yes"), (2, "J\u00ada", "Yes"), (3, "Nein", "N\u200bo")]
+    kept = list(clean(FILE, rows, CorpusSettings(), tally))
+    assert kept == [("Ja", "Yes"), ("Nein", "No")]
+    (line, *_) = CorpusReport.of(tally, train=2, dev=0, test=0).messages("it")
+    assert line == (
+        "it: 2 train, 0 dev, 0 test pairs; dropped 1 of 3: 1 duplicate (first: a.tsv:2); "
+        "changed: 2 without invisible characters (first: a.tsv:2)"
+    )
 
 
 def test_limits_are_settings() -> None:

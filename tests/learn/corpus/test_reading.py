@@ -236,7 +236,11 @@ def test_only_train_is_cleaned(tmp_path: Path) -> None:
         "in dev or test": 1,
     }
     everything = CorpusSettings(
-        maximum_ratio=None, drop_control_characters=False, drop_duplicates=False, drop_overlap=False
+        maximum_ratio=None,
+        drop_control_characters=False,
+        remove_invisible=False,
+        drop_duplicates=False,
+        drop_overlap=False,
     )
     assert len(read_corpus(tmp_path, DE_EN, everything).train) == 5
     assert read_pairs(tmp_path, DE_EN) == read_corpus(tmp_path, DE_EN, everything).train

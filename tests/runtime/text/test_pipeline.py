@@ -1,24 +1,20 @@
 """Strings as software and web pages have them, through a model whose answers are known."""
 
-from pathlib import Path
-
 import pytest
 
-from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.pipeline import plain_lines, work_on
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
-from tests.support.bundles import CPU, bundle_of
 from tests.support.text_answers import translate
 
 HTML, XML = TextOptions(format="html"), TextOptions(format="xml")
 FORMATS = (TextOptions(), HTML, XML)
 
 
-@pytest.fixture(scope="module")
-def model(bundles: Path) -> Translator:
-    return Translator.load(Bundle.read(bundle_of(bundles, "it")), CPU)
+@pytest.fixture
+def model(well_read: Translator) -> Translator:
+    return well_read
 
 
 def test_everything_between_sentences_stays(model: Translator) -> None:

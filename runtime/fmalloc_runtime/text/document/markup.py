@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from html.entities import html5
 from typing import Literal
 
-from fmalloc_runtime.text.document.block import OBJECT, Block, Tag
+from fmalloc_runtime.text.document.block import OBJECT, Block, Tag, visible
 from fmalloc_runtime.text.document.scanner import Token, scan
 from fmalloc_runtime.text.items import Item
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_runtime.text.words import has_letters
+from fmalloc_shared.invisible import is_invisible, without_invisible
 
 
 def _names(names: str) -> frozenset[str]:
@@ -164,7 +165,8 @@ class _Reader:
     def _finish(self) -> None:
         if self._length:
             text = "".join(self._text)
-            self.blocks.append(Block(text, self._starts, self._ends, tuple(self._tags), tuple(self._kept)))
+            block = Block(text, self._starts, self._ends, tuple(self._tags), tuple(self._kept))
+            self.blocks.append(visible(block))
         self._clear()
 
     def _preformatted(self, element: _Element) -> int:
@@ -184,7 +186,7 @@ class _Reader:
         for element in elements[first : elements[first].last]:
             if element.role == "text":
                 inner._read_text(element.token.begin, element.token.end)
-        shown = "".join(inner._text).strip()
+        shown = without_invisible("".join(inner._text)).strip()
         if not shown:
             self._tags.append(Tag("point", self._length, begin, end))
             return
@@ -230,11 +232,12 @@ class _Reader:
         name = entity[1:].removesuffix(";")
         if name.startswith("#"):
             decoded = html.unescape(entity)
-            usable = len(decoded) == 1 and (decoded.isprintable() or decoded.isspace())
+            usable = is_invisible(decoded) or (len(decoded) == 1 and (decoded.isprintable() or decoded.isspace()))
             return decoded if usable else None
-        if self.options.format == "xml":
+        named = html5.get(entity[1:])
+        if self.options.format == "xml" and not (named and is_invisible(named)):
             return _XML_NAMES.get(name) if entity.endswith(";") else None
-        return html5.get(entity[1:]) or None
+        return named
 
     def _add(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> None:
         self._text.append(text)

@@ -16,7 +16,7 @@ from fmalloc_runtime.tokenizer.offsets import Span
 class Reading:
     """A segment as the model reads it: with its items, or without them (`bare`).
 
-    The placeholder of a kept element without a short text is never read.
+    The placeholder of a kept element without a short text is never read, nor are signs that the vocabulary lacks.
     """
 
     segment: Segment
@@ -25,12 +25,12 @@ class Reading:
     @cached_property
     def taken(self) -> tuple[Item, ...]:
         """The items that the model does not read."""
-        return tuple(item for item in self.segment.items if self.bare or item.text == OBJECT)
+        return tuple(item for item in self.segment.items if self.bare or _is_unreadable(item))
 
     @cached_property
     def read(self) -> tuple[Item, ...]:
         """The items that the model reads."""
-        return () if self.bare else tuple(item for item in self.segment.items if item.text != OBJECT)
+        return () if self.bare else tuple(item for item in self.segment.items if not _is_unreadable(item))
 
     @cached_property
     def text(self) -> str:
@@ -63,6 +63,10 @@ class Reading:
         while found and found[-1][0].isspace():
             found.pop()
         return found
+
+
+def _is_unreadable(item: Item) -> bool:
+    return item.kind == "sign" or item.text == OBJECT
 
 
 def _append(found: list[tuple[str, int]], text: str, begin: int, end: int, *, apart: bool) -> None:

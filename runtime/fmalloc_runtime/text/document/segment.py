@@ -40,13 +40,21 @@ class Segment:
 
 
 def segments_of(
-    block: Block, document: str, language: str, options: TextOptions, fits: Callable[[Segment], bool]
+    block: Block,
+    document: str,
+    language: str,
+    options: TextOptions,
+    *,
+    fits: Callable[[Segment], bool],
+    knows: Callable[[str], bool],
 ) -> list[Segment]:
-    """The segments of a block to translate, in order; `fits`: whether a segment is short enough for the model.
+    """The segments of a block to translate, in order.
+
+    `fits`: whether a segment is short enough for the model; `knows`: whether its vocabulary has all of a text.
 
     Without segments that have no letters outside their items, or that do not fit and cannot be split.
     """
-    items = items_of(block, document, options.protect)
+    items = items_of(block, document, knows) if options.protect else list(block.kept)
     whole = [(item.begin, item.end) for item in items]
 
     def segment(span: Span) -> Segment:

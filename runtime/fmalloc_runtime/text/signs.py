@@ -1,0 +1,29 @@
+"""Signs that a vocabulary does not know: emoji, foreign scripts and symbols, which a model could only lose."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from fmalloc_runtime.text.document.sentences import readable
+from fmalloc_runtime.text.words import words
+from fmalloc_runtime.tokenizer.offsets import Span
+
+
+def find_signs(text: str, knows: Callable[[str], bool], whole: Sequence[Span], cuts: Collection[int]) -> list[Span]:
+    """Spans of the words and graphemes that the vocabulary does not know, from left to right; touching ones are one.
+
+    A word with an unknown letter is unknown, since half of it could not be read. `whole`: spans in order without signs
+    to find; `cuts`: places that no span crosses.
+    """
+    unknown = {character for character in set(text) if not character.isspace() and not knows(readable(character))}
+    if not unknown:
+        return []
+    taken = set(whole)
+    found: list[Span] = []
+    for span in words(text, whole, cuts):
+        piece = text[slice(*span)]
+        if span in taken or unknown.isdisjoint(piece) or knows(readable(piece)):
+            continue
+        if found and found[-1][1] == span[0] and span[0] not in cuts:
+            found[-1] = (found[-1][0], span[1])
+        else:
+            found.append(span)
+    return found
