@@ -59,19 +59,18 @@ def clean(path: Path, rows: Iterable[Row], settings: CorpusSettings, tally: Tall
     """Pairs of the rows that the settings keep."""
     seen: set[Pair] = set()
     for line, pair in filled(path, rows, tally):
-        reason = _fault(pair, settings)
-        if settings.remove_invisible and reason is None and (shown := Pair(*map(_visible, pair))) != pair:
-            pair, reason = shown, None if all(shown) else "empty side"
-            if reason is None:
-                tally.change("without invisible characters", Place(path, line))
+        shown = Pair(*map(_visible, pair)) if settings.remove_invisible else pair
+        reason = _fault(pair, settings) or (None if all(shown) else "empty side")
         if settings.drop_duplicates and reason is None:
-            if pair in seen:
+            if shown in seen:
                 reason = "duplicate"
-            seen.add(pair)
-        if reason is None:
-            yield pair
-        else:
+            seen.add(shown)
+        if reason is not None:
             tally.drop(reason, Place(path, line))
+            continue
+        if shown != pair:
+            tally.change("without invisible characters", Place(path, line))
+        yield shown
 
 
 def _fault(pair: Pair, settings: CorpusSettings) -> str | None:

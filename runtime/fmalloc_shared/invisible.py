@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _ALWAYS = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
@@ -10,14 +11,16 @@ _ALWAYS = (
     "\u2060-\u2064\ufeff"  # word joiner, operators of formulas, byte order mark
     "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"  # annotation, shorthand, music, language tag
 )
-# A word joiner for a script that writes words together; joiners of letters; a joiner of emoji; the tags of flags.
+# These have a meaning in some places: a break between words written together, joiners of letters (one of them of emoji
+# too), and the tags that make a flag a region's.
 _BREAK = "\u200b"
 _JOINERS = "\u180e\u200c\u200d"
 _EMOJI_JOINER = "\u200d"
 _TAGS = "\U000e0020-\U000e007f"
 
 _CANDIDATE = re.compile(f"[{_ALWAYS}{_BREAK}{_JOINERS}{_TAGS}]")
-_NEVER_SHOWN = re.compile(f"[{_ALWAYS}]")
+_SEEN = re.compile(f"[^{_ALWAYS}]+")
+_SOMETIMES = re.compile(f"[{_BREAK}{_JOINERS}{_TAGS}]")
 _TAG = re.compile(f"[{_TAGS}]")
 # Thai, Lao, Tibetan, Myanmar and Khmer, whose words have no spaces between them.
 _UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f]")
@@ -25,12 +28,10 @@ _UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\ua
 _SHAPED = re.compile(
     "[\u0600-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff]"
 )
-_PRESENTATION = "\ufe0e\ufe0f"
+_EMOJI_MODIFIERS = "\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # as text or picture; skin tones
 
-OPENING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"
-"""Characters that begin text with its own direction."""
-CLOSING = "\u202c\u2069"
-"""The ends of embeddings and overrides, and of isolates."""
+DIRECTED = {**dict.fromkeys("\u202a\u202b\u202d\u202e", "\u202c"), **dict.fromkeys("\u2066\u2067\u2068", "\u2069")}
+"""Characters that begin text with its own direction, each with the one that ends it."""
 
 
 def is_invisible(text: str) -> bool:
@@ -46,7 +47,20 @@ def visible_places(text: str) -> list[int] | None:
     """
     if _CANDIDATE.search(text) is None:
         return None
-    places = [at for at, character in enumerate(text) if not _NEVER_SHOWN.match(character)]
+    places = [at for match in _SEEN.finditer(text) for at in range(*match.span())]
+    if _SOMETIMES.search(text) is not None:
+        places = _meant(text, places)
+    return places if len(places) < len(text) else None
+
+
+def without_invisible(text: str) -> str:
+    """The text without the characters that show nothing and mean nothing."""
+    places = visible_places(text)
+    return text if places is None else "".join([text[at] for at in places])
+
+
+def _meant(text: str, places: Sequence[int]) -> list[int]:
+    """The places without joiners, breaks and tags that mean nothing where they are."""
     kept: list[int] = []
     for number, at in enumerate(places):
         before = text[places[number - 1]] if number else ""
@@ -54,16 +68,10 @@ def visible_places(text: str) -> list[int] | None:
         if _TAG.match(text[at]):
             stays = bool(kept) and kept[-1] == places[number - 1] and (_is_emoji(before) or bool(_TAG.match(before)))
         else:
-            stays = _CANDIDATE.match(text[at]) is None or _is_meant(text[at], before, after)
+            stays = _SOMETIMES.match(text[at]) is None or _is_meant(text[at], before, after)
         if stays:
             kept.append(at)
-    return kept if len(kept) < len(text) else None
-
-
-def without_invisible(text: str) -> str:
-    """The text without the characters that show nothing and mean nothing."""
-    places = visible_places(text)
-    return text if places is None else "".join([text[at] for at in places])
+    return kept
 
 
 def _is_meant(character: str, before: str, after: str) -> bool:
@@ -76,4 +84,4 @@ def _is_meant(character: str, before: str, after: str) -> bool:
 
 
 def _is_emoji(character: str) -> bool:
-    return character != "" and (character in _PRESENTATION or unicodedata.category(character) in ("So", "Sk"))
+    return character != "" and (character in _EMOJI_MODIFIERS or unicodedata.category(character) == "So")

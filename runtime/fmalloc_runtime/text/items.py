@@ -105,7 +105,7 @@ def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[S
     numbers = {_digits(item.text) for item in items if item.kind == "number"}
     spans = [span for span, kind in find_items(output) if kind == "number" and _digits(output[slice(*span)]) in numbers]
     spans.extend(_placeholders(output) if placeholders else ())
-    for surface, kind in {(item.text, item.kind) for item in items if item.kind != "number"}:
+    for surface, kind in {(item.text, item.kind) for item in items if item.kind != "number" and item.text in output}:
         pattern = _whole_words(surface) if kind == "sign" else re.escape(surface)
         spans.extend(match.span() for match in re.finditer(pattern, output))
     return spans

@@ -13,7 +13,7 @@ def find_signs(text: str, knows: Callable[[str], bool], whole: Sequence[Span], c
     A word with an unknown letter is unknown, since half of it could not be read. `whole`: spans in order without signs
     to find; `cuts`: places that no span crosses.
     """
-    unknown = {character for character in set(text) if not character.isspace() and not knows(readable(character))}
+    unknown = {sign for sign in set(text) if sign == readable(sign) and not sign.isspace() and not knows(sign)}
     if not unknown:
         return []
     taken = set(whole)

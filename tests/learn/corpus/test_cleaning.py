@@ -73,7 +73,7 @@ def test_what_was_changed_is_told() -> None:
     (line, *_) = CorpusReport.of(tally, train=2, dev=0, test=0).messages("it")
     assert line == (
         "it: 2 train, 0 dev, 0 test pairs; dropped 1 of 3: 1 duplicate (first: a.tsv:2); "
-        "changed: 2 without invisible characters (first: a.tsv:2)"
+        "changed: 1 without invisible characters (first: a.tsv:3)"
     )
 
 

@@ -138,6 +138,98 @@ def _count(text: str, item: str) -> int:
     return text.count(item) if item == "%%" else text.replace("%%", "").count(item)
 
 
+# Emoji of one and of several characters, arrows, symbols and words of other scripts: none is in the test's vocabulary.
+SIGNS = ["😀", "👩🏽‍💻", "❤️‍🔥", "🇩🇪", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "1️⃣", "→", "⚠️", "東京", "Москва", "Łódź", "😀→東京", "⟶⇒"]
+HIDDEN = "\u00ad\u200b\u200c\u200e\u2060\u2066\u2068\u2069\u202a\u202c\ufeff\x01\x9b"
+REFERENCES = ["&shy;", "&#173;", "&#xAD;", "&#8203;", "&zwnj;", "&lrm;", "&#x2068;", "&#x2069;"]
+_HIDDEN = re.compile("|".join([f"[{HIDDEN}]", *map(re.escape, REFERENCES)]))
+KINDS = st.sampled_from(["text", "html", "xml"])
+MARKED = [*OPEN, *CLOSE, *SINGLE]
+
+
+@st.composite
+def with_signs(draw: st.DrawFn, kind: Format) -> str:
+    units = [*WORDS, *SIGNS, *SIGNS, *ITEMS, " ", " ", " ", ", ", "\n", *(MARKED if kind != "text" else ())]
+    # A keycap right behind an address would be a digit of the address.
+    return "".join(draw(st.lists(st.sampled_from(units), max_size=30))).replace("1️⃣", " 1️⃣")
+
+
+@st.composite
+def with_hidden(draw: st.DrawFn, kind: Format) -> tuple[str, str]:
+    """A text with invisible characters in its words and between all that it is made of, and the same text without."""
+    hidden = st.sampled_from([*HIDDEN, *(REFERENCES if kind != "text" else ())])
+    units = [*WORDS, *WORDS, *SIGNS, *ITEMS, " ", " ", ". ", "\n", *(MARKED if kind != "text" else ())]
+    dirty, clean = [], []
+    for unit in draw(st.lists(st.sampled_from(units), max_size=25)):
+        clean.append(unit)
+        at = draw(st.integers(0, len(unit))) if unit in WORDS else draw(st.sampled_from([0, len(unit)]))
+        between = draw(st.lists(hidden, max_size=2))
+        dirty.extend([unit[:at], *between, unit[at:]])
+    return "".join(dirty), "".join(clean)
+
+
+def check_signs(text: str, kind: Format, seed: int, model: Translator) -> None:
+    """Each sign comes out as often as it went in, and signs that touch stay together, in their order."""
+    options = TextOptions(format=kind, search=TranslationOptions(hypotheses=2))
+    (translation,) = run([text], options, model, Adversary(model, seed))
+    for output in (translation.text, *translation.alternatives):
+        for sign in SIGNS:
+            assert output.count(sign) == text.count(sign), sign
+
+
+def check_hidden(dirty: str, clean: str, kind: Format, seed: int, model: Translator) -> None:
+    """The model and the router read the same with and without invisible characters, and so the same comes out."""
+    options = TextOptions(format=kind)
+    seen: list[list[tuple[str, ...]]] = []
+    outputs = []
+    for text in (dirty, clean):
+        adversary = Adversary(model, seed)
+        work = work_on([text], options, model)
+        seen.append([])
+
+        def answer(batch: SourceBatch, adversary: Adversary = adversary) -> Found:
+            seen[-1].extend(batch.sources)
+            return adversary.answer(batch)
+
+        outputs.append(drive(work, answer)[0].text)
+    assert seen[0] == seen[1]
+    assert _HIDDEN.sub("", outputs[0]) == outputs[1]
+    lines = [[" ".join(line.split()) for line in plain_lines([text], options)] for text in (dirty, clean)]
+    assert [line for line in lines[0] if line] == [line for line in lines[1] if line]
+
+
+@settings(fast, max_examples=200)
+@given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
+def test_every_sign_comes_out_as_often_as_it_went_in(
+    data: st.DataObject, kind: Format, seed: int, model: Translator
+) -> None:
+    check_signs(data.draw(with_signs(kind)), kind, seed, model)
+
+
+@settings(fast, max_examples=200)
+@given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
+def test_invisible_characters_change_no_translation(
+    data: st.DataObject, kind: Format, seed: int, model: Translator
+) -> None:
+    check_hidden(*data.draw(with_hidden(kind)), kind, seed, model)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(fast, max_examples=10_000)
+@given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
+def test_every_sign_in_many_texts(data: st.DataObject, kind: Format, seed: int, model: Translator) -> None:
+    check_signs(data.draw(with_signs(kind)), kind, seed, model)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(fast, max_examples=10_000)
+@given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
+def test_invisible_characters_in_many_texts(data: st.DataObject, kind: Format, seed: int, model: Translator) -> None:
+    check_hidden(*data.draw(with_hidden(kind)), kind, seed, model)
+
+
 @fast
 @given(text=plain, seed=st.integers(0, 2**32), splitting=st.sampled_from(["sentences", "lines"]))
 def test_lines_and_the_whitespace_around_them_stay(text: str, seed: int, splitting: str, model: Translator) -> None:

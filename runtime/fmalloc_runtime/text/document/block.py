@@ -9,7 +9,7 @@ from fmalloc_runtime.text.items import Item, find_items
 from fmalloc_runtime.text.signs import find_signs
 from fmalloc_runtime.text.translation import Format
 from fmalloc_runtime.tokenizer.offsets import Span
-from fmalloc_shared.invisible import CLOSING, OPENING, visible_places
+from fmalloc_shared.invisible import DIRECTED, visible_places
 
 TagKind = Literal["open", "close", "point"]
 # Replaces a kept element without a short text.
@@ -78,9 +78,9 @@ def _directed(block: Block, moved: Sequence[int]) -> dict[Span, Span]:
     opened: list[int] = []
     found: dict[Span, Span] = {}
     for at, character in enumerate(block.text):
-        if character in OPENING:
+        if character in DIRECTED:
             opened.append(at)
-        elif character in CLOSING and opened:
+        elif opened and character == DIRECTED[block.text[opened[-1]]]:
             begin = opened.pop()
             found[moved[begin], moved[at]] = (block.starts[begin], block.ends[at])
     return found
