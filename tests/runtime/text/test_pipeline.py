@@ -293,3 +293,10 @@ class _Echo(dict[str, str]):
 def test_plain_lines_are_without_markup() -> None:
     assert plain_lines(["Ja.\r\nNein.", ""], TextOptions()) == ["Ja.", "Nein.", ""]
     assert plain_lines(["<p>Ja <b>und</b>\n&amp; Nein</p><p>Gut</p>"], HTML) == ["Ja und & Nein", "Gut"]
+
+
+@pytest.mark.parametrize("item", ["{name}", "a@b.de", "http://a.de/?b=c"])
+@pytest.mark.parametrize("between", ["<b>Das</b>", "<i>Das</i> →"])
+def test_nothing_is_placed_inside_an_item(item: str, between: str, model: Translator) -> None:
+    answers = {f"Das {item} geht": f"{item} it goes"}
+    assert item in translate(f"{between} {item} geht", answers, model, HTML).text

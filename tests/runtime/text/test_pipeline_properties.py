@@ -150,8 +150,8 @@ MARKED = [*OPEN, *CLOSE, *SINGLE]
 @st.composite
 def with_signs(draw: st.DrawFn, kind: Format) -> str:
     units = [*WORDS, *SIGNS, *SIGNS, *ITEMS, " ", " ", " ", ", ", "\n", *(MARKED if kind != "text" else ())]
-    # A keycap right behind an address would be a digit of the address.
-    return "".join(draw(st.lists(st.sampled_from(units), max_size=30))).replace("1️⃣", " 1️⃣")
+    # Letters and digits that touch an address would be part of it.
+    return re.sub(r"1️⃣|a@b.de|http\S+c", r" \g<0> ", "".join(draw(st.lists(st.sampled_from(units), max_size=30))))
 
 
 @st.composite

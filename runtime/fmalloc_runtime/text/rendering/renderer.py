@@ -58,9 +58,9 @@ class Renderer:
         again = find_again(reading.segment.text, reading.read, text) if reading.read else []
         if again is None or not text or text.isspace():
             return None
-        again = [(span, item) for span, item in again if item.raw != self._document.escape(item.text)]
+        rewritten = any(item.raw != self._document.escape(item.text) for _, item in again)
         clean = reading.bare or (self._protect and not reading.read and invents(reading.segment.text, text))
-        if not (reading.needs_attention or again or self._align or clean):
+        if not (reading.needs_attention or rewritten or self._align or clean):
             return Rendered(Written(self._document.escape(text), text), hypothesis.score, None)
         output = Output(text, self._model.tokenizer.target_spans(text, hypothesis.tokens))
         if reading.taken or clean:
