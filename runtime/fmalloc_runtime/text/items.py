@@ -1,4 +1,4 @@
-"""Items that a translation must preserve: placeholders, addresses, paths and numbers."""
+"""Items that a translation must preserve: placeholders, addresses, paths, numbers, and signs (found in signs.py)."""
 
 import re
 from collections import Counter

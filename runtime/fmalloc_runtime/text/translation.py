@@ -17,7 +17,8 @@ class TextOptions:
     """How texts are read and translated.
 
     `splitting`: at line ends and between sentences, at line ends alone, or (`none`) only where a text is too long.
-    `protect`: placeholders, URLs, e-mail addresses and numbers must come out as they went in.
+    `protect`: placeholders, URLs, e-mail addresses, numbers and signs that the vocabulary does not know must come out
+    as they went in.
     `ignore_tags`: elements whose content is not translated. `splitting_tags`: elements that end a sentence, besides
     those that do so in HTML; `non_splitting_tags`: elements that do not.
     """
