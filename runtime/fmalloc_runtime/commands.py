@@ -28,7 +28,7 @@ _keys_file = click.option(
 @click.option(
     "--protect/--no-protect",
     default=True,
-    help="Keep placeholders, URLs, e-mail addresses and numbers as they are.",
+    help="Keep placeholders, addresses, numbers and unknown signs as they are.",
 )
 @flag("--beam-size")
 @flag("--threads")

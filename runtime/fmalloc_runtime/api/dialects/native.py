@@ -53,7 +53,7 @@ class TranslateFields(RouteFields):
     split: Splitting | None = Field(None, description="the unit of translation; sentences is the default")
     protect: bool | None = Field(
         None,
-        description="whether to preserve placeholders, URLs, e-mail addresses, numbers and unknown signs; true by default",
+        description="whether to preserve placeholders, addresses, numbers and unknown signs; true is the default",
     )
     ignore_tags: Tags = Field(None, description="elements whose content is not translated")
 
