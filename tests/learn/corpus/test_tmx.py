@@ -86,6 +86,16 @@ def test_units_without_both_languages_are_counted(tmp_path: Path) -> None:
     assert str(report.dropped["not in both de and en"].first) == f"{path}:4"
 
 
+def test_references_to_invisible_characters_are_not_learned(tmp_path: Path) -> None:
+    path = tmp_path / "a.tmx"
+    units = (unit(variant("de", f"Ser&#173;ver {i}"), variant("en", f"ser&#xAD;ver {i}&#8203;")) for i in range(200))
+    path.write_text(memory(*units))
+    corpus = read_corpus(path, DE_EN)
+    assert corpus.train and all("Server" in pair.source and "server" in pair.target for pair in corpus.train)
+    assert not any(pair.target.endswith("\u200b") for pair in corpus.train)
+    assert corpus.report.changed["without invisible characters"].pairs == 200
+
+
 def test_no_unit_in_both_languages_lists_those_found(tmp_path: Path) -> None:
     units = [unit(variant("de-DE", "Ja"), variant("fr", "Oui")), unit(variant("fr", "Non"), "<tuv><seg>No</seg></tuv>")]
     with pytest.raises(FmallocError, match=r"no unit has both de and en; .*: fr \(2\), de-DE \(1\), none named \(1\)"):

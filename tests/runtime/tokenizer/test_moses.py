@@ -52,6 +52,13 @@ def test_words_and_pieces_are_those_of_transformers(tmp_path: Path, lower_case: 
     assert found.decode(["it</w>", "isn</w>", "&apos;t</w>", ",</w>", "5</w>", "%</w>", "</s>"]) == "it isn't, 5%"
 
 
+def test_only_what_is_dropped_counts_as_unknown(tmp_path: Path) -> None:
+    write(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert all(map(tokenizer.knows, ["bringt", "„", "&", "…", "Москва", "😀"]))
+    assert not tokenizer.knows("\ue000")
+
+
 @pytest.mark.parametrize("text", ["</s>", "a </s> b", "<pad>", "<unk>"])
 def test_text_never_becomes_a_special_token(tmp_path: Path, text: str) -> None:
     write(tmp_path)

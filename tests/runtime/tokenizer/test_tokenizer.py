@@ -92,6 +92,22 @@ def test_tokenizers_kind(fast: Tokenizer) -> None:
     assert fast.target_prefix == ("eng_Latn",)
 
 
+def test_what_the_vocabulary_knows(folder: Path, fast: Tokenizer) -> None:
+    for tokenizer in (Tokenizer.load(folder), fast):
+        assert all(tokenizer.knows(word) for lines in SENTENCES.values() for line in lines for word in line.split())
+        assert tokenizer.knows("ﬁ") and tokenizer.knows("u\u0308")
+        assert not any(map(tokenizer.knows, ["😀", "☃", "Dat☃i", "Москва", "日"]))
+
+
+def test_what_a_model_leaves_out_is_not_known(tmp_path: Path, fast: Tokenizer) -> None:
+    model = tokenizers.Tokenizer(models.BPE({"D": 0, "i": 1, "e": 2}, []))
+    model.save(str(tmp_path / "model.json"))
+    (tmp_path / "tokenizer.json").write_bytes(fast.config.to_bytes())
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.encode("D☃ie")[1:-1] == ["D", "i", "e"]
+    assert tokenizer.knows("Die") and not tokenizer.knows("D☃ie") and not tokenizer.knows("☃")
+
+
 def test_where_tokens_stand_in_their_text(folder: Path, fast: Tokenizer) -> None:
     for tokenizer in (Tokenizer.load(folder), fast):
         text = "Die Datei, „Größe“ ﬁn\u00a0😀 Datei"
