@@ -46,13 +46,14 @@ def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = 
 def read_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     """Every pair with text on both sides of a TSV, TMX or Moses pair; of a folder, those to train on.
 
-    Pairs with an empty side are reported on standard error. Errors as read_corpus.
+    What was dropped and cleaned is reported on standard error. Errors as read_corpus.
     """
     tally = Tally()
     files = () if path.is_dir() else find(path, languages)
     pairs = _filled(files, languages, tally) if files else _parts(path, languages, EVERYTHING, tally)["train"]
-    if tally.dropped:
-        console.print(f"{path}: dropped {described(tally.dropped)}", markup=False)
+    for done, counts in (("dropped", tally.dropped), ("cleaned:", tally.cleaned)):
+        if counts:
+            console.print(f"{path}: {done} {described(counts)}", markup=False)
     return pairs
 
 
