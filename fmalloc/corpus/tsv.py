@@ -45,7 +45,7 @@ def tsv_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tupl
     for index, (number, columns) in enumerate(records):
         if len(columns) == 2:
             texts = [_unquoted(column, always=quoted) for column in columns]
-            if index == 0 and _is_header(path, texts, languages):
+            if index == 0 and _is_header(path, [_unquoted(column, always=True) for column in columns], languages):
                 tally.clean("header row left out", Place(path, number))
                 continue
             if texts != columns:
