@@ -31,14 +31,20 @@ _ENCODED_AT_MOST = 3
 # Lengths are bounded so that the time stays linear in the text's length, whatever it holds.
 _ATTRIBUTES = r"""(?:\s{1,9}[\w:.-]{1,99}\s{0,9}=\s{0,9}(?:"[^"]{0,999}"|'[^']{0,999}'|[^\s"'<>=]{1,99})){0,99}"""
 _TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]{{0,63}}|[0-9]{{1,4}})({_ATTRIBUTES})\s{{0,9}}(/?)>")
-_END = re.compile(r"</([\w:.-]{1,63})>")
+_START_NAME, _END_NAME = re.compile(r"<([\w:.-]{1,63})[\s>]"), re.compile(r"</([\w:.-]{1,63})>")
 _CODE = re.compile(rf"<({'|'.join(sorted(CODES))}){_ATTRIBUTES}\s{{0,9}}>.{{0,999}}?</\1>", re.DOTALL)
-# Names that are tags wherever they stand. Others, such as <table> or <code>, may be a manual's word for a value.
-_HTML = (BREAKS - {"table", "it", "ut", "x", "ph"}) | frozenset(
-    {"a", "b", "big", "em", "font", "i", "s", "small", "span", "strike", "strong", "sub", "sup", "u"}
+# XLIFF's <mrk> marks segments, but also terms and comments.
+_SEGMENT = re.compile(r"""mtype\s*=\s*["']?seg\b""")
+_FORMAT = frozenset(
+    {"a", "b", "big", "em", "font", "g", "i", "s", "small", "span", "strike", "strong", "sub", "sup", "u"}
 )
-# As OmegaT and Smartcat number them: <f0>, <1>. With a letter before (`Vec<f64>`) it is code.
-_NUMBERED = re.compile(r"[a-z]{0,3}[0-9]{1,4}")
+# What is a tag even where the other one of its pair is in another sentence. Of other names, such as <table> or </home>,
+# one alone may be a manual's word for a value, or the thing that the sentence is about.
+_STARTS = (_FORMAT - {"g"}) | {"br", "hr", "li", "p"}
+_ENDS = _FORMAT | BREAKS | CODES | {"cf", "hi", "mrk"}
+# As OmegaT and Smartcat number them: <f0>, <1>. After a letter or "?" it is code: `Vec<f64>`, `(?<1>a)`;
+# and <h1> is HTML's.
+_NUMBERED = re.compile(r"(?!h[1-6]\Z)[a-z]{0,3}[0-9]{1,4}")
 # As Phrase ({b>bold<b}) and memoQ ([1}bold{1]) write pairs. A lone {1} is a placeholder, which is translated.
 _BRACED = re.compile(r"\{(\w{1,3})>(.{0,999}?)<\1\}", re.DOTALL)
 _NESTED_AT_MOST = 9
@@ -91,8 +97,8 @@ def _character(entity: re.Match[str]) -> str:
 def _without_tags(text: str) -> str:
     if "<" in text:
         text = _CODE.sub(lambda code: BREAK if code[1] in BREAKS else "", text)
-        ended = frozenset(_END.findall(text))
-        text = _TAG.sub(lambda tag: _replacement(tag, ended), text)
+        paired = frozenset(_START_NAME.findall(text)).intersection(_END_NAME.findall(text))
+        text = _TAG.sub(lambda tag: _replacement(tag, paired), text)
     if "}" in text:
         for _ in range(_NESTED_AT_MOST):
             if (unbraced := _BRACED.sub(r"\2", text)) == text:
@@ -102,16 +108,23 @@ def _without_tags(text: str) -> str:
     return text
 
 
-def _replacement(tag: re.Match[str], ended: frozenset[str]) -> str:
+def _replacement(tag: re.Match[str], paired: frozenset[str]) -> str:
     """A break or nothing in place of a tag; what only looks like one stays."""
     end, name, attributes, alone = tag.groups()
     low = name.lower()
-    numbered = _NUMBERED.fullmatch(name) and not tag.string[max(tag.start() - 1, 0) : tag.start()].isalnum()
-    if not (end or alone or attributes or numbered or low in _HTML or name in ended):
+    before = tag.string[max(tag.start() - 1, 0) : tag.start()]
+    numbered = _NUMBERED.fullmatch(name) and not (before.isalnum() or before == "?")
+    known = name in (low, name.upper()) and low in (_ENDS if end else _STARTS)
+    if (end and (attributes or alone)) or not (attributes or alone or name in paired or numbered or known):
         return tag.group()
-    return BREAK if alone or low in BREAKS or (low == "mrk" and is_segment(attributes)) else ""
+    separates = alone or low in BREAKS or (low == "mrk" and _SEGMENT.search(attributes))
+    return BREAK if separates or (end and not numbered and _is_repeated(tag)) else ""
 
 
-def is_segment(attributes: str) -> bool:
-    """Whether an XLIFF <mrk> with these attributes marks a segment, not a term or a comment."""
-    return re.search(r"""mtype\s*=\s*["']?seg\b""", attributes) is not None
+def _is_repeated(end: re.Match[str]) -> bool:
+    """Whether the element that ends here begins again: <key>Ctrl</key><key>C</key> are two words.
+
+    Format that ends and begins again may be inside a word, as office programs write it.
+    """
+    name = end[2]
+    return name.lower() not in _FORMAT and end.string.startswith((f"<{name}>", f"<{name} "), end.end())

@@ -24,6 +24,7 @@ from fmalloc.corpus.markup import plain
         ("<1>eins</1> <2/>zwei", "eins zwei"),
         ("<uicontrol>OK</uicontrol> <cf bold='True'>jetzt", "OK jetzt"),
         ("{1>eins {b>zwei<b}<1} [2}drei{2]", "eins zwei drei"),
+        ("<key>Strg</key><key>C</key>, <span>Ha</span><span lang='de'>us</span>", "Strg C, Haus"),
         ("<i></i>", ""),
     ],
 )
@@ -55,6 +56,8 @@ def test_entities_are_decoded(text: str, expected: str, tags: bool) -> None:
         "<name@example.org> <https://example.org>",
         "Vec<f64> List<String> #include <stdio.h>",
         "SELECT * FROM <table>",
+        "use <Br>, not <h2>, in </home/> or </home>",
+        r"(?<1>\w)\k<1>",
         "{0} of {1}, %s, {name}, ${x}, [1]",
         "R&D, AT&T; &notit; &; &#; &#xZZ;",
         "?a=1&copy=2&lt",
