@@ -22,9 +22,9 @@ _DEFAULTS = CorpusSettings()
 def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = _DEFAULTS) -> Corpus:
     """Read a folder with train, dev and test, or one file; missing parts are drawn from train by hash.
 
-    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Only train is
-    cleaned, before anything is drawn from it. A given dev or test set is what others score on too, so only its pairs
-    with an empty side are dropped.
+    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Markup is
+    taken out of every part. What teaches nothing is dropped from train alone, before anything is drawn from it: a given
+    dev or test set is what others score on too, so only its pairs with an empty side are dropped.
 
     Raises:
         FmallocError: a file is missing, damaged, empty, not UTF-8, or not in its format; a part ends empty.

@@ -38,32 +38,33 @@ def tsv_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tupl
         FmallocError: a line has no tab or several, which a file in another format has too; the header names the
             languages in the other order; or the text cannot be read (as `lines`).
     """
-    problems: list[str] = []
-    unshown = 0
     quoted = _is_quoted(path)
     records = _records(path) if quoted else ((number, line.split("\t")) for number, line in _numbered(path))
-    for index, (number, columns) in enumerate(records):
+    problems: list[str] = []
+    unshown = 0
+    for number, columns in _without_header(path, records, languages, tally):
         if len(columns) == 2:
-            texts = [_unquoted(column, always=quoted) for column in columns]
-            if index == 0 and _is_header(path, [_unquoted(column, always=True) for column in columns], languages):
-                tally.clean("header row left out", Place(path, number))
-                continue
-            if texts != columns:
+            source, target = (_unquoted(column, always=quoted) for column in columns)
+            if [source, target] != columns:
                 tally.clean("spreadsheet's quotes taken out", Place(path, number))
-                texts = [one_line(text) for text in texts]
-            yield number, texts[0].strip(), texts[1].strip()
-        elif not any(column.strip() for column in columns) and len(columns) == 1:
+                source, target = one_line(source), one_line(target)
+            yield number, source.strip(), target.strip()
+        elif not any(column.strip() for column in columns):
             yield number, "", ""
         elif len(problems) < _SHOWN_ERRORS:
-            if not problems:
-                refuse_other_formats(path)
-            found = "one-sided line without a tab" if len(columns) == 1 else f"{len(columns)} columns"
-            shown = " | ".join(columns)[:80]
-            problems.append(f"{path}:{number}: {found}, expected source<TAB>target: {shown!r}")
+            problems.append(_problem(path, number, columns, first=not problems))
         else:
             unshown += 1
     if problems:
         raise FmallocError("\n".join([*problems, *([f"and {unshown} more"] if unshown else [])]))
+
+
+def _problem(path: Path, number: int, columns: list[str], *, first: bool) -> str:
+    """What is wrong with a line; where it is the first, the whole file may be in another format, which is raised."""
+    if first:
+        refuse_other_formats(path)
+    found = "one-sided line without a tab" if len(columns) == 1 else f"{len(columns)} columns"
+    return f"{path}:{number}: {found}, expected source<TAB>target: {' | '.join(columns)[:80]!r}"
 
 
 class _NotQuotedError(Exception):
@@ -140,8 +141,21 @@ def _unquoted(field: str, *, always: bool) -> str:
     return inner.replace('""', '"') if always or '""' in inner else field
 
 
+def _without_header(
+    path: Path, records: Iterator[tuple[int, list[str]]], languages: LanguagePair, tally: Tally
+) -> Iterator[tuple[int, list[str]]]:
+    """The records, without the first one if its columns say what is in them instead of being it."""
+    for index, (number, columns) in enumerate(records):
+        if index == 0 and _is_header(path, [_unquoted(column, always=True) for column in columns], languages):
+            tally.clean("header row left out", Place(path, number))
+        else:
+            yield number, columns
+
+
 def _is_header(path: Path, columns: list[str], languages: LanguagePair) -> bool:
-    """Whether the columns say what is in them instead of being it."""
+    """Whether two columns say what is in them."""
+    if len(columns) != 2:
+        return False
     if all(_names(column, side, languages) for side, column in enumerate(columns)):
         return True
     if all(_names(column, 1 - side, languages) for side, column in enumerate(columns)):

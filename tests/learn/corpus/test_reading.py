@@ -54,9 +54,9 @@ def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
 
 
 def test_empty_sides_are_dropped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "a.tsv", "ja\tyes\nnein\t\n\n \tno\nvielleicht\tmaybe\n")
+    path = write(tmp_path / "a.tsv", "ja\tyes\nnein\t\n\n \tno\n\t\t\nvielleicht\tmaybe\n")
     assert read_pairs(path, DE_EN) == (Pair("ja", "yes"), Pair("vielleicht", "maybe"))
-    assert f"a.tsv: dropped 3 empty side (first: {path}:2)" in capsys.readouterr().err
+    assert f"a.tsv: dropped 4 empty side (first: {path}:2)" in capsys.readouterr().err
 
 
 def test_moses_pairs_must_correspond(tmp_path: Path) -> None:
