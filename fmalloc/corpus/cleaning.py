@@ -69,7 +69,7 @@ def clean(path: Path, rows: Iterable[Row], settings: CorpusSettings, tally: Tall
             tally.drop(reason, Place(path, line))
             continue
         if shown != pair:
-            tally.change("without invisible characters", Place(path, line))
+            tally.clean("invisible characters taken out", Place(path, line))
         yield shown
 
 

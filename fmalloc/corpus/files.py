@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,22 +40,45 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, without their ends. Only `\n` ends a line; a byte order mark is left out.
+    r"""The lines of a file in UTF-8, or in UTF-16 with a byte order mark, without their ends; only `\n` ends a line.
+
+    A byte order mark is left out.
 
     Raises:
-        FmallocError: as `opened`; not UTF-8; a line of 64 MiB or more, which cannot be a sentence.
+        FmallocError: as `opened`; not in that encoding; a line of 64 MiB or more, which cannot be a sentence.
     """
     with opened(path) as file:
-        for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
-            if len(line) == _LONGEST_LINE:
-                raise FmallocError(f"{path}:{number}: a line of 64 MiB or more; expected one sentence per line")
+        numbered = enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1)
+        first = next(numbered, (1, b""))[1]
+        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            file.seek(0)
+            yield from _wide_lines(path, file)
+            return
+        for number, line in chain([(1, first)] if first else [], numbered):
+            _check_length(path, number, line)
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                raise FmallocError(f"{path}:{number}: {_undecodable(line, error.start)}") from error
+                raise FmallocError(
+                    f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start}); convert "
+                    "the file to UTF-8"
+                ) from error
 
 
-def _undecodable(line: bytes, at: int) -> str:
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16, not UTF-8; convert the file to UTF-8 (iconv -f UTF-16 -t UTF-8)"
-    return f"not UTF-8 (byte 0x{line[at]:02x} at position {at}); convert the file to UTF-8"
+def _wide_lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Lines of UTF-16, as spreadsheets export "Unicode text"."""
+    text = io.TextIOWrapper(file, "utf-16", newline="\n")
+    number = 0
+    try:
+        for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), ""), start=1):
+            _check_length(path, number, line)
+            yield line.rstrip("\r\n")
+    except UnicodeError as error:
+        raise FmallocError(f"{path}:{number + 1}: damaged UTF-16 ({error}); convert the file to UTF-8") from error
+    finally:
+        text.detach()
+
+
+def _check_length(path: Path, number: int, line: str | bytes) -> None:
+    if len(line) == _LONGEST_LINE:
+        raise FmallocError(f"{path}:{number}: a line of 64 MiB or more; expected one sentence per line")

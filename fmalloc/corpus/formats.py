@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from fmalloc.corpus.detection import refuse_binary
 from fmalloc.corpus.files import lines
-from fmalloc.corpus.report import Tally
+from fmalloc.corpus.markup import plain
+from fmalloc.corpus.report import Place, Tally
 from fmalloc.corpus.tmx import tmx_rows
+from fmalloc.corpus.tsv import tsv_rows
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair, short_code
 
-_SHOWN_ERRORS = 5
 _GZIP_ENDING = ".gz"
 
 Row = tuple[int, str, str]
@@ -38,44 +40,31 @@ def find(path: Path, languages: LanguagePair) -> tuple[Path, ...]:
 
 
 def rows(files: Sequence[Path], languages: LanguagePair, tally: Tally) -> Iterator[Row]:
-    """Line number, source and target of everything in a file or a Moses pair.
+    """Line number, source and target of everything in a file or a Moses pair, without markup (`plain`).
 
     Raises:
         FmallocError: a line has no tab or several, one file is longer than the other, TMX is malformed, nothing is
-            there; or the text cannot be read (as `lines`).
+            there, it is another format; or the text cannot be read (as `lines`).
     """
+    for file in files:
+        refuse_binary(file)
     if len(files) == 2:
         found = moses_rows(*files)
     elif _unpacked(files[0]).suffix.lower() == ".tmx":
         found = tmx_rows(files[0], languages, tally)
     else:
-        found = tsv_rows(files[0])
+        found = tsv_rows(files[0], languages, tally)
     before = tally.read
-    for row in found:
+    for line, *texts in found:
         tally.read += 1
-        yield row
+        source, target = map(plain, texts)
+        if source.entities or target.entities:
+            tally.clean("entities decoded", Place(files[0], line))
+        if source.tags or target.tags:
+            tally.clean("tags taken out", Place(files[0], line))
+        yield line, source.text, target.text
     if tally.read == before:
         raise FmallocError(f"{files[0]}: empty, expected one pair per line")
-
-
-def tsv_rows(path: Path) -> Iterator[Row]:
-    """Rows of `source<TAB>target` lines; a blank line is a row without text."""
-    problems: list[str] = []
-    unshown = 0
-    for number, line in enumerate(lines(path), start=1):
-        columns = line.split("\t")
-        if len(columns) == 2:
-            yield number, columns[0].strip(), columns[1].strip()
-        elif not line.strip():
-            yield number, "", ""
-        elif len(problems) < _SHOWN_ERRORS:
-            found = "one-sided line without a tab" if len(columns) == 1 else f"{len(columns)} columns"
-            shown = " | ".join(columns)[:80]
-            problems.append(f"{path}:{number}: {found}, expected source<TAB>target: {shown!r}")
-        else:
-            unshown += 1
-    if problems:
-        raise FmallocError("\n".join([*problems, *([f"and {unshown} more"] if unshown else [])]))
 
 
 def moses_rows(source: Path, target: Path) -> Iterator[Row]:

@@ -22,9 +22,9 @@ _DEFAULTS = CorpusSettings()
 def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = _DEFAULTS) -> Corpus:
     """Read a folder with train, dev and test, or one file; missing parts are drawn from train by hash.
 
-    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Only train is
-    cleaned, before anything is drawn from it. A given dev or test set is what others score on too, so only its pairs
-    with an empty side are dropped.
+    The draw depends only on each pair's source, so reordering the file moves no pair between the parts. Markup is
+    taken out of every part. What teaches nothing is dropped from train alone, before anything is drawn from it: a given
+    dev or test set is what others score on too, so only its pairs with an empty side are dropped.
 
     Raises:
         FmallocError: a file is missing, damaged, empty, not UTF-8, or not in its format; a part ends empty.
@@ -46,13 +46,14 @@ def read_corpus(path: Path, languages: LanguagePair, settings: CorpusSettings = 
 def read_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
     """Every pair with text on both sides of a TSV, TMX or Moses pair; of a folder, those to train on.
 
-    Pairs with an empty side are reported on standard error. Errors as read_corpus.
+    What was dropped and cleaned is reported on standard error. Errors as read_corpus.
     """
     tally = Tally()
     files = () if path.is_dir() else find(path, languages)
     pairs = _filled(files, languages, tally) if files else _parts(path, languages, EVERYTHING, tally)["train"]
-    if tally.dropped:
-        console.print(f"{path}: dropped {described(tally.dropped)}", markup=False)
+    for done, counts in (("dropped", tally.dropped), ("cleaned:", tally.cleaned)):
+        if counts:
+            console.print(f"{path}: {done} {described(counts)}", markup=False)
     return pairs
 
 

@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How many pairs were dropped for one reason or changed in one way, and where the first of them is, if known."""
+    """How many pairs were dropped for one reason or cleaned in one way, and where the first is, if known."""
 
     pairs: int
     first: Place | None
@@ -31,37 +31,37 @@ class Count(NamedTuple):
 
 @dataclass
 class Tally:
-    """Counts while a corpus is read, in the order in which reasons (`dropped`) and results (`changed`) came up."""
+    """Counts while a corpus is read; `dropped` by reason and `cleaned` by what was done, as they came up."""
 
     read: int = 0
     dropped: dict[str, Count] = field(default_factory=dict)
-    changed: dict[str, Count] = field(default_factory=dict)
+    cleaned: dict[str, Count] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def drop(self, reason: str, first: Place | None = None, pairs: int = 1) -> None:
         """Count dropped pairs."""
-        _count(self.dropped, reason, first, pairs)
+        _add(self.dropped, reason, first, pairs)
 
-    def change(self, result: str, first: Place) -> None:
-        """Count a changed pair."""
-        _count(self.changed, result, first, 1)
+    def clean(self, done: str, first: Place) -> None:
+        """Count a pair of which something was decoded or taken out."""
+        _add(self.cleaned, done, first, 1)
 
 
-def _count(counts: dict[str, Count], name: str, first: Place | None, pairs: int) -> None:
+def _add(counts: dict[str, Count], name: str, first: Place | None, pairs: int) -> None:
     before = counts.get(name, Count(0, first))
     counts[name] = Count(before.pairs + pairs, before.first)
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """Pairs of each part as they are used; of the `read` ones, `dropped` by reason and `changed` by result."""
+    """Pairs of each part as they are used; `dropped` of the `read` ones by reason, `cleaned` ones by what was done."""
 
     train: int = 0
     dev: int = 0
     test: int = 0
     read: int = 0
     dropped: dict[str, Count] = field(default_factory=dict)
-    changed: dict[str, Count] = field(default_factory=dict)
+    cleaned: dict[str, Count] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -77,11 +77,13 @@ class CorpusReport:
             if pairs < enough
         ]
         tiny = [f"tiny: {', '.join(few)}"] if few else []
-        return cls(train, dev, test, tally.read, dict(tally.dropped), dict(tally.changed), (*tally.warnings, *tiny))
+        return cls(train, dev, test, tally.read, dict(tally.dropped), dict(tally.cleaned), (*tally.warnings, *tiny))
 
     def messages(self, name: str) -> Iterator[str]:
-        """One line on the corpus called `name`, and one per warning."""
-        yield f"{name}: {self.train:,} train, {self.dev:,} dev, {self.test:,} test pairs{self._losses()}"
+        """One line on the corpus called `name`, one on what was cleaned, if anything, and one per warning."""
+        yield f"{name}: {self.train:,} train, {self.dev:,} dev, {self.test:,} test pairs{self._dropped()}"
+        if self.cleaned:
+            yield f"{name}: cleaned: {described(self.cleaned)}"
         for warning in self.warnings:
             yield f"{name}: warning: {warning}"
 
@@ -90,17 +92,16 @@ class CorpusReport:
         for line in self.messages(name):
             console.print(line, markup=False)
 
-    def _losses(self) -> str:
-        losses = ""
-        if self.dropped:
-            total = sum(dropped.pairs for dropped in self.dropped.values())
-            losses = f"; dropped {total:,} of {self.read:,}: {described(self.dropped)}"
-        return losses + (f"; changed: {described(self.changed)}" if self.changed else "")
+    def _dropped(self) -> str:
+        if not self.dropped:
+            return ""
+        total = sum(dropped.pairs for dropped in self.dropped.values())
+        return f"; dropped {total:,} of {self.read:,}: {described(self.dropped)}"
 
 
 def described(counts: dict[str, Count]) -> str:
-    """Counts by reason or result, largest first, each with the line of its first pair."""
+    """Counts by name, largest first, each with the line of its first pair."""
     return ", ".join(
-        f"{found.pairs:,} {reason}{f' (first: {found.first})' if found.first else ''}"
-        for reason, found in sorted(counts.items(), key=lambda item: -item[1].pairs)
+        f"{found.pairs:,} {name}{f' (first: {found.first})' if found.first else ''}"
+        for name, found in sorted(counts.items(), key=lambda item: -item[1].pairs)
     )

@@ -1,6 +1,5 @@
 """Translation memories (TMX 1.4), read as a stream: at most a piece of the file is in memory."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple, NoReturn
 from xml.parsers import expat
 
 from fmalloc.corpus.files import opened
+from fmalloc.corpus.markup import BREAK, BREAKS, CODES, one_line
 from fmalloc.corpus.report import Place, Tally
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair, short_code
@@ -15,13 +15,8 @@ from fmalloc_shared.languages import LanguagePair, short_code
 _PIECE = 1 << 20
 _NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
 _NO_FIT = 3
-# Elements inside <seg> whose content is code of the document's format. What <hi> marks is text, and stays.
-_CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})
-# Of those, the ones that may stand for a space, such as a line break; bpt and ept surround text.
-_LONE_CODES = frozenset({"ph", "it", "ut"})
-_CODE_MARK = "\0"
-_CODE_IN_WORDS = re.compile(rf"(?<=\w){_CODE_MARK}+(?=\w)")
-_LINE_SPACE = re.compile("[ \t\r\n\x85\u2028\u2029]+")
+# Where the standard, in every version, has the elements that are read.
+_PARENTS = {"tu": "body", "tuv": "tu", "seg": "tuv"}
 
 
 def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tuple[int, str, str]]:
@@ -30,7 +25,8 @@ def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tupl
     Of several variants in a language, the exact code comes first, then the code without a region, then the first one.
 
     Raises:
-        FmallocError: not well-formed, not TMX, declares entities (each with its line), or no unit has both languages.
+        FmallocError: not well-formed, not TMX, a unit lacks what every version of the standard asks for, declares
+            entities (each with its line), or no unit has both languages.
     """
     reader = _Reader(path)
     source_language = _Language(languages.source, languages.target)
@@ -46,6 +42,8 @@ def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tupl
             continue
         chosen[0][source.language] += 1
         chosen[1][target.language] += 1
+        if source.codes or target.codes:
+            tally.clean("inline codes taken out", Place(path, unit.line))
         yield unit.line, source.text, target.text
     if not chosen[0]:
         found = ", ".join(f"{language or 'none named'} ({count})" for language, count in seen.most_common())
@@ -62,6 +60,8 @@ def tmx_rows(path: Path, languages: LanguagePair, tally: Tally) -> Iterator[tupl
 class _Variant(NamedTuple):
     language: str
     text: str
+    codes: bool
+    """Whether elements stood inside the text."""
 
 
 class _Language:
@@ -94,7 +94,9 @@ class _Language:
 
 
 def _folded(code: str) -> str:
-    return code.lower().replace("_", "-")
+    """`de-at` for `de_AT` and `ger-AT`: one spelling of the language and of what follows it."""
+    language, *rest = code.lower().replace("_", "-").split("-", 1)
+    return "-".join((short_code(language), *rest))
 
 
 class _Unit(NamedTuple):
@@ -108,10 +110,12 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._units: list[_Unit] = []
-        self._root_seen = False
-        self._unit = _Unit(0, [])
-        self._language, self._text = "", ""
+        self._open: list[str] = []
+        self._unit, self._language = _Unit(0, []), ""
+        self._line = 0
+        self._text: str | None = None
         self._pieces: list[str] = []
+        self._codes = False
         self._depth_of_code = 0
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -138,8 +142,8 @@ class _Reader:
                 if not piece:
                     return
 
-    def _fail(self, reason: str) -> NoReturn:
-        raise FmallocError(f"{self._path}:{self._parser.CurrentLineNumber}: malformed TMX: {reason}")
+    def _fail(self, reason: str, line: int | None = None) -> NoReturn:
+        raise FmallocError(f"{self._path}:{line or self._parser.CurrentLineNumber}: malformed TMX: {reason}")
 
     def _declares_entity(self, name: str, *_: object) -> None:
         self._fail(f"it declares the entity {name!r}, which is not allowed; write the text itself")
@@ -148,42 +152,55 @@ class _Reader:
         self._fail(f"unknown entity &{name}; write the character itself")
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if not self._root_seen:
-            self._root_seen = True
-            if name != "tmx":
-                self._fail(f"the root element is <{name}>, expected <tmx>")
-        if name in _CODES:
-            self._depth_of_code += 1
-            if name in _LONE_CODES:
-                self._pieces.append(_CODE_MARK)
+        if not self._open and name != "tmx":
+            self._fail(f"the root element is <{name}>, expected <tmx>")
+        if name in _PARENTS and self._open[-1:] != [_PARENTS[name]]:
+            self._fail(f"<{name}> inside <{self._open[-1]}>, expected inside <{_PARENTS[name]}>")
+        if self._parser.CharacterDataHandler is not None:
+            self._start_inline(name, attributes)
         elif name == "seg":
-            self._pieces = []
-            self._parser.CharacterDataHandler = self._characters
+            self._start_segment()
         elif name == "tuv":
-            self._language, self._text = attributes.get("xml:lang") or attributes.get("lang") or "", ""
+            self._start_variant(attributes)
         elif name == "tu":
             self._unit = _Unit(self._parser.CurrentLineNumber, [])
+        self._open.append(name)
+
+    def _start_variant(self, attributes: Mapping[str, str]) -> None:
+        self._language = (attributes.get("xml:lang") or attributes.get("lang") or "").strip()
+        if not self._language:
+            self._fail("<tuv> without its language; expected the attribute xml:lang (before TMX 1.4: lang)")
+        self._line, self._text = self._parser.CurrentLineNumber, None
+
+    def _start_segment(self) -> None:
+        if self._text is not None:
+            self._fail("a second <seg> in one <tuv>; expected one")
+        self._pieces, self._codes = [], False
+        self._parser.CharacterDataHandler = self._characters
+
+    def _start_inline(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._codes = True
+        self._depth_of_code += name in CODES
+        # XLIFF's <mrk> marks segments, which are sentences, but also terms, which are words or parts of them.
+        if name in BREAKS or (name == "mrk" and attributes.get("mtype") == "seg"):
+            self._pieces.append(BREAK)
 
     def _end(self, name: str) -> None:
-        if name in _CODES:
-            self._depth_of_code -= 1
-        elif name == "seg":
+        self._open.pop()
+        if name == "seg":
             self._parser.CharacterDataHandler = None
-            self._text = _plain("".join(self._pieces))
+            self._text = one_line("".join(self._pieces))
+        elif self._parser.CharacterDataHandler is not None:
+            self._depth_of_code -= name in CODES
         elif name == "tuv":
-            self._unit.variants.append(_Variant(self._language, self._text))
+            if self._text is None:
+                self._fail("<tuv> without text; expected a <seg> in it", self._line)
+            self._unit.variants.append(_Variant(self._language, self._text, self._codes))
         elif name == "tu":
+            if not self._unit.variants:
+                self._fail("<tu> without text; expected a <tuv> for each language in it", self._unit.line)
             self._units.append(self._unit)
 
     def _characters(self, text: str) -> None:
         if not self._depth_of_code:
             self._pieces.append(text)
-
-
-def _plain(text: str) -> str:
-    """One line without code marks; words that only a code separated get a space between them."""
-    if _CODE_MARK in text:
-        text = _CODE_IN_WORDS.sub(" ", text).replace(_CODE_MARK, "")
-    if "  " in text or not text.isprintable():
-        text = _LINE_SPACE.sub(" ", text)
-    return text.strip()

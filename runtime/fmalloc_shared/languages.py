@@ -1,14 +1,14 @@
-"""Language codes as files, models and clients write them: ISO 639, BCP 47, NLLB's and mBART's."""
+"""Language codes as files, models, tools and clients write them: ISO 639, BCP 47, POSIX, NLLB's and mBART's."""
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from langcodes import standardize_tag
+from langcodes import standardize_tag, tag_is_valid
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}")
+_LANGUAGE = re.compile(r"(?P<private>x[-_])?(?P<language>[a-z]{2,3})(?=[-_.@]|\Z)")
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -31,11 +31,13 @@ class LanguagePair:
 def short_code(code: str) -> str:
     """A code's language in BCP 47's shortest form, without script, country or variant.
 
-    `de` for `deu_Latn`, `de-AT` and `ger`. A language that models write as its macrolanguage is that one: `ms` for
-    `zsm`. Unknown languages stay as they are, in lower case.
+    `de` for `deu_Latn`, `de-AT`, `ger`, `de_DE.UTF-8` and `x-de`. A language that models write as its macrolanguage
+    is that one: `ms` for `zsm`. Unknown languages stay as they are, in lower case; a private code such as
+    `x-dialect` stays whole.
     """
-    language = re.split("[-_]", code.lower())[0]
-    if not _LANGUAGE.fullmatch(language):
-        return language
+    code = code.strip().lower()
+    match = _LANGUAGE.match(code)
+    if match is None or (match["private"] and not tag_is_valid(match["language"])):
+        return code if code[:2] in ("x-", "x_", "i-") else re.split("[-_.@]", code)[0]
     # langcodes keeps every tag that it has parsed, so it is given languages alone: of those there is a bounded number.
-    return standardize_tag(language, macro=True).partition("-")[0]
+    return standardize_tag(match["language"], macro=True).partition("-")[0]

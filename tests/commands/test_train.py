@@ -78,6 +78,20 @@ def test_flags_instead_of_a_recipe(base: Path, corpora: Path, tmp_path: Path) ->
     assert not (tmp_path / "store").exists()
 
 
+def test_what_would_be_cleaned_is_told_before(base: Path, corpora: Path, tmp_path: Path) -> None:
+    text = (corpora / "office" / "train.tsv").read_text()
+    task = tmp_path / "office.tsv"
+    task.write_text(f"German\tEnglish\n{text}<b>M&amp;S</b>\tM&amp;S\n")
+    arguments = ["--base", str(base), "--general", str(corpora / "general"), "--task", f"office={task}", "--dry-run"]
+    result = CliRunner().invoke(main, [*arguments, "--store", str(tmp_path / "store")])
+    assert result.exit_code == 0, result.output
+    lines = len(text.splitlines()) + 2
+    told = result.stderr.replace("\n", "")
+    for done, line in (("header row left out", 1), ("entities decoded", lines), ("tags taken out", lines)):
+        assert f"1 {done} (first: {task}:{line})" in told
+    assert not (tmp_path / "store").exists()
+
+
 def test_bad_input_is_named_and_leaves_no_store(base: Path, corpora: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     good = ["--base", str(base), "--general", str(corpora / "general"), "--store", str(store)]

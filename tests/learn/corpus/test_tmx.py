@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fmalloc.corpus import Pair, read_corpus, read_pairs
+from fmalloc.corpus.formats import rows
 from fmalloc.corpus.report import Tally
 from fmalloc.corpus.tmx import tmx_rows
 from fmalloc_shared.errors import FmallocError
@@ -54,6 +55,11 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
         (DE_EN, ("de-AT", "de-DE", "en-GB", "en-US"), "02"),
         (LanguagePair("de_DE", "en_XX"), ("de", "de-AT", "DE-DE", "en"), "23"),
         (LanguagePair("deu_Latn", "eng_Latn"), ("fr", "de-CH", "en-GB"), "12"),
+        (DE_EN, ("ger-DE", "eng-US"), "01"),
+        (DE_EN, (" x-de-DE ", "x_en"), "01"),
+        (DE_EN, ("x-klingon", "deu", "ENG_gb"), "12"),
+        (LanguagePair("de-AT", "en"), ("de", "ger_DE", "ger_AT", "en"), "23"),
+        (LanguagePair("en-US", "en-GB"), ("eng-GB", "eng-US"), "10"),
         (LanguagePair("en-US", "en-GB"), ("en", "en-GB", "en-US"), "21"),
         (LanguagePair("en", "en-GB"), ("en-US", "en-GB", "en"), "21"),
     ],
@@ -93,15 +99,31 @@ def test_references_to_invisible_characters_are_not_learned(tmp_path: Path) -> N
     corpus = read_corpus(path, DE_EN)
     assert corpus.train and all("Server" in pair.source and "server" in pair.target for pair in corpus.train)
     assert not any(pair.target.endswith("\u200b") for pair in corpus.train)
-    assert corpus.report.changed["without invisible characters"].pairs == 200
+    assert corpus.report.cleaned["invisible characters taken out"].pairs == 200
 
 
 def test_no_unit_in_both_languages_lists_those_found(tmp_path: Path) -> None:
-    units = [unit(variant("de-DE", "Ja"), variant("fr", "Oui")), unit(variant("fr", "Non"), "<tuv><seg>No</seg></tuv>")]
-    with pytest.raises(FmallocError, match=r"no unit has both de and en; .*: fr \(2\), de-DE \(1\), none named \(1\)"):
+    units = [unit(variant("de-DE", "Ja"), variant("fr", "Oui")), unit(variant("fr", "Non"), variant("x-en-y", "No"))]
+    with pytest.raises(FmallocError, match=r"no unit has both nl and en; .*: fr \(2\), de-DE \(1\), x-en-y \(1\)"):
+        read(tmp_path, memory(*units), LanguagePair("nl", "en"))
+    with pytest.raises(FmallocError, match=r"no unit has both de and en; .*: fr \(2\), de-DE \(1\), x-en-y \(1\)"):
         read(tmp_path, memory(*units))
     with pytest.raises(FmallocError, match=r"no unit has text"):
         read(tmp_path, memory())
+
+
+def test_what_was_cleaned_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.tmx"
+    texts = ("Ja", "<ph>x</ph>Ja", "&lt;b&gt;Ja&lt;/b&gt;", "M&amp;amp;S", "<hi>Ja</hi>")
+    units = (unit(variant("de", text), variant("en", text)) for text in texts)
+    path.write_text(memory(*units))
+    tally = Tally()
+    assert {row[1:] for row in rows((path,), DE_EN, tally)} == {("Ja", "Ja"), ("M&S", "M&S")}
+    assert tally.cleaned == {
+        "inline codes taken out": (2, (path, 6)),
+        "tags taken out": (1, (path, 8)),
+        "entities decoded": (1, (path, 10)),
+    }
 
 
 def test_mixed_regions_are_told(tmp_path: Path) -> None:
@@ -120,6 +142,14 @@ def test_mixed_regions_are_told(tmp_path: Path) -> None:
         ("half<bpt i='1'>{</bpt>way<ept i='1'>}</ept>", "halfway"),
         ("one<ph>&lt;br/&gt;</ph>two", "one two"),
         ("File<ph>{0}</ph>, please<it pos='end'>}</it>", "File, please"),
+        ("the house<x id='2'/>of <g id='1'>An</g>na", "the house of Anna"),
+        ("one<br/>two.<br/>Three, <bx id='1'/>four<ex id='1'/>.", "one two. Three, four."),
+        ("<mrk mtype='seg' mid='1'>One.</mrk><mrk mtype='seg' mid='2'>Two</mrk>", "One. Two"),
+        ("<mrk mtype='term'>house</mrk>hold", "household"),
+        ("(<x id='1'/>one<x id='2'/>)", "(one)"),
+        ("<g id='1'>a <ph id='2'>&lt;br/&gt;</ph> b <it pos='begin'>{</it></g>c", "a b c"),
+        ("This &lt;f0&gt;is the &lt;/f0&gt;house&lt;br1/&gt;.", "This is the house."),
+        ("M&amp;amp;S say &amp;quot;hi&amp;quot;", 'M&S say "hi"'),
         ("one<ph>a</ph><ut>b</ut>two <ph>c</ph>three", "one two three"),
         ("see <ph>&lt;fn text='<sub>a footnote</sub>'/&gt;</ph>below", "see below"),
         ("a <hi type='bold'>bold <hi>word</hi></hi>", "a bold word"),
@@ -149,6 +179,17 @@ def test_codes_inside_a_segment_are_dropped_and_text_is_kept(tmp_path: Path, seg
             r"a.tmx:1: multi-byte encodings are not supported; convert",
         ),
         ("ja\tyes\n", r"a.tmx:1: malformed TMX: "),
+        (memory(JA, unit("<tuv><seg>Ja</seg></tuv>")), r"a.tmx:7: .*<tuv> without its language; expected .* xml:lang"),
+        (memory(JA, unit('<tuv xml:lang="de">\n</tuv>')), r"a.tmx:7: .*<tuv> without text; expected a <seg> in it"),
+        (memory(JA, "<tu>\n</tu>"), r"a.tmx:6: .*<tu> without text; expected a <tuv> for each language"),
+        (
+            memory(unit('<tuv xml:lang="de"><seg>Ja</seg><seg>Nein</seg></tuv>')),
+            r"a.tmx:5: .*a second <seg> in one <tuv>",
+        ),
+        (memory(JA, unit("<seg>Ja</seg>")), r"a.tmx:7: .*<seg> inside <tu>, expected inside <tuv>"),
+        (memory(JA, variant("de", "Ja")), r"a.tmx:6: .*<tuv> inside <body>, expected inside <tu>"),
+        (memory(JA, unit(JA)), r"a.tmx:7: .*<tu> inside <tu>, expected inside <body>"),
+        (memory(unit(variant("de", "Ja <seg>nein</seg>"))), r"a.tmx:5: .*<seg> inside <seg>, expected inside <tuv>"),
     ],
 )
 def test_malformed_files_are_named_with_line_and_reason(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -28,6 +28,14 @@ from fmalloc_shared.languages import short_code
         ("zh", "zho_Hans"),
         ("ZH-HANS", "zho_Hans"),
         ("qxq", "qxq"),
+        ("ger-DE", "de"),
+        ("DE_at", "de"),
+        ("x-de", "de"),
+        ("X-GER-at", "deu_Latn"),
+        ("de_DE.UTF-8", "de"),
+        (" de ", "de"),
+        ("x-eng-US", "en"),
+        ("x-Klingon", "x-klingon"),
     ],
 )
 def test_one_language_in_two_spellings(asked: str, served: str) -> None:
@@ -47,10 +55,28 @@ def test_one_language_in_two_spellings(asked: str, served: str) -> None:
         ("no", "nb"),
         ("x" * 40, "de"),
         ("dé", "de"),
+        ("x-klingon", "x-elvish"),
+        ("i-klingon", "i-lux"),
+        ("x-none", "x"),
+        ("German", "de"),
     ],
 )
 def test_two_languages(asked: str, served: str) -> None:
     assert not is_language(asked, served)
+
+
+@pytest.mark.parametrize(
+    ("bibliographic", "code"),
+    [
+        *(("alb", "sq"), ("arm", "hy"), ("baq", "eu"), ("bur", "my"), ("chi", "zh"), ("cze", "cs"), ("dut", "nl")),
+        *(("fre", "fr"), ("geo", "ka"), ("ger", "de"), ("gre", "el"), ("ice", "is"), ("mac", "mk"), ("mao", "mi")),
+        *(("may", "ms"), ("per", "fa"), ("rum", "ro"), ("slo", "sk"), ("tib", "bo"), ("wel", "cy")),
+    ],
+)
+def test_codes_of_libraries_are_known(bibliographic: str, code: str) -> None:
+    """ISO 639-2/B, all of it; memoQ writes them."""
+    for asked in (bibliographic, bibliographic.upper(), f"{bibliographic}-XX", f"x-{bibliographic}"):
+        assert is_language(asked, code)
 
 
 def test_codes_that_clients_are_told() -> None:
