@@ -50,7 +50,7 @@ class QualityCheck:
     def compare(self, translations: Sequence[str], bound: float | None) -> Quality:
         """The learned model's scores, those of `translations`, and the confidence interval of the difference.
 
-        `bound`: most points that a score may fall, which see `exceeds`.
+        `bound`: most points that a score may fall; `exceeds` tells whether one did.
         """
         before, after = self.score(self.learned), self.score(translations)
         return Quality(
@@ -115,7 +115,7 @@ def refusal(quality: Quality, options: Options) -> str:
 
 
 def warning(quality: Quality) -> str | None:
-    """What a user should know of a model that is published; None if its drop is within the bound for certain."""
+    """What a user should know of a model that is published; None if no interval reaches above the bound."""
     if exceeds(quality):
         return f"published although it loses {losses(quality)}: more than the bound of {quality.bound}"
     if may_exceed(quality):
