@@ -23,6 +23,7 @@ from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import bundle_paths, writing
 from fmalloc_export.domain.domain import Domain, domain_model
 from fmalloc_export.options import Level, Options
+from fmalloc_export.passes.text import CalibrationText
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
@@ -43,10 +44,15 @@ def measure(learned: Store, corpora: Path, work: Path) -> dict[str, Any]:
     found = {}
     for level, quantization in _CASES:
         bundles = work / f"{level}-{quantization}"
-        options = Options("ctranslate2", quantization, level, _KEEP if level == "O2" else None)
+        # Sizes are measured, of domains that are mostly noise: what they lose does not matter.
+        lossy = level != "O0"
+        options = Options(
+            "ctranslate2", quantization, level, _KEEP if level == "O2" else None, allow_quality_drop=lossy
+        )
         with writing(bundles):
             for name, text in texts.items():
-                export_domain(Domain.load(store, name), bundles, options, text if level != "O0" else (), live=False)
+                calibration = CalibrationText(text) if lossy else None
+                export_domain(Domain.load(store, name), bundles, options, calibration, live=False)
             plain = Inventory.of(bundles)
             pack(bundles, [Bundle.open(path) for path in bundle_paths(bundles)])
         packed = Inventory.of(bundles)

@@ -18,6 +18,7 @@ from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import LEVELS, Options
+from fmalloc_export.passes.text import CalibrationText
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
@@ -47,9 +48,12 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
         for engine, quantization in product(("ctranslate2", "onnx"), ("int8", "float32")):
             name = f"{level}, {engine} {quantization}"
             bundles = work / f"{domain.name}-{engine}-{level}-{quantization}"
-            options = Options(engine, quantization, level, keep if level == "O2" else None)
+            # What loses more than the bound is a finding too.
+            lossy = level != "O0"
+            options = Options(engine, quantization, level, keep if level == "O2" else None, allow_quality_drop=lossy)
             with writing(bundles):
-                done = export_domain(domain, bundles, options, corpus.train if level != "O0" else (), live=False)
+                text = CalibrationText(corpus.train, corpus.dev) if lossy else None
+                done = export_domain(domain, bundles, options, text, live=False)
             manifest = done.manifest
             keep = manifest.keep or keep
             translator = Translator.load(Bundle.open(done.path), EngineSettings("cpu", intra_threads=1))

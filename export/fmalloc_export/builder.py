@@ -2,17 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
-from fmalloc.corpus import Pair, digest
+from fmalloc.corpus import digest
 from fmalloc.store.records import Score
 from fmalloc_export.bundles.publish import CPU, publish, put_live, staging
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.golden import choose_golden
-from fmalloc_export.checks.quality import QualityCheck, smallest_share
+from fmalloc_export.checks.quality import QualityCheck, exceeds, points, refusal, smallest_share
 from fmalloc_export.checks.sentences import Sentences, sentences_of
 from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import Compiled, compile_at, emit
@@ -21,10 +21,11 @@ from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import one_thread, with_cells
 from fmalloc_export.options import Options
 from fmalloc_export.passes.pad_width import PadWidth
-from fmalloc_export.passes.text import text_of
+from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
 from fmalloc_runtime.bundle import bundle as bundle_format
-from fmalloc_runtime.bundle.bundle import Bundle, Manifest, golden_bytes
+from fmalloc_runtime.bundle.bundle import Bundle, Manifest, Quality, golden_bytes
 from fmalloc_runtime.live.translator import Translator
+from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 
 # Called with a description of what is being done.
@@ -50,7 +51,7 @@ def export_domain(
     domain: Domain,
     output_dir: Path,
     options: Options,
-    pairs: Sequence[Pair] = (),
+    text: CalibrationText | None = None,
     *,
     force: bool = False,
     live: bool = True,
@@ -58,11 +59,12 @@ def export_domain(
 ) -> Exported:
     """Write the bundle of a domain and, with `live`, put it into live.json; the caller holds `publish.writing`.
 
-    `pairs`: calibration text of the domain, for -O1 and -O2. `force` replaces a damaged bundle of the same name.
-    Raises FmallocError, and leaves no bundle, if the emitted model is not the compiled one.
+    `text`: of the domain, for -O1 and -O2. `force` replaces a damaged bundle of the same name.
+    Raises FmallocError, and leaves no bundle, if the emitted model is not the compiled one, if it loses more quality
+    than `options` allow, or if there is no held-out text to measure that on.
     """
     with staging(output_dir) as work, one_thread():
-        built, size_rows, largest_difference = _BundleBuilder(domain, options, pairs, work, on_step).build()
+        built, size_rows, largest_difference = _BundleBuilder(domain, options, text, work, on_step).build()
         on_step("publishing")
         written = publish(built, output_dir, force=force)
         if live:
@@ -77,54 +79,61 @@ def export_domain(
         )
 
 
-def build(domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, *, on_step: OnStep = str) -> Bundle:
-    """The bundle of a domain, complete and checked, in the empty folder `work`; see export."""
+def build(
+    domain: Domain, options: Options, text: CalibrationText | None, work: Path, *, on_step: OnStep = str
+) -> Bundle:
+    """The bundle of a domain, complete and checked, in the empty folder `work`; see export_domain."""
     with one_thread():
-        return _BundleBuilder(domain, options, pairs, work, on_step).build()[0]
+        return _BundleBuilder(domain, options, text, work, on_step).build()[0]
 
 
 class _BundleBuilder:
     """Builds one bundle; everything stays below `work` until it is complete."""
 
-    def __init__(self, domain: Domain, options: Options, pairs: Sequence[Pair], work: Path, on_step: OnStep) -> None:
+    def __init__(
+        self, domain: Domain, options: Options, text: CalibrationText | None, work: Path, on_step: OnStep
+    ) -> None:
         self._domain, self._options, self._on_step = domain, options, on_step
         self._work, self._directory = work, work / "bundle"
         self._directory.mkdir()
         self._tokenizer = domain.write_tokenizer(self._directory / bundle_format.TOKENIZER_DIRECTORY)
-        self._calibration = digest(pairs) if options.level != "O0" else None
-        fits = (len(self._tokenizer.encode(pair.source)) <= domain.maximum_length for pair in domain.samples)
-        self._samples = tuple(compress(domain.samples, fits))
+        self._calibration = digest(text.pairs) if text else None
+        split = TextSplit.of(domain.samples, text, required=options.bound is not None)
+        fits = [len(self._tokenizer.encode(pair.source)) <= domain.maximum_length for pair in split.held_out]
+        self._held_out = tuple(compress(split.held_out, fits))
+        if options.bound is not None and not self._held_out:
+            raise FmallocError(f"held-out text: none of {len(fits)} sources fits into {domain.maximum_length} tokens")
         self._text = None
-        if options.level != "O0":
+        if text:
             self._on_step("reading calibration text")
-            self._text, self._samples = text_of(domain, pairs, self._samples, options.vocabulary)
+            self._text = domain_text(domain, split, options.vocabulary)
         self._quality_check: QualityCheck | None = None
-        if self._samples:
+        if self._held_out:
             self._on_step("translating held-out text with the learned model")
-            self._quality_check = QualityCheck.of(domain, self._samples)
+            self._quality_check = QualityCheck.of(domain, self._held_out)
 
     def build(self) -> tuple[Bundle, tuple[SizeRow, ...], float]:
         """The bundle, its size after each step, and the largest difference of log-probabilities between models."""
         keep = self._options.keep
         if self._options.level == "O2" and keep is None:
-            keep = smallest_share(self._drop, self._options.max_bleu_drop) if self._quality_check else 1.0
+            assert self._options.bound is not None
+            keep = smallest_share(self._drop, self._options.bound)
         compiled = self._compile(keep)
         self._on_step(f"emitting {self._options.quantization}")
         compiled.emit(self._directory / bundle_format.MODEL_DIRECTORY, self._options.quantization)
         domain = self._domain
-        sources = [pair.source for pair in self._samples]
+        sources = [pair.source for pair in self._held_out]
         sentences = sentences_of(sources, self._tokenizer, domain.vocabulary, domain.maximum_length)
         report = self._check(compiled, sentences)
         manifest = self._manifest(compiled, keep, report.parity)
         translator = Translator.load(Bundle(self._directory, manifest), CPU)
-        quality = None
-        if self._quality_check:
-            self._on_step("measuring quality")
-            quality = self._quality_check.compare(self._quality_check.translated(translator))
+        quality = self._measure(translator)
         size_rows = self._size_rows(compiled, quality)
-        # A store without samples wants no text kept: then no sentence of the calibration text gets into the bundle.
-        kept = [source for source in sources if self._domain.samples]
-        golden = choose_golden(translator, [*kept, *(self._tokenizer.decode(tokens) for tokens in sentences.tokens)])
+        # A store without samples wants no text kept, and calibration text gets into no bundle: then golden sentences
+        # are random ones.
+        kept = [pair.source for pair in domain.samples]
+        drawn = (self._tokenizer.decode(tokens) for tokens in sentences.tokens[sentences.real :])
+        golden = choose_golden(translator, [*kept, *drawn])
         (self._directory / bundle_format.GOLDEN_FILE).write_bytes(golden_bytes(golden))
         (self._directory / bundle_format.ROUTING_FILE).write_bytes(domain.store.routing(domain.name).to_bytes())
         manifest = manifest.model_copy(update={"quality": quality, "files": sha256_files(self._directory)})
@@ -132,6 +141,16 @@ class _BundleBuilder:
         built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
         Translator.load(built, CPU).replay_golden()
         return built, size_rows, report.largest_difference
+
+    def _measure(self, emitted: Translator) -> Quality | None:
+        """What the emitted model loses, None without held-out text; FmallocError if it is more than `options` allow."""
+        if not self._quality_check:
+            return None
+        self._on_step("measuring quality")
+        quality = self._quality_check.compare(self._quality_check.translated(emitted), self._options.bound)
+        if exceeds(quality) and not self._options.allow_quality_drop:
+            raise FmallocError(refusal(quality, self._options))
+        return quality.model_copy(update={"allowed": exceeds(quality)})
 
     def _compile(self, keep: float | None) -> Compiled:
         share = "" if keep is None else f", {keep:.0%} of the cells"
@@ -143,12 +162,12 @@ class _BundleBuilder:
         """Points lost with a share of the cells, in BLEU or in chrF, whichever is more; weights in their final type."""
         assert self._quality_check
         compiled = self._compile(keep)
-        before = self._quality_check.score(self._quality_check.learned).score
+        before = self._quality_check.score(self._quality_check.learned)
         after = self._score(compiled.after, compiled, self._options.quantization)
         self._on_step(
             f"{keep:.0%} of the cells: {after.bleu - before.bleu:+.2f} BLEU, {after.chrf - before.chrf:+.2f} chrF"
         )
-        return max(before.bleu - after.bleu, before.chrf - after.chrf)
+        return points(max(before.bleu - after.bleu, before.chrf - after.chrf))
 
     def _score(self, model: DomainModel, compiled: Compiled, quantization: str) -> Score:
         """Score on held-out text; `model` may come from between two passes or after the last."""
@@ -162,7 +181,7 @@ class _BundleBuilder:
             )
             manifest = self._manifest(compiled, None, parity.UNCHECKED)
             translator = Translator.load(Bundle(directory, manifest), CPU)
-            return self._quality_check.score(self._quality_check.translated(translator)).score
+            return self._quality_check.score(self._quality_check.translated(translator))
 
     def _check(self, compiled: Compiled, sentences: Sentences) -> parity.ParityReport:
         self._on_step("checking parity")
@@ -189,7 +208,7 @@ class _BundleBuilder:
             shutil.rmtree(exact)
         return report
 
-    def _size_rows(self, compiled: Compiled, quality: bundle_format.Quality | None) -> tuple[SizeRow, ...]:
+    def _size_rows(self, compiled: Compiled, quality: Quality | None) -> tuple[SizeRow, ...]:
         """Rows for the learned model, the model after each pass, and the emitted model."""
         domain, learned = self._domain, quality.bleu_before if quality else None
         found = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=learned, note="")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fmalloc_export.options import LEVELS, MAXIMUM_BLEU_DROP, Options
+from fmalloc_export.options import LEVELS, MAXIMUM_QUALITY_DROP, Options
 from fmalloc_export.triton.options import ROUTER, TritonOptions
 from fmalloc_shared.command import Command
 from fmalloc_shared.flags import COUNT, PATH, flag
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=click.Choice([level[1:] for level in LEVELS]),
     default="0",
     help="Optimisation level. 0 changes no translation. 1 cuts cells that never fire on the domain's text, and tokens "
-    "that it never uses. 2 also compacts the remaining cells, as far as --max-bleu-drop allows.",
+    "that it never uses. 2 also compacts the remaining cells, as far as --max-quality-drop allows.",
 )
 @click.option(
     "--calibration",
@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     "--keep", type=float, help="-O2: share of the cells to keep, instead of the smallest that is good enough."
 )
 @click.option(
-    "--max-bleu-drop",
+    "--max-quality-drop",
     type=float,
-    default=MAXIMUM_BLEU_DROP,
-    help="-O2: most that compiling may cost on held-out pairs of the domain, in BLEU and in chrF.",
+    show_default=f"{MAXIMUM_QUALITY_DROP} at -O1 and -O2, none at -O0",
+    help="Most that compiling may cost on held-out pairs of the domain, in BLEU and in chrF, quantization included; a "
+    "model that loses more is not published.",
 )
+@click.option("--allow-quality-drop", is_flag=True, help="Publish also a model that loses more; its manifest says so.")
 @click.option(
     "--vocabulary",
     type=int,
@@ -73,7 +75,8 @@ def export(
     level: str,
     calibration: tuple[str, ...],
     keep: float | None,
-    max_bleu_drop: float,
+    max_quality_drop: float | None,
+    allow_quality_drop: bool,
     vocabulary: int | None,
     engine: str,
     quantization: str,
@@ -86,8 +89,9 @@ def export(
 
     A bundle is a small model that `fmalloc serve` and `fmalloc translate` load: it holds only the memory cells that
     its domain uses. Before it appears, the emitted model is compared with the compiled one: the same tokens, greedy and
-    with beam 4, and the same scores. At -O1 and -O2, BLEU before and after is measured too. The same store and options
-    give the same bytes, so exporting again changes nothing.
+    with beam 4, and the same scores. On held-out pairs, BLEU and chrF are measured too; at -O1 and -O2 a model that
+    loses more than --max-quality-drop does not appear. The same store and options give the same bytes, so exporting
+    again changes nothing.
 
     It needs a memory store, and parallel text of the domain for -O1 and -O2.
 
@@ -98,7 +102,7 @@ def export(
     """
     if everything == bool(tasks):
         raise click.UsageError("give one --task or more, or --all")
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_bleu_drop, vocabulary)
+    options = Options(engine, quantization, LEVELS[int(level)], keep, max_quality_drop, allow_quality_drop, vocabulary)
     from fmalloc_export.export import Exporter
 
     exporter = Exporter.of(store, tasks, options, calibration)

@@ -1,42 +1,44 @@
 """What `fmalloc export` does: several domains of a store, one after another, and the tables about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.table import Table
 
-from fmalloc.corpus import Pair, read_pairs
 from fmalloc.progress import bar, console
 from fmalloc.store.store import Store
 from fmalloc_export.builder import Exported, export_domain
 from fmalloc_export.bundles.publish import writing
+from fmalloc_export.checks.quality import warning
 from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import compile_at, passes
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.transformer import one_thread
 from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.options import Options
-from fmalloc_export.passes.text import text_of
+from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """What to export: domains by name, how, and the calibration pairs of each."""
+    """What to export: domains by name, how, and the calibration text of each (none at -O0)."""
 
     store: Store
     names: Sequence[str]
     options: Options
-    texts: Mapping[str, Sequence[Pair]]
+    texts: Mapping[str, CalibrationText | None]
 
     @classmethod
     def of(cls, path: Path, tasks: Sequence[str], options: Options, calibration: Sequence[str]) -> "Exporter":
         """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
 
-        Raises UsageError for what does not fit together, FmallocError for a damaged store or text.
+        Raises UsageError for what does not fit together, FmallocError for a damaged store or text, or where there is
+        no held-out text to measure quality on.
         """
         if options.quantization not in (offered := emitter_of(options.engine).QUANTIZATIONS):
             raise click.UsageError(
@@ -48,7 +50,11 @@ class Exporter:
             if name != GENERAL:
                 store.task(name)
         store.verify()
-        return cls(store, names, options, _texts(calibration, names, store, options))
+        texts = _texts(calibration, names, store, options)
+        for name in names:
+            with _naming(name):
+                TextSplit.of(store.samples(name), texts[name], required=options.bound is not None)
+        return cls(store, names, options, texts)
 
     def plan(self, *, explain: bool) -> None:
         """Print what each pass does; with `explain`, what it would do, without running it."""
@@ -67,12 +73,12 @@ class Exporter:
 
 def _texts(
     calibration: Sequence[str], names: Sequence[str], store: Store, options: Options
-) -> Mapping[str, tuple[Pair, ...]]:
-    """Calibration pairs by task."""
+) -> Mapping[str, CalibrationText | None]:
+    """Calibration text by task."""
     if options.level == "O0":
         if calibration:
             raise click.UsageError("--calibration: -O0 needs no text; use -O1 or -O2")
-        return dict.fromkeys(names, ())
+        return dict.fromkeys(names)
     paths: dict[str, Path] = {}
     for given in calibration:
         name, _, path = given.rpartition("=")
@@ -85,39 +91,46 @@ def _texts(
         raise click.UsageError(
             f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
         )
-    return {name: read_pairs(path, store.description.languages) for name, path in paths.items()}
+    return {name: CalibrationText.read(path, store.description.languages) for name, path in paths.items()}
 
 
 def _export(
-    store: Store, name: str, output_dir: Path, options: Options, pairs: Sequence[Pair], force: bool, live: bool
+    store: Store, name: str, output_dir: Path, options: Options, text: CalibrationText | None, force: bool, live: bool
 ) -> Exported:
-    try:
-        with bar(name, None) as advance:
-            result = export_domain(
-                Domain.load(store, name),
-                output_dir,
-                options,
-                pairs,
-                force=force,
-                live=live,
-                on_step=lambda step: advance(1, note=step),
-            )
-            advance(1, note="done")
-    except FmallocError as error:
-        raise FmallocError(f"export of {name!r}: {error}") from error
+    with _naming(name), bar(name, None) as advance:
+        result = export_domain(
+            Domain.load(store, name),
+            output_dir,
+            options,
+            text,
+            force=force,
+            live=live,
+            on_step=lambda step: advance(1, note=step),
+        )
+        advance(1, note="done")
     state = "written" if result.written else "already there, unchanged"
     click.echo(f"{name}: {result.path} {state}{'' if live else ' (not live)'}")
     return result
 
 
-def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run: bool) -> None:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors say which domain they are about."""
+    try:
+        yield
+    except FmallocError as error:
+        raise FmallocError(f"export of {name!r}: {error}") from error
+
+
+def _print_plan(domain: Domain, options: Options, given: CalibrationText | None, *, run: bool) -> None:
     """What each pass would do or, with `run`, does."""
+    split = TextSplit.of(domain.samples, given, required=options.bound is not None)
+    click.echo(f"{domain.name}: {_quality_plan(options, split)}")
     with one_thread():
-        text = text_of(domain, pairs, domain.samples, options.vocabulary)[0] if options.level != "O0" else None
+        text = domain_text(domain, split, options.vocabulary) if given else None
         keep = options.keep
         if options.level == "O2" and keep is None:
-            bound = options.max_bleu_drop
-            click.echo(f"{domain.name}: the share of cells is found by trying; at most {bound} BLEU and chrF lost")
+            click.echo(f"{domain.name}: the share of cells is found by trying")
             keep = 0.5
             click.echo(f"{domain.name}: what follows is for {keep:.0%} (--keep sets another)")
         if not run:
@@ -133,6 +146,16 @@ def _print_plan(domain: Domain, options: Options, pairs: Sequence[Pair], *, run:
     ]
     click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
     _print_size_rows(domain.name, rows)
+
+
+def _quality_plan(options: Options, split: TextSplit) -> str:
+    if not split.held_out:
+        return "quality is not measured: the store has no samples of the domain"
+    measured = f"quality is measured on {len(split.held_out)} held-out pairs ({split.origin})"
+    if options.bound is None:
+        return f"{measured}, and not bound at -{options.level}"
+    more = "is published too" if options.allow_quality_drop else "is refused"
+    return f"{measured}: at most {options.bound} BLEU and chrF lost, what loses more {more}"
 
 
 def _print_results(results: Sequence[Exported]) -> None:
@@ -151,6 +174,10 @@ def _print_results(results: Sequence[Exported]) -> None:
         row = (manifest.domain, f"-{manifest.level}", f"{worst}/{sentences}", f"{result.largest_difference:.1e}", *lost)
         table.add_row(*row)
     console.print(table)
+    for result in results:
+        quality = result.manifest.quality
+        if quality and (found := warning(quality)):
+            console.print(f"Warning: {result.manifest.domain}: {found}", markup=False)
 
 
 def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:

@@ -7,15 +7,19 @@ from fmalloc_shared.errors import FmallocError
 
 Level = Literal["O0", "O1", "O2"]
 LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
-MAXIMUM_BLEU_DROP = 0.3
+# Points that -O1 and -O2 may cost where nothing else is said.
+MAXIMUM_QUALITY_DROP = 0.3
+# BLEU and chrF range from 0 to this.
+_SCALE = 100
 
 
 @dataclass(frozen=True)
 class Options:
     """What to compile for, and how far.
 
-    `keep`: share of the cells that compact-cells leaves (O2); None finds the smallest that loses at most
-    `max_bleu_drop` points of BLEU, and of chrF, on held-out pairs. `vocabulary`: the most target tokens (O1, O2).
+    `keep`: share of the cells that compact-cells leaves (O2); None finds the smallest that stays within the bound.
+    `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
+    `vocabulary`: the most target tokens (O1, O2).
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -23,7 +27,8 @@ class Options:
     quantization: str = "float32"
     level: Level = "O0"
     keep: float | None = None
-    max_bleu_drop: float = MAXIMUM_BLEU_DROP
+    max_quality_drop: float | None = None
+    allow_quality_drop: bool = False
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
@@ -35,5 +40,17 @@ class Options:
             raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and -O2 only")
         if self.vocabulary is not None and self.vocabulary < 1:
             raise FmallocError(f"vocabulary {self.vocabulary}: expected 1 token or more")
-        if not self.max_bleu_drop >= 0:
-            raise FmallocError(f"max BLEU drop {self.max_bleu_drop}: expected 0 or more")
+        if self.max_quality_drop is not None and not 0 <= self.max_quality_drop <= _SCALE:
+            raise FmallocError(f"max quality drop {self.max_quality_drop}: expected 0 to {_SCALE} points")
+        if self.allow_quality_drop and self.bound is None:
+            raise FmallocError("allow quality drop: -O0 has no bound to exceed unless a max quality drop sets one")
+
+    @property
+    def bound(self) -> float | None:
+        """Most points that compiling may cost on held-out pairs, in BLEU and in chrF; None: any number.
+
+        -O0 leaves the model as it is, and what quantization costs is the engine's; it is bound only if asked for.
+        """
+        if self.max_quality_drop is None and self.level != "O0":
+            return MAXIMUM_QUALITY_DROP
+        return self.max_quality_drop

@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fmalloc.corpus import Pair, digest, read_pairs
+from fmalloc.corpus import digest
 from fmalloc.store.store import Store
 from fmalloc_export.builder import build
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import Options
+from fmalloc_export.passes.text import CalibrationText
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.errors import FmallocError
 
@@ -25,8 +26,8 @@ class Recompiler:
     def __init__(self, store: Path, calibration: Sequence[Path]) -> None:
         self._store = Store.open(store)
         self._store.verify()
-        texts = [read_pairs(path, self._store.description.languages) for path in calibration]
-        self._texts = {digest(text): text for text in texts}
+        texts = [CalibrationText.read(path, self._store.description.languages) for path in calibration]
+        self._texts = {digest(text.pairs): text for text in texts}
 
     def checks(self, bundle: Bundle) -> Iterator[Check]:
         """Whether the bundle was compiled from the store, and whether compiling again gives the same bytes."""
@@ -45,11 +46,15 @@ class Recompiler:
 
     def _recompiled(self, bundle: Bundle) -> str:
         manifest = bundle.manifest
+        bound = manifest.quality.bound if manifest.quality else None
         options = Options(
             manifest.engine.name,
             manifest.engine.quantization,
             manifest.level,
             manifest.keep,
+            bound,
+            # Where a drop is above the bound, the manifests are compared, and both have to say so.
+            allow_quality_drop=manifest.level != "O0" or bound is not None,
             # The number that the bundle has selects the same tokens, whether or not --vocabulary was given.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
         )
@@ -64,10 +69,10 @@ class Recompiler:
                 "a bundle from elsewhere may have been changed"
             )
 
-    def _text(self, bundle: Bundle) -> tuple[Pair, ...]:
+    def _text(self, bundle: Bundle) -> CalibrationText | None:
         wanted = bundle.manifest.source.calibration
         if wanted is None:
-            return ()
+            return None
         if wanted not in self._texts:
             raise FmallocError(
                 f"it was calibrated with the text whose SHA-256 is {wanted}: give that with --calibration "

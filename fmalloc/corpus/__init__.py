@@ -2,6 +2,15 @@
 
 from fmalloc.corpus.cleaning import EVERYTHING, CorpusSettings
 from fmalloc.corpus.pairs import Corpus, Pair, digest
-from fmalloc.corpus.reading import read_corpus, read_pairs
+from fmalloc.corpus.reading import read_corpus, read_pairs, read_train_and_dev
 
-__all__ = ["EVERYTHING", "Corpus", "CorpusSettings", "Pair", "digest", "read_corpus", "read_pairs"]
+__all__ = [
+    "EVERYTHING",
+    "Corpus",
+    "CorpusSettings",
+    "Pair",
+    "digest",
+    "read_corpus",
+    "read_pairs",
+    "read_train_and_dev",
+]

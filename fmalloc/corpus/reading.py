@@ -48,13 +48,18 @@ def read_pairs(path: Path, languages: LanguagePair) -> tuple[Pair, ...]:
 
     What was dropped and cleaned is reported on standard error. Errors as read_corpus.
     """
+    return read_train_and_dev(path, languages)[0]
+
+
+def read_train_and_dev(path: Path, languages: LanguagePair) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """What read_pairs reads, and a folder's dev, given or drawn; of a file there is none. Errors as read_corpus."""
     tally = Tally()
     files = () if path.is_dir() else find(path, languages)
-    pairs = _filled(files, languages, tally) if files else _parts(path, languages, EVERYTHING, tally)["train"]
+    parts = {"train": _filled(files, languages, tally)} if files else _parts(path, languages, EVERYTHING, tally)
     for done, counts in (("dropped", tally.dropped), ("cleaned:", tally.cleaned)):
         if counts:
             console.print(f"{path}: {done} {described(counts)}", markup=False)
-    return pairs
+    return parts["train"], parts.get("dev", ())
 
 
 def _parts(path: Path, languages: LanguagePair, settings: CorpusSettings, tally: Tally) -> dict[str, tuple[Pair, ...]]:

@@ -88,6 +88,7 @@ def test_all_domains_become_verified_live_bundles(made: Path, bundles: Path) -> 
         assert set(manifest.parity.identical.model_dump().values()) == {76}
         assert manifest.quality is not None
         assert manifest.quality.pairs == len(PAIRS)
+        assert (manifest.quality.bound, manifest.quality.allowed) == (None, False)
         assert tuple(manifest.languages) == ("de", "en")
         assert bundle.routing().to_bytes() == store.routing(domain).to_bytes()
     assert sorted(path.name for path in bundles.iterdir()) == sorted([".lock", "live.json", *live.domains.values()])
@@ -173,6 +174,7 @@ def test_no_live_leaves_what_is_served(made: Path, bundles: Path, tmp_path: Path
 def test_dry_run_writes_nothing(made: Path, tmp_path: Path) -> None:
     result = export(made, tmp_path / "bundles", "--task", "odd", "--dry-run", "--quantization", "int8")
     assert result.exit_code == 0, result.output
+    assert "odd: quality is measured on 12 held-out pairs (the store's samples), and not bound at -O0" in result.output
     assert "encoder.0 32→16" in result.output
     assert "bake-mask: kept 40 of 128 cells in 4 layers" in result.output
     assert not (tmp_path / "bundles").exists()
@@ -202,6 +204,16 @@ def test_wrong_arguments_say_what_would_be_right(made: Path, tmp_path: Path) -> 
         made, output, "--task", "it", "--quantization", "int4"
     )
     assert "no such file; is" in refused(tmp_path / "nowhere", output, "--task", "it")
+
+
+def test_a_bound_at_o0_needs_held_out_text(made: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundles"
+    bound = ("--quantization", "int8", "--max-quality-drop", "0.3")
+    message = refused(made, output, "--task", "it", *bound)
+    assert "export of 'it': no held-out text to measure quality on: the store has 12 samples of the domain" in message
+    assert "--calibration" not in message
+    assert not output.exists()
+    assert "-O0 has no bound to exceed" in refused(made, output, "--task", "it", "--allow-quality-drop")
 
 
 def test_a_store_of_another_version_or_with_a_changed_byte_is_refused(store: Store, tmp_path: Path) -> None:

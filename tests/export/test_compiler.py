@@ -1,6 +1,8 @@
 """fmalloc export at -O1 and -O2, on the store that was really learned."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,12 @@ from fmalloc_export.commands import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.languages import LanguagePair
-from tests.support.stores import subprocess_environment, tree_bytes
+from fmalloc_shared.verbs import main as verbs
+from tests.support.bundles import make_live
+from tests.support.stores import PAIRS, subprocess_environment, tree_bytes, write_store
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
+HALVED = ("-O2", "--keep", "0.5", "--max-quality-drop", "0.1", "--allow-quality-drop")
 
 
 def export(store: Path, output: Path, *arguments: str) -> Result:
@@ -44,9 +49,9 @@ def text(corpora: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def compacted(learned: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Half of the cells; read only."""
+    """Half of the cells, whatever that costs; read only."""
     output = tmp_path_factory.mktemp("compacted")
-    return exported(learned, output, "-O2", "--keep", "0.5", "--calibration", str(corpora / "office" / "train.tsv"))
+    return exported(learned, output, *HALVED, "--calibration", str(corpora / "office" / "train.tsv"))
 
 
 def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text: Path, tmp_path: Path) -> None:
@@ -60,7 +65,9 @@ def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text
     parity = manifest.parity
     assert set(parity.identical.model_dump().values()) == {parity.real_sentences + parity.random_sentences}
     assert manifest.quality
-    assert abs(manifest.quality.bleu_drop.value) < 1
+    assert max(manifest.quality.bleu_drop.value, manifest.quality.chrf_drop.value) <= 0.3
+    assert (manifest.quality.pairs, manifest.quality.bound, manifest.quality.allowed) == (20, 0.3, False)
+    assert manifest.quality.held_out == digest(store.samples("office"))
     Translator.load(bundle, ONE_THREAD).replay_golden()
 
 
@@ -78,7 +85,7 @@ def test_o2_halves_the_cells(learned: Path, compacted: Bundle, text: Path, tmp_p
 
 
 def test_o2_finds_the_smallest_share_that_is_good_enough(learned: Path, text: Path, tmp_path: Path) -> None:
-    arguments = ("-O2", "--calibration", str(text), "--max-bleu-drop")
+    arguments = ("-O2", "--calibration", str(text), "--max-quality-drop")
     strict = exported(learned, tmp_path / "strict", *arguments, "0.5").manifest
     loose = exported(learned, tmp_path / "loose", *arguments, "100").manifest
     assert loose.keep == 1 / 16
@@ -94,7 +101,7 @@ def test_the_bytes_depend_on_nothing_but_store_and_options(
 ) -> None:
     """Another process, folder and number of threads."""
     command = [sys.executable, "-m", "fmalloc", "export", "--store", str(learned), "--output-dir", str(tmp_path / "b")]
-    arguments = ["--task", "office", "-O2", "--keep", "0.5", "--calibration", str(text)]
+    arguments = ["--task", "office", *HALVED, "--calibration", str(text)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
     environment = subprocess_environment() | threads
     subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True, cwd=os.sep, timeout=120)
@@ -102,7 +109,7 @@ def test_the_bytes_depend_on_nothing_but_store_and_options(
 
 
 def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_path: Path) -> None:
-    result = export(learned, tmp_path, "--task", "office", "-O2", "--keep", "0.75", "--calibration", str(text))
+    result = export(learned, tmp_path, "--task", "office", *HALVED, "--calibration", str(text))
     assert result.exit_code == 0, result.output
     for expected in (
         "office cells  encoder.0 64→",
@@ -110,12 +117,13 @@ def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_pat
         "compact-cells: kept ",
         "BLEU lost (95 %)",
         "emitted: ctr",
+        "Warning: office: published although it loses ",
     ):
         assert expected in result.output
 
 
 def test_onnx_bundles_are_made_as_well(learned: Path, text: Path, tmp_path: Path) -> None:
-    arguments = ("--engine", "onnx", "-O2", "--keep", "0.5", "--calibration", str(text))
+    arguments = ("--engine", "onnx", *HALVED, "--calibration", str(text))
     bundle = exported(learned, tmp_path, *arguments)
     manifest = bundle.manifest
     assert manifest.engine.name == "onnx"
@@ -132,11 +140,79 @@ def test_explain_does_nothing_and_dry_run_writes_nothing(learned: Path, text: Pa
     assert explained.exit_code == 0, explained.output
     assert "bake-mask: would keep the " in explained.output
     assert "compact-cells: would keep the " in explained.output
-    assert "at most 0.3 BLEU and chrF lost" in explained.output
+    measured = "office: quality is measured on 20 held-out pairs (the store's samples): at most 0.3 BLEU and chrF lost"
+    assert f"{measured}, what loses more is refused" in explained.output
     tried = export(learned, tmp_path / "b", *arguments, "--dry-run", "--keep", "0.5")
     assert tried.exit_code == 0, tried.output
     assert "compact-cells: kept " in tried.output
+    assert measured in tried.output
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "lossy",
+    [
+        ("-O2", "--keep", "0.1"),
+        ("-O1", "--vocabulary", "1"),
+        pytest.param(("-O2", "--vocabulary", "1"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_that_loses_too_much_is_refused_and_what_is_live_stays(
+    learned: Path, compacted: Bundle, text: Path, tmp_path: Path, lossy: tuple[str, ...]
+) -> None:
+    """Too few cells, too few tokens, and too few tokens at full width: no share that -O2 tries is good enough."""
+    output = tmp_path / "b"
+    shutil.copytree(compacted.path, output / compacted.name)
+    make_live(output, output / compacted.name)
+    before = tree_bytes(output)
+    result = export(learned, output, "--task", "office", *lossy, "--calibration", str(text))
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert re.search(r"loses \d+\.\d+ BLEU \[.*held-out pairs\): more than the bound of 0\.3", result.output)
+    assert "--allow-quality-drop publishes it all the same" in result.output
+    assert {**tree_bytes(output), ".lock": b""} == {**before, ".lock": b""}
+
+
+def test_what_loses_too_much_is_published_if_allowed_and_says_so(learned: Path, compacted: Bundle, text: Path) -> None:
+    quality = compacted.manifest.quality
+    assert quality
+    assert (quality.bound, quality.allowed) == (0.1, True)
+    assert max(quality.bleu_drop.value, quality.chrf_drop.value) > 0.1
+    arguments = ["verify", str(compacted.path), "--store", str(learned), "--calibration", str(text)]
+    verified = CliRunner().invoke(verbs, arguments)
+    assert verified.exit_code == 0, verified.output
+    assert "every byte is the same" in verified.output
+
+
+def test_without_held_out_text_nothing_lossy_is_compiled(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", samples=()).path
+    (tmp_path / "text.tsv").write_text(
+        "".join(f"{pair.source} {n}\t{pair.target} {n}\n" for n in range(16) for pair in PAIRS)
+    )
+    arguments = ("--task", "it", "-O1", "--calibration", str(tmp_path / "text.tsv"))
+    for more in ((), ("--explain",)):
+        message = refused(store, tmp_path / "b", *arguments, *more)
+        assert "export of 'it': no held-out text to measure quality on: the store has 0 samples" in message
+        assert "Give --calibration a folder with train and dev, or at least 200 pairs" in message
+    assert not (tmp_path / "b").exists()
+
+
+def test_without_samples_dev_is_measured_on_and_no_sentence_of_the_text_is_kept(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", samples=()).path
+    text = tmp_path / "text"
+    text.mkdir()
+    for part, count in (("train", 9), ("dev", 2), ("test", 1)):
+        lines = [f"{pair.source} {part}{n}\t{pair.target} {part}{n}\n" for n in range(count) for pair in PAIRS]
+        (text / f"{part}.tsv").write_text("".join(lines))
+    result = export(store, tmp_path / "b", "--task", "it", "-O1", "--allow-quality-drop", "--calibration", str(text))
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "b").glob("*@*")
+    bundle = Bundle.open(path)
+    assert bundle.manifest.quality
+    assert bundle.manifest.quality.pairs == 24
+    assert bundle.manifest.quality.held_out == digest(read_pairs(text / "dev.tsv", LanguagePair("de", "en")))
+    assert len(bundle.golden()) == 16
+    assert not [record for record in bundle.golden() if any(pair.source in record.source for pair in PAIRS)]
 
 
 def test_calibration_is_asked_for_and_read_strictly(learned: Path, text: Path, tmp_path: Path) -> None:

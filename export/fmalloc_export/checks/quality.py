@@ -1,22 +1,20 @@
 """Translation quality before and after compiling, on held-out pairs, and the fewest cells that keep it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from sacrebleu.metrics import BLEU, CHRF
-from sacrebleu.metrics.base import Metric
-
-from fmalloc.corpus import Pair
-from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, Evaluation, score, translate
+from fmalloc.corpus import Pair, digest
+from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score, translate
+from fmalloc.evaluation.significance import METRICS, MetricName, Statistics, difference, signature
+from fmalloc.store.records import Score
 from fmalloc_export.domain.domain import Domain
+from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Drop, Quality
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 
 _OPTIONS = TranslationOptions(max_length=MAXIMUM_NEW_TOKENS)
-_RESAMPLES = 1000
-_SEED = 12345
+NAMES: Mapping[MetricName, str] = {"bleu": "BLEU", "chrf": "chrF"}
 # Shares of the cells that are tried: sixteenths.
 _STEPS = 16
 
@@ -45,42 +43,91 @@ class QualityCheck:
         translations = emitted.translate([pair.source for pair in self.pairs], _OPTIONS)
         return [translation.text for translation in translations]
 
-    def score(self, translations: Sequence[str]) -> Evaluation:
+    def score(self, translations: Sequence[str]) -> Score:
         """BLEU and chrF."""
-        return score(translations, self.references)
+        return score(translations, self.references).score
 
-    def compare(self, translations: Sequence[str]) -> Quality:
-        """The learned model's scores, those of `translations`, and the confidence interval of the difference."""
+    def compare(self, translations: Sequence[str], bound: float | None) -> Quality:
+        """The learned model's scores, those of `translations`, and the confidence interval of the difference.
+
+        `bound`: most points that a score may fall; `exceeds` tells whether one did.
+        """
         before, after = self.score(self.learned), self.score(translations)
         return Quality(
             pairs=len(self.pairs),
-            bleu_before=round(before.score.bleu, 2),
-            bleu_after=round(after.score.bleu, 2),
-            bleu_drop=drop(BLEU(), self.learned, translations, self.references),
-            chrf_before=round(before.score.chrf, 2),
-            chrf_after=round(after.score.chrf, 2),
-            chrf_drop=drop(CHRF(), self.learned, translations, self.references),
-            signature=f"BLEU|{after.signatures['bleu']} chrF|{after.signatures['chrf']}",
+            held_out=digest(self.pairs),
+            bleu_before=round(before.bleu, 2),
+            bleu_after=round(after.bleu, 2),
+            bleu_drop=drop("bleu", self.learned, translations, self.references),
+            chrf_before=round(before.chrf, 2),
+            chrf_after=round(after.chrf, 2),
+            chrf_drop=drop("chrf", self.learned, translations, self.references),
+            signature=" ".join(f"{NAMES[metric]}|{signature(metric, resampled=True)}" for metric in METRICS),
+            bound=bound,
+            allowed=False,
         )
 
 
-def drop(metric: Metric, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> Drop:
-    """By how much the corpus score falls, with the 95 % interval of a paired bootstrap (Koehn, 2004).
+def drop(metric: MetricName, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> Drop:
+    """By how much the corpus score falls, with the 95 % interval of a paired bootstrap, to two decimals."""
+    found = difference(Statistics.of(metric, before, references), Statistics.of(metric, after, references))
+    low, high = found.interval
+    return Drop(value=points(found.value), low=points(low), high=points(high))
 
-    Both sides are scored on the same 1,000 draws of sentences, from a fixed seed: the result is reproducible.
-    """
-    statistics = [
-        np.array(metric._extract_corpus_statistics(list(side), [list(references)]), dtype=np.float64)
-        for side in (before, after)
+
+def points(drop: float) -> float:
+    """To two decimals, as scores are stated; what is stated is what a bound is compared with."""
+    return round(drop, 2) + 0.0  # -0.0 becomes 0.0
+
+
+def exceeds(quality: Quality) -> bool:
+    """Whether BLEU or chrF fell by more than the bound."""
+    return quality.bound is not None and max(drop.value for drop in _drops(quality).values()) > quality.bound
+
+
+def may_exceed(quality: Quality) -> bool:
+    """Whether the interval of either drop reaches above the bound."""
+    return quality.bound is not None and max(drop.high for drop in _drops(quality).values()) > quality.bound
+
+
+def losses(quality: Quality) -> str:
+    """Both drops with their intervals, and what they were measured on."""
+    found = [f"{drop.value:.2f} {name} [{drop.low:.2f} to {drop.high:.2f}]" for name, drop in _drops(quality).items()]
+    return f"{' and '.join(found)} (95 % intervals, {quality.pairs} held-out pairs)"
+
+
+def refusal(quality: Quality, options: Options) -> str:
+    """Why a model is not published, and what would help."""
+    remedies = [
+        ("a larger --keep or none", options.keep is not None),
+        ("a larger --vocabulary or none", options.vocabulary is not None),
+        (f"another --quantization than {options.quantization}", options.quantization != "float32"),
+        ("more --calibration text", options.level != "O0"),
+        (f"-O{int(options.level[1:]) - 1}", options.level != "O0"),
     ]
-    draws = np.random.default_rng(_SEED).integers(len(references), size=(_RESAMPLES, len(references)))
+    helpful = [remedy for remedy, applies in remedies if applies]
+    help = f"What may help: {'; '.join(helpful)}. " if helpful else ""
+    return (
+        f"-{options.level} {options.quantization} loses {losses(quality)}: more than the bound of {quality.bound}, "
+        f"so it is not published. {help}--max-quality-drop sets another bound, --allow-quality-drop publishes it all "
+        "the same"
+    )
 
-    def scores(rows: np.ndarray) -> float:
-        first, second = (metric._compute_score_from_stats(side[rows].sum(axis=0).tolist()).score for side in statistics)
-        return float(first - second)
 
-    low, high = np.percentile([scores(rows) for rows in draws], [2.5, 97.5])
-    return Drop(value=round(scores(np.arange(len(references))), 2), low=round(low, 2), high=round(high, 2))
+def warning(quality: Quality) -> str | None:
+    """What a user should know of a model that is published; None if no interval reaches above the bound."""
+    if exceeds(quality):
+        return f"published although it loses {losses(quality)}: more than the bound of {quality.bound}"
+    if may_exceed(quality):
+        return (
+            f"loses {losses(quality)}: within the bound of {quality.bound}, but a 95 % interval reaches above it; "
+            "`fmalloc eval` on a larger test set tells more"
+        )
+    return None
+
+
+def _drops(quality: Quality) -> Mapping[str, Drop]:
+    return {NAMES["bleu"]: quality.bleu_drop, NAMES["chrf"]: quality.chrf_drop}
 
 
 def smallest_share(drop: Callable[[float], float], maximum: float) -> float:

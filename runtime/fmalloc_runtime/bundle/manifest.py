@@ -111,6 +111,8 @@ class Quality(StrictModel):
 
     pairs: Count
     """Held-out pairs."""
+    held_out: Digest
+    """SHA-256 of the held-out pairs."""
     bleu_before: float
     """Masked PyTorch model."""
     bleu_after: float
@@ -125,6 +127,10 @@ class Quality(StrictModel):
     """With interval."""
     signature: str
     """Signature of sacreBLEU."""
+    bound: Annotated[float, Field(ge=0, le=100)] | None
+    """Most that BLEU and chrF may fall; null at `O0` unless one was given."""
+    allowed: bool
+    """Whether a drop is above the bound, and was allowed with `--allow-quality-drop`."""
 
 
 class Manifest(StrictModel):
@@ -155,7 +161,7 @@ class Manifest(StrictModel):
     parity: Parity
     """Against the learned model."""
     quality: Quality | None
-    """Null without held-out pairs."""
+    """Null without held-out pairs, which only `O0` can do without."""
     files: dict[FilePath, Digest]
     """SHA-256 of all other files."""
 
