@@ -69,6 +69,11 @@ def has_letters(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
+def in_word(character: str) -> bool:
+    """Whether the character belongs to a word of a script with spaces between words."""
+    return bool(character) and _kind(character) == "word"
+
+
 def is_opening(character: str) -> bool:
     """Whether no space follows this character."""
     return character in _OPENING

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_runtime.text.rendering.alignment import Weights
-from fmalloc_runtime.text.rendering.tree import Node, Part, Point, TagPair
+from fmalloc_runtime.text.rendering.tree import Beside, Node, Part, Point, TagPair
 from fmalloc_runtime.tokenizer.offsets import Span
 
 # Factor by which the influence of words on a place between words decays with distance.
@@ -26,7 +26,7 @@ class Placed:
     at: int
     kind: Literal["open", "close", "point"]
     parts: Sequence[Part]
-    spaced: tuple[bool, bool] = (False, False)
+    beside: tuple[Beside, Beside] = ("word", "word")
 
 
 def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool]) -> list[Placed]:
@@ -54,7 +54,7 @@ class _Placer:
                 continue
             node, (begin, end) = step
             if isinstance(node, Point):
-                yield Placed(begin, "point", node.parts, node.spaced)
+                yield Placed(begin, "point", node.parts, node.beside)
                 continue
             if node.reach != "begin":
                 yield Placed(begin, "open", node.opens)
