@@ -13,8 +13,8 @@ _LONGEST_BRACES = 4_000
 # In ICU messages, apostrophes around a brace make it a character.
 _BRACE = re.compile(r"'[{}]'|[{}]")
 _MARKS = "$%#@"
-# Every placeholder that prose does not look like has one of these.
-_SIGNS = re.compile(r"[%{&$\[_\\<]")
+# Every placeholder has one of these; most sentences have none.
+_FIRST = re.compile(r"[%{&$\[_\\<:@!]")
 
 
 def _pattern(form: Form, *, prose: bool) -> re.Pattern[str]:
@@ -32,7 +32,7 @@ def find_placeholders(text: str, edges: Iterable[int] = (), *, prose: bool = Tru
     `edges`: places that only braces with a beginning of their own, such as an ICU argument, may span. `prose`: also by
     the syntaxes that prose looks like now and then.
     """
-    if not prose and _SIGNS.search(text) is None:
+    if _FIRST.search(text) is None:
         return []
     places = sorted(edges)
     pattern = _ANY_SIGN if prose else _CERTAIN_SIGN
@@ -66,6 +66,7 @@ def leftmost(
                 break
             if match and first < at:
                 match = pattern.search(text, at, stop) if at < stop else None
+        at = max(at, stop)
 
 
 def _braced(text: str, edges: Sequence[int]) -> list[Span]:

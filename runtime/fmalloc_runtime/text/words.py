@@ -21,6 +21,7 @@ _JOINER = "\u200d"
 _INNER = "'’"
 _GROUPING = ".,:"
 _OPENING = "([{<«„‚“‘¿¡"
+_QUOTES = ('""', "''", "()", "[]", "«»", "»«", "„“", "“”", "‚‘", "‘’", "””")
 _CLOSING = ".,;:!?…)]}>»”’、。，；：！？"
 
 
@@ -82,6 +83,11 @@ def is_opening(character: str) -> bool:
 def is_closing(character: str) -> bool:
     """Whether no space precedes this character."""
     return character in _CLOSING
+
+
+def is_quote(before: str, after: str) -> bool:
+    """Whether two characters are a pair of quotation marks or brackets."""
+    return before + after in _QUOTES
 
 
 def starts_sign(text: str, at: int) -> bool:

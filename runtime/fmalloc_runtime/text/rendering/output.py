@@ -10,12 +10,11 @@ from itertools import pairwise
 from fmalloc_runtime.text.items import Item, foreign
 from fmalloc_runtime.text.rendering.placement import Placed
 from fmalloc_runtime.text.rendering.tree import Beside
-from fmalloc_runtime.text.words import in_word, is_closing, is_opening
+from fmalloc_runtime.text.words import in_word, is_closing, is_opening, is_quote
 from fmalloc_runtime.tokenizer.offsets import Span
 
 _PREFIXES = "%{$#@"
 _DOUBLED = "%{}[]<>$_:"
-_QUOTES = ('""', "''", "()", "[]", "«»", "»«", "„“", "“”", "‚‘", "‘’")
 _SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")
 
 
@@ -141,7 +140,7 @@ class _Writer:
             self._owed, self._touching = self._after == "space", bool(first)
 
     def before_word(self, character: str) -> None:
-        if self._after == "sign" and self._quote + character in _QUOTES:
+        if self._after == "sign" and is_quote(self._quote, character):
             self.space = ""
         owed = self._owed and not is_closing(character)
         apart = self._after == "sign" and in_word(character)

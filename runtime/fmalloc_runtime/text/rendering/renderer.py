@@ -12,7 +12,7 @@ from fmalloc_runtime.text.rendering.output import Output, Written, write
 from fmalloc_runtime.text.rendering.placement import place
 from fmalloc_runtime.text.rendering.tree import beside, source_words, tree_of
 from fmalloc_runtime.text.translation import Format, TextModel
-from fmalloc_runtime.text.words import in_word, is_word, words
+from fmalloc_runtime.text.words import in_word, is_quote, is_word, words
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Alignment = tuple[tuple[Span, Span], ...]
@@ -85,7 +85,7 @@ class Renderer:
                 for span in spans
             ]
             tree = tree_of(reading.segment, sources, self._document.text, reading.taken)
-            placed = place(tree, weights, signs)
+            placed = place(tree, weights, signs, _empty_quotes(output.text, targets))
         raws = {index: kept[span] for index, span in enumerate(targets) if span in kept}
         written = write(output.text, targets, placed, raws, self._document.escape)
         alignment = None
@@ -107,6 +107,12 @@ class Renderer:
             return proportional_weights(sources, targets)
         read = reading.source_spans(self._model.tokenizer.source_spans(reading.text, tokens))
         return word_weights(attention, read, output.tokens, sources, targets)
+
+
+def _empty_quotes(text: str, targets: Sequence[Span]) -> list[int]:
+    """The words that close a pair of quotation marks or brackets with nothing in it."""
+    shown = [text[slice(*span)] for span in targets]
+    return [at for at in range(1, len(shown)) if is_quote(shown[at - 1], shown[at])]
 
 
 def _gaps(reading: Reading, found: Sequence[tuple[Span, Item]], text: str) -> list[int]:

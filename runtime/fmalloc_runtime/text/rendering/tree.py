@@ -9,7 +9,7 @@ from typing import Literal
 from fmalloc_runtime.text.document.block import Tag
 from fmalloc_runtime.text.document.segment import Segment
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.words import in_word, words
+from fmalloc_runtime.text.words import in_word, is_quote, words
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Reach = Literal["both", "end", "begin"]
@@ -23,7 +23,8 @@ Part = tuple[str, str]
 class Point:
     """Markup or an item before word `at`, at characters `begin` to `end` of the source.
 
-    `shows`: whether a reader sees any of it. `beside`: what is before and after it in the source.
+    `shows`: whether a reader sees any of it. `beside`: what is before and after it in the source;
+    `quoted`: whether quotation marks or brackets are.
     """
 
     at: int
@@ -32,6 +33,7 @@ class Point:
     parts: deque[Part]
     beside: tuple[Beside, Beside]
     shows: bool = False
+    quoted: bool = False
 
 
 @dataclass
@@ -106,7 +108,8 @@ class _Builder:
         return self._document[tag.begin : tag.end], ""
 
     def _point(self, begin: int, end: int, part: Part, shows: bool = False) -> None:
-        self._append(Point(self._gap(begin), begin, end, deque([part]), beside(self._text, begin, end), shows))
+        sides, quoted = beside(self._text, begin, end), self._quoted(begin, end)
+        self._append(Point(self._gap(begin), begin, end, deque([part]), sides, shows, quoted))
 
     def _pair(self, begin: int, end: int, opening: Part, closing: Part, reach: Reach) -> None:
         children = self._levels.pop()
@@ -134,8 +137,12 @@ class _Builder:
             before.end = node.end
             before.beside = before.beside[0], node.beside[1]
             before.shows |= node.shows
+            before.quoted = self._quoted(before.begin, before.end)
         else:
             level.append(node)
+
+    def _quoted(self, begin: int, end: int) -> bool:
+        return is_quote(self._text[max(begin - 1, 0) : begin], self._text[end : end + 1])
 
     def _gap(self, at: int) -> int:
         return bisect_right(self._ends, at)
