@@ -63,7 +63,7 @@ def test_killed_it_goes_on_and_ends_with_the_same_bytes(corpora: Path, tmp_path:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (["--d-model", "15"], "--d-model 15 is not a multiple of --heads 2"),
+        (["--d-model", "15"], "--d-model 15: not a multiple of --heads 2"),
         (["--train", "nowhere"], "nowhere: no parallel text"),
         (["--from", str(Path(__file__).parent)], "config.json: no such file"),
         (["--learning-rate", "1e30"], "pretraining: the loss is nan at update"),

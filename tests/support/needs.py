@@ -5,11 +5,11 @@ from typing import NoReturn
 
 import pytest
 
-REQUIRED = "FMALLOC_TESTS_REQUIRE"
+REQUIRED = "TESTS_REQUIRE"
 
 
 def skip_without(need: str, reason: str) -> NoReturn:
-    """Skip the test; fail it where FMALLOC_TESTS_REQUIRE, names with commas between them, says that `need` is there."""
+    """Skip the test; fail it where TESTS_REQUIRE, names with commas between them, says that `need` is there."""
     if need in os.environ.get(REQUIRED, "").split(","):
         pytest.fail(f"{REQUIRED} names {need}, but: {reason}")
     pytest.skip(reason)
