@@ -111,7 +111,7 @@ SYNTAXES = (
     ),
     Syntax(
         "text tag",
-        "Ren'Py, LaTeX-like markup of games",
+        "Ren'Py",
         "braces",
         r"\{/?[a-z]{1,20}=[^{}\s]{1,200}\}",
         ("{color=#f00}", "{w=0.5}", "{a=https://example.org/x}"),
@@ -146,7 +146,7 @@ SYNTAXES = (
         "sign",
         rf"(?<!\w){_NOT_PERCENT}(?:%[a-z][a-z0-9_]{{2,60}}(?:-[a-z0-9_]{{1,60}}){{0,5}})+(?!\w)",
         ("%name", "%machine_name", "%user-name"),
-        limit="At least three lower-case letters, and not after a number: 5 %ige.",
+        limit="At least three lower-case letters, and not after a number: `5 %ige`.",
     ),
     Syntax(
         "printf",
@@ -155,7 +155,7 @@ SYNTAXES = (
         rf"%(?:\d{{1,3}}\$)?(?:{_FLAGS}{_SIZE}[diouxXeEfFgGaAcpnsSCvqwbtTUYmHMByIZ@](?![^\W\d_])"
         rf"|(?<!\d%)(?<!\d[ \u00a0\u202f]%){_PRINTF}|(?<=\$){_PRINTF})",
         ("%s", "%d", "%.2f", "%-10s", "%1$s", "%1$@", "%@", "%ld", "%I64d", "%zu", "%*d", "%1$*2$d", "%n", "%Y"),
-        limit="Without the space flag: in 5 % der and 100% sure, % is a sign. After a number, no letter may follow.",
+        limit="Without the space flag: in `5 % der` and `100% sure`, % is a sign. After a number, no letter follows.",
     ),
     Syntax(
         "Boost directive",
@@ -202,7 +202,7 @@ SYNTAXES = (
         rf"(?<![\w$])(?:\${_NAME}(?:->{_NAME}|\[\w{{1,20}}\]){{0,5}})++(?!\w)",
         ("$name", "$USER", "$user->name", "$a[0]"),
         prose=True,
-        limit="Not with a digit: $5 is a price.",
+        limit="Not with a digit: `$5` is a price.",
     ),
     Syntax(
         "name between underscores",
@@ -226,7 +226,7 @@ SYNTAXES = (
         r"(?:(?<!\w)|(?=\[/))\[/?[a-z_][A-Za-z0-9_.]{0,60}(?:\[\w{1,20}\])?(?:=[^\[\]\s]{1,200})?(?:![a-z]{1,4})?\](?!\()",
         ("[name]", "[player.name!t]", "[b]", "[/b]", "[url=https://example.org]"),
         prose=True,
-        limit="Also a lower-case word of ASCII letters alone in brackets, such as [sic].",
+        limit="Also a lower-case word of ASCII letters alone in brackets, such as `[sic]`.",
     ),
     Syntax(
         "interpolation of Swift",
@@ -243,7 +243,7 @@ SYNTAXES = (
         rf"(?<![\w:)\]}}%]):(?:[a-z0-9_+-]{{2,40}}:(?!\w)|{_NAME}(?::{_NAME})*+(?!\w))",
         (":name", ":COUNT", ":Attribute", ":smile:", ":+1:"),
         prose=True,
-        limit="ASCII letters, and no letter, digit or closing bracket before: not Achtung:Strom, 12:30 or 3:1.",
+        limit="ASCII letters, and no letter, digit or closing bracket before: not `Achtung:Strom`, `12:30`.",
     ),
     Syntax(
         "at sign and name",
@@ -277,6 +277,6 @@ SYNTAXES = (
         rf"</?(?:[A-Za-z][\w:.-]{{0,60}}+{_ATTRIBUTE}{{0,30}}+|\d{{1,3}})\s*/?>|<[a-z]{{1,20}}=[^\s<>]{{1,200}}>|<<[\w.-]{{1,60}}>>",
         ("<name>", "</b>", "<br/>", '<a href="x?a=1">', "<0>", "</0>", "<sprite=1>", "<<name>>"),
         prose=True,
-        limit="In HTML and XML written as &lt;name&gt;; a tag itself is markup.",
+        limit="In HTML and XML only as `&lt;name&gt;`, for a tag is markup.",
     ),
 )
