@@ -1,7 +1,7 @@
-"""Reference made from the code: keys of records, rooms of packages, and a page of all commands.
+"""Reference made from the code: keys of records, rooms of packages, syntaxes of placeholders, a page of all commands.
 
-`python -m docs.reference` brings the tables of formats.md and architecture.md up to date; a test fails where they are
-not.
+`python -m docs.reference` brings the tables of formats.md, architecture.md and serving.md up to date; a test fails
+where they are not.
 """
 
 import ast
@@ -17,10 +17,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from fmalloc_runtime.text.syntaxes import SYNTAXES
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md", "serving.md"))
 _KEYS = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
 _ROOMS = re.compile(r"(<!-- rooms of ([\w/]+) -->\n)(.*?)(<!-- end of rooms -->)", re.DOTALL)
+_SYNTAXES = re.compile(r"(<!-- syntaxes of placeholders -->\n)(.*?)(<!-- end of syntaxes -->)", re.DOTALL)
 _NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
 _CODE_BLOCK = "\b"
 
@@ -37,7 +40,11 @@ def with_tables(text: str) -> str:
     def rooms(found: re.Match[str]) -> str:
         return f"{found[1]}\n{_table(('floor', 'room', 'holds'), _rooms(ROOT / found[2]))}\n\n{found[4]}"
 
-    return _ROOMS.sub(rooms, _KEYS.sub(keys, text))
+    def syntaxes(found: re.Match[str]) -> str:
+        rows = ((it.name, it.users, " ".join(f"`{example}`" for example in it.examples), it.limit) for it in SYNTAXES)
+        return f"{found[1]}\n{_table(('placeholder', 'used by', 'for example', 'limits'), rows)}\n\n{found[3]}"
+
+    return _SYNTAXES.sub(syntaxes, _ROOMS.sub(rooms, _KEYS.sub(keys, text)))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

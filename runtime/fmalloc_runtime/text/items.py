@@ -1,34 +1,17 @@
 """Items that a translation must preserve: placeholders, addresses, paths, numbers, and signs (found in signs.py)."""
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fmalloc_runtime.text.placeholders import find_placeholders, leftmost
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Kind = Literal["placeholder", "address", "number", "element", "sign"]
 
-# A longer ICU argument is taken as text in braces.
-_LONGEST_ARGUMENT = 4_000
-_COMPLEX = re.compile(
-    r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal|number|date|time|choice|duration|spellout|ordinal)\b"
-)
-_BRACE = re.compile(r"[{}]")
-_PLACEHOLDER = r"""
-    (?P<placeholder>
-      \{\{[^{}\n]{0,200}\}\} | \{%[^{}\n]{0,200}%\}            # {{var}}, {% tag %}
-    | [$%\#]\{[^{}\n]{0,200}\}                                 # ${var}, %{name}, #{name}
-    | \{[\w.\-\[\]!:<>^+,\#$@/]{0,100}\}                       # {name}, {0}, {0:.2f}, {}
-    | %\([\w. -]{1,100}\)[\#0\-+]*\d{0,9}(?:\.\d{1,9})?[a-zA-Z] # %(name)s
-    | %%
-    | (?<![\d%])(?<!\d[ \u00a0\u202f])%(?:\d{1,3}\$)?[\#0\-+']*(?:\*|\d{1,9})?(?:\.(?:\*|\d{1,9}))?
-      (?:hh|h|ll|l|L|q|j|z|t)?(?:[diouxXeEfFgGaAcpn@CSYmHMBIyTZ](?![^\W\d_])|[sdu])  # %s, %1$s, %.2f, %Y
-    | (?<![\w%])%[Ln]?\d{1,2}(?![\w%])                          # %1, %L1
-    | %[A-Z_][A-Z0-9_]{1,50}%                                  # %APPDATA%
-    | &(?:[A-Za-z][\w.-]{0,50}|\#\d{1,7}|\#[xX][0-9A-Fa-f]{1,6});
-    )"""
 _ADDRESS = r"""
     (?P<address>
       (?<![\w])(?:[A-Za-z][A-Za-z+.-]{1,15}://|mailto:|www\.(?=\w))[^\s<>"„“”«»]{0,2000}[\w/=\#&%+~@$*-]
@@ -38,10 +21,7 @@ _ADDRESS = r"""
     )"""
 # Not a keycap, which is a sign.
 _NUMBER = r"(?P<number>(?<!\w)(?<![^\W\d_]-)\d++(?:[.,:'’\u202f\u00a0]\d++)*+(?![\ufe0f\u20e3]))"
-_PATTERN = re.compile(f"{_ADDRESS}|{_PLACEHOLDER}|{_NUMBER}", re.VERBOSE)
-_PLACEHOLDERS = re.compile(_PLACEHOLDER, re.VERBOSE)
-# Every placeholder has one of these.
-_SIGNS = "%{&"
+_PATTERN = re.compile(f"{_ADDRESS}|{_NUMBER}", re.VERBOSE)
 _DIGITS = re.compile(r"\d+")
 
 
@@ -57,18 +37,10 @@ class Item:
 
 
 def find_items(text: str, edges: Iterable[int] = ()) -> list[tuple[Span, Kind]]:
-    """Disjoint items from left to right. An ICU argument with a format is one item, braces included.
-
-    `edges`: places that only ICU arguments may span.
-    """
-    found: list[tuple[Span, Kind]] = []
-    at = 0
-    for span in _complex_arguments(text):
-        found.extend(_simple_items(text, at, span[0], edges))
-        found.append((span, "placeholder"))
-        at = span[1]
-    found.extend(_simple_items(text, at, len(text), edges))
-    return found
+    """Disjoint items from left to right; `edges` as for find_placeholders. An address may have placeholders in it."""
+    places = sorted(edges)
+    found = leftmost(text, find_placeholders(text, places), _PATTERN, places)
+    return [(span, kind or "placeholder") for span, kind in found]  # type: ignore[misc]
 
 
 def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Span, Item]] | None:
@@ -94,21 +66,33 @@ def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Sp
 
 
 def invents(source: str, output: str) -> bool:
-    """Whether the output has a placeholder that is not in the source."""
-    if not any(sign in output for sign in _SIGNS):
-        return False
-    return any(output[slice(*span)] not in source for span in _placeholders(output))
+    """Whether the output has a placeholder that is not in the source; what prose may look like does not count."""
+    return any(output[slice(*span)] not in source for span in find_placeholders(output, prose=False))
 
 
 def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[Span]:
     """Spans that a translation without the items must not have: the items, and with `placeholders` all placeholders."""
     numbers = {_digits(item.text) for item in items if item.kind == "number"}
-    spans = [span for span, kind in find_items(output) if kind == "number" and _digits(output[slice(*span)]) in numbers]
-    spans.extend(_placeholders(output) if placeholders else ())
+    found = find_items(output)
+    spans = [span for span, kind in found if kind == "number" and _digits(output[slice(*span)]) in numbers]
+    spans.extend(find_placeholders(output, prose=False) if placeholders else ())
+    whole = [span for span, kind in found if kind != "number"]
     for surface, kind in {(item.text, item.kind) for item in items if item.kind != "number" and item.text in output}:
         pattern = _whole_words(surface) if kind == "sign" else re.escape(surface)
-        spans.extend(match.span() for match in re.finditer(pattern, output))
+        matches = [match.span() for match in re.finditer(pattern, output)]
+        spans.extend(_outside(matches, whole) if kind == "sign" else matches)
     return spans
+
+
+def _outside(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """The spans that touch none of the others, which are disjoint and in order: a sign in a placeholder is its own."""
+    ends = [end for _, end in others]
+    found = []
+    for begin, end in spans:
+        at = bisect_right(ends, begin)
+        if at == len(others) or others[at][0] >= end:
+            found.append((begin, end))
+    return found
 
 
 def _occurrences(text: str, items: Sequence[Item]) -> list[tuple[Span, str]]:
@@ -125,44 +109,6 @@ def _whole_words(surface: str) -> str:
     """A pattern of a text that never matches a part of a word."""
     before, after = (r"\b" if surface[edge].isalnum() else "" for edge in (0, -1))
     return before + re.escape(surface) + after
-
-
-def _placeholders(text: str) -> list[Span]:
-    """All that look like placeholders, even inside an address."""
-    return [*_complex_arguments(text), *(match.span() for match in _PLACEHOLDERS.finditer(text))]
-
-
-def _simple_items(text: str, begin: int, end: int, edges: Iterable[int]) -> Iterable[tuple[Span, Kind]]:
-    for stop in (*(edge for edge in edges if begin < edge < end), end):
-        for match in _PATTERN.finditer(text, begin, stop):
-            if match.end() > match.start():
-                kind: Kind = match.lastgroup  # type: ignore[assignment]
-                yield match.span(), kind
-        begin = stop
-
-
-def _complex_arguments(text: str) -> list[Span]:
-    spans: list[Span] = []
-    closing: dict[int, int] | None = None
-    at = 0
-    while match := _COMPLEX.search(text, at):
-        begin, at = match.span()
-        closing = _closing_braces(text) if closing is None else closing
-        if begin < (end := closing.get(begin, 0)) <= begin + _LONGEST_ARGUMENT:
-            spans.append((begin, end))
-            at = end
-    return spans
-
-
-def _closing_braces(text: str) -> dict[int, int]:
-    """For each opening brace, the end of the matching one."""
-    closing, opened = {}, []
-    for match in _BRACE.finditer(text):
-        if match[0] == "{":
-            opened.append(match.start())
-        elif opened:
-            closing[opened.pop()] = match.end()
-    return closing
 
 
 def _numbers(text: str) -> list[str]:

@@ -29,6 +29,7 @@ _JOINED = ("word", "flag")
 _INNER = "'’"
 _GROUPING = ".,:"
 _OPENING = "([{<«„‚“‘¿¡"
+_QUOTES = ('""', "''", "()", "[]", "«»", "»«", "„“", "“”", "‚‘", "‘’", "””")
 _CLOSING = ".,;:!?…)]}>»”’、。，；：！？"
 
 
@@ -77,6 +78,11 @@ def has_letters(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
+def in_word(character: str) -> bool:
+    """Whether the character belongs to a word of a script with spaces between words."""
+    return bool(character) and _kind(character) == "word"
+
+
 def is_opening(character: str) -> bool:
     """Whether no space follows this character."""
     return character in _OPENING
@@ -85,6 +91,11 @@ def is_opening(character: str) -> bool:
 def is_closing(character: str) -> bool:
     """Whether no space precedes this character."""
     return character in _CLOSING
+
+
+def is_quote(before: str, after: str) -> bool:
+    """Whether two characters are a pair of quotation marks or brackets."""
+    return before + after in _QUOTES
 
 
 def starts_sign(text: str, at: int) -> bool:

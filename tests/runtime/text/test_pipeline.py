@@ -132,6 +132,56 @@ def test_unprotected_items_are_the_models(model: Translator) -> None:
     assert len(batches) == 1
 
 
+@pytest.mark.parametrize(
+    ("source", "bare", "answer", "links", "expected"),
+    [
+        (
+            'Die Karte "%{todo}" im Netz',
+            'Die Karte "" im Netz',
+            "The card in the net",
+            (0, 1, 4, 4, 5),
+            "card %{todo} in",
+        ),
+        ('Die Karte "%s" im Netz', 'Die Karte "" im Netz', 'The card "" in it', (0, 1, 2, 3, 4, 5), 'card "%s" in'),
+        ('Sage "%s" zu (%d)', 'Sage "" zu ()', 'Say " " to ()', (0, 1, 2, 3, 4, 5), 'Say "%s" to (%d)'),
+        ("Den Speicher (:name) leeren", "Den Speicher () leeren", "Clear memory", (4, 1), "memory :name"),
+        ("Der Server {0}, der neu ist", "Der Server, der neu ist", "The server, new", (0, 1, 2, 4), "server {0}, new"),
+        ("{0}: Der Server ist neu", ": Der Server ist neu", "The server is new", (1, 2, 3, 4), "{0} The server"),
+        ("Der Server „5“ ist neu", "Der Server „“ ist neu", "The server is new", (0, 1, 4, 5), "server 5 is"),
+        ("Datei%s ist neu", "Datei ist neu", "Files are new", (0, 1, 2), "Files%s are"),
+    ],
+)
+def test_no_word_touches_an_item_that_it_did_not_touch(
+    source: str, bare: str, answer: str, links: tuple[int, ...], expected: str, model: Translator
+) -> None:
+    assert expected in translate(source, {source: "", bare: (answer, links)}, model).text
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "expected"),
+    [
+        ("Die Karte {0} im Netz", "The card{0}in it", "The card {0} in it"),
+        ("Die Karte „{0}“ im Netz", "The card“{0}in it", "The card“{0} in it"),
+        ("Die Karte{0} im Netz", "The card{0} in it", "The card{0} in it"),
+        ("Von a@b.de, sofort", "Froma@b.de, now", "From a@b.de, now"),
+    ],
+)
+def test_a_model_that_joins_words_and_items_is_corrected(
+    source: str, answer: str, expected: str, model: Translator
+) -> None:
+    batches: list[SourceBatch] = []
+    options = TextOptions(search=TranslationOptions(attention=True))
+    assert translate(source, {source: answer}, model, batches=batches).text == expected
+    assert len(batches) == 1
+    (sentence,) = translate(source, {source: answer}, model, options).sentences
+    assert sentence.alignment and sentence.translation == expected
+
+
+def test_braces_with_their_own_beginning_may_have_elements_in_them(model: Translator) -> None:
+    answers = {"Neu {{ a &foo; b }} da": "New", "Neu da": ("New here", (0, 1))}
+    assert translate("Neu {{ a &foo; b }} da", answers, model, HTML).text == "New {{ a &foo; b }} here"
+
+
 def test_alternatives_keep_items_too(model: Translator) -> None:
     options = TextOptions(search=TranslationOptions(hypotheses=2))
     answers = {

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from fmalloc_runtime.text.document.scanner import scan
 from fmalloc_runtime.text.items import find_items
 from fmalloc_runtime.text.pipeline import plain_lines, work_on
 from fmalloc_runtime.text.translation import Format, Found, SourceBatch, TextOptions, TextTranslation, drive
+from tests.support.adversary import Adversary
 from tests.support.bundles import CPU, SENTENCES, bundle_of
 
 WORDS = sorted({word for lines in SENTENCES.values() for line in lines for word in line.split()})
@@ -53,29 +53,6 @@ fast = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def model(bundles: Path) -> Translator:
     return Translator.load(Bundle.read(bundle_of(bundles, "it")), CPU)
-
-
-class Adversary:
-    """Answers batches with any tokens that the model could write, and any attention."""
-
-    def __init__(self, model: Translator, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
-        self._model = model
-
-    def answer(self, batch: SourceBatch) -> Found:
-        return [
-            tuple(self._hypothesis(source, batch) for _ in range(batch.options.hypotheses)) for source in batch.sources
-        ]
-
-    def _hypothesis(self, source: tuple[str, ...], batch: SourceBatch) -> Hypothesis:
-        pieces = [*self._model.encode("%s {0} 5 % a@b.de <b> & </b> Die {name} http://a.de/?b=c"), *source]
-        tokens = tuple(self._random.choice(pieces, self._random.integers(0, 30)).tolist())
-        if self._random.random() < 0.3:
-            tokens = source[:-1]
-        attention = None
-        if batch.options.attention and self._random.random() < 0.9:
-            attention = self._random.dirichlet(np.full(len(source), 0.2), len(tokens)).astype(np.float32)
-        return Hypothesis(tokens, -1.0, attention)
 
 
 class Silent(Adversary):

@@ -89,8 +89,8 @@ def _directed(block: Block, moved: Sequence[int]) -> dict[Span, Span]:
 def items_of(block: Block, document: str, knows: Callable[[str], bool]) -> list[Item]:
     """Disjoint items of a block from left to right; kept elements win over what looks like an item.
 
-    An item may contain whole elements, but never only one tag of a pair. `knows`: whether the vocabulary has all of a
-    text; what it lacks is an item.
+    An item may contain whole elements, kept ones as well, but never only one tag of a pair. `knows`: whether the
+    vocabulary has all of a text; what it lacks is an item.
     """
     items = _items(block, document)
     edges = {tag.at for tag in block.tags}
@@ -116,16 +116,20 @@ def _place(tag: Tag) -> int:
 
 def _items(block: Block, document: str) -> list[Item]:
     edges = sorted({tag.at for tag in block.tags} | {at for item in block.kept for at in (item.begin, item.end)})
-    items = list(block.kept)
-    kept = [(item.begin, item.end) for item in block.kept]
+    items: list[Item] = []
+    kept = list(block.kept)
+    begins, ends = [item.begin for item in kept], [item.end for item in kept]
+    inner: set[Item] = set()  # kept elements inside an item
     places = [tag.at for tag in block.tags]
     for (begin, end), kind in find_items(block.text, edges):
-        before = bisect_left(kept, (end, 0)) - 1  # the last one that begins before the end
+        covered = kept[bisect_right(ends, begin) : bisect_left(begins, end)]
         inside = block.tags[bisect_right(places, begin) : bisect_left(places, end)]
-        if (before >= 0 and kept[before][1] > begin) or _cuts_pair(inside):
+        if _cuts_pair(inside) or any(_reaches_out(item, begin, end) for item in (*covered[:1], *covered[-1:])):
             continue
+        inner.update(covered)
         raw = document[block.starts[begin] : block.ends[end - 1]]
         items.append(Item(begin, end, kind, block.text[begin:end], raw))
+    items.extend(item for item in kept if item not in inner)
     return sorted(items, key=lambda item: item.begin)
 
 
@@ -135,6 +139,11 @@ def escape(text: str, kind: Format, space: str = "\u00a0") -> str:
         return text
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("\u00a0", space)
+
+
+def _reaches_out(item: Item, begin: int, end: int) -> bool:
+    """Whether a kept element is not inside a span, or is all of it."""
+    return item.begin < begin or end < item.end or (item.begin, item.end) == (begin, end)
 
 
 def _cuts_pair(inside: Sequence[Tag]) -> bool:

@@ -1,16 +1,20 @@
 """The output of the model, and the text written into the document."""
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fmalloc_runtime.text.items import Item, foreign
 from fmalloc_runtime.text.rendering.placement import Placed
-from fmalloc_runtime.text.words import is_closing, is_opening
+from fmalloc_runtime.text.rendering.tree import Beside
+from fmalloc_runtime.text.words import in_word, is_closing, is_opening, is_quote
 from fmalloc_runtime.tokenizer.offsets import Span
 
-_PREFIXES = "%{$#"
+_PREFIXES = "%{$#@"
+_DOUBLED = "%{}[]<>$_:"
 _SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")
 
 
@@ -40,6 +44,17 @@ class Output:
             before[at] += before[at - 1]
         tokens = [(before[begin], before[end]) for begin, end in self.tokens]
         return Output("".join(self.text[origin] for origin in kept), tokens)
+
+    def spaced(self, places: Sequence[int]) -> "Output":
+        """The output with a space at each place, which are in order."""
+        if not places:
+            return self
+        text = "".join(f"{self.text[begin:end]} " for begin, end in pairwise((0, *places)))
+        tokens = []
+        for begin, end in self.tokens:
+            first = begin + bisect_right(places, begin)
+            tokens.append((first, max(first, end + bisect_left(places, end))))
+        return Output(text + self.text[places[-1] :], tokens)
 
 
 @dataclass(frozen=True)
@@ -79,9 +94,9 @@ def write(
 
 def _would_merge(before: str, after: str) -> bool:
     """Whether two adjacent characters would read as one: 2 and 5, % and %s, {0} and }."""
-    if before.isalnum() and after.isalnum():
+    if (before.isalnum() or before == "_") and (after.isalnum() or after == "_"):
         return True
-    return (before in _PREFIXES and after in ("%", "{")) or before == after == "}"
+    return (before in _PREFIXES and after in ("%", "{")) or (before == after and before in _DOUBLED)
 
 
 class _Writer:
@@ -96,6 +111,8 @@ class _Writer:
         self._last = " "  # shown
         self._owed = False
         self._touching = False
+        self._after: Beside = "word"  # in the source after the point before
+        self._quote = " "  # before that point
 
     def add(self, raw: str, shown: str) -> None:
         if raw:
@@ -108,21 +125,29 @@ class _Writer:
     def place(self, placed: Placed) -> None:
         first = next((shown[0] for _, shown in placed.parts if shown and not shown.isspace()), "")
         if placed.kind == "point":
-            spaced = placed.spaced[0] and not is_opening(self._last)
-            if self._owed or spaced or _would_merge(self._last, first):
+            before = placed.beside[0]
+            spaced = before == "space" and not is_opening(self._last)
+            apart = before != "word" and in_word(self._last)
+            if self._owed or spaced or apart or _would_merge(self._last, first):
                 self._write_space()
+            self._quote = self._last
         elif placed.kind == "open" and (self.space or self._owed):
             self._write_space()
         for raw, shown in placed.parts:
             self.add(raw, "" if shown.isspace() and self._last.isspace() else shown)
         if placed.kind == "point":
-            self._owed, self._touching = placed.spaced[1], bool(first)
+            self._after = placed.beside[1]
+            self._owed, self._touching = self._after == "space", bool(first)
 
     def before_word(self, character: str) -> None:
+        if self._after == "sign" and is_quote(self._quote, character):
+            self.space = ""
         owed = self._owed and not is_closing(character)
-        if self.space or owed or (self._touching and _would_merge(self._last, character)):
+        apart = self._after == "sign" and in_word(character)
+        if self.space or owed or apart or (self._touching and _would_merge(self._last, character)):
             self._write_space()
         self._owed = self._touching = False
+        self._after = "word"
 
     def _write_space(self) -> None:
         space, self.space, self._owed = self.space or " ", "", False

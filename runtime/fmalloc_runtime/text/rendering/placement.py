@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_runtime.text.rendering.alignment import Weights
-from fmalloc_runtime.text.rendering.tree import Node, Part, Point, TagPair
+from fmalloc_runtime.text.rendering.tree import Beside, Node, Part, Point, TagPair
 from fmalloc_runtime.tokenizer.offsets import Span
 
 # Factor by which the influence of words on a place between words decays with distance.
@@ -26,22 +26,24 @@ class Placed:
     at: int
     kind: Literal["open", "close", "point"]
     parts: Sequence[Part]
-    spaced: tuple[bool, bool] = (False, False)
+    beside: tuple[Beside, Beside] = ("word", "word")
 
 
-def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool]) -> list[Placed]:
+def place(tree: Sequence[Node], weights: Weights, signs: Sequence[bool], quotes: Sequence[int] = ()) -> list[Placed]:
     """The places of all nodes, well-formed; `weights` (target words, source words) as of word_weights.
 
-    `signs`: which source words, then which target words, are punctuation.
+    `signs`: which source words, then which target words, are punctuation. `quotes`: the target words that close a
+    pair of quotation marks or brackets with nothing in it, where quoted points belong.
     """
-    return list(_Placer(weights, signs).run(tree))
+    return list(_Placer(weights, signs, quotes).run(tree))
 
 
 class _Placer:
-    def __init__(self, weights: Weights, signs: Sequence[bool]) -> None:
+    def __init__(self, weights: Weights, signs: Sequence[bool], quotes: Sequence[int]) -> None:
         self._count, self._sources = weights.shape
         self._sums = np.concatenate([np.zeros((self._count, 1), np.float32), np.cumsum(weights, axis=1)], axis=1)
         self._weights = weights
+        self._quotes = list(quotes)
         self._source_signs, self._target_signs = signs[: self._sources], signs[self._sources :]
         self._source_end, self._target_end = _words_end(self._source_signs), _words_end(self._target_signs)
 
@@ -54,7 +56,7 @@ class _Placer:
                 continue
             node, (begin, end) = step
             if isinstance(node, Point):
-                yield Placed(begin, "point", node.parts, node.spaced)
+                yield Placed(begin, "point", node.parts, node.beside)
                 continue
             if node.reach != "begin":
                 yield Placed(begin, "open", node.opens)
@@ -70,7 +72,7 @@ class _Placer:
         for index in sorted(range(len(nodes)), key=lambda index: self._urgency(nodes[index], low, high)):
             node = nodes[index]
             if isinstance(node, Point):
-                span = self._gap(node.at, low, high, inside)
+                span = self._quoted_gap(node, low, high, inside) or self._gap(node.at, low, high, inside)
             elif node.reach == "both":
                 span = self._run(node, free) or self._gap(node.begin, low, high, inside)
                 free = _without(free, span)
@@ -116,6 +118,16 @@ class _Placer:
         if pair.begin < pair.end and low < high:  # then it encloses at least one word
             sums[0 if pair.reach == "begin" else -1] = -np.inf
         return low + int(sums.argmax())
+
+    def _quoted_gap(self, point: Point, low: int, high: int, inside: NDArray[np.bool_]) -> Span | None:
+        """The empty quotation marks nearest to where a quoted point would be."""
+        free = [at for at in self._quotes if low < at < high and not inside[at]] if point.quoted else []
+        if not free:
+            return None
+        wanted, _ = self._gap(point.at, low, high, inside)
+        at = min(free, key=lambda at: abs(at - wanted))
+        self._quotes.remove(at)
+        return at, at
 
     def _gap(self, at: int, low: int, high: int, inside: NDArray[np.bool_]) -> Span:
         """The place between target words for a point that was before source word `at`."""

@@ -9,10 +9,12 @@ from typing import Literal
 from fmalloc_runtime.text.document.block import Tag
 from fmalloc_runtime.text.document.segment import Segment
 from fmalloc_runtime.text.items import Item
-from fmalloc_runtime.text.words import words
+from fmalloc_runtime.text.words import in_word, is_quote, words
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Reach = Literal["both", "end", "begin"]
+# What stands before or after a span: white space or the edge of the text, a character of a word, or another one.
+Beside = Literal["space", "word", "sign"]
 # Markup as written, and the part of it that a reader sees.
 Part = tuple[str, str]
 
@@ -21,16 +23,17 @@ Part = tuple[str, str]
 class Point:
     """Markup or an item before word `at`, at characters `begin` to `end` of the source.
 
-    `shows`: whether a reader sees any of it. `spaced`: whether it has a space, or the edge of the text, before and
-    after it in the source.
+    `shows`: whether a reader sees any of it. `beside`: what is before and after it in the source;
+    `quoted`: whether quotation marks or brackets are.
     """
 
     at: int
     begin: int
     end: int
     parts: deque[Part]
-    spaced: tuple[bool, bool]
+    beside: tuple[Beside, Beside]
     shows: bool = False
+    quoted: bool = False
 
 
 @dataclass
@@ -105,7 +108,8 @@ class _Builder:
         return self._document[tag.begin : tag.end], ""
 
     def _point(self, begin: int, end: int, part: Part, shows: bool = False) -> None:
-        self._append(Point(self._gap(begin), begin, end, deque([part]), self._spaced(begin, end), shows))
+        sides, quoted = beside(self._text, begin, end), self._quoted(begin, end)
+        self._append(Point(self._gap(begin), begin, end, deque([part]), sides, shows, quoted))
 
     def _pair(self, begin: int, end: int, opening: Part, closing: Part, reach: Reach) -> None:
         children = self._levels.pop()
@@ -116,7 +120,7 @@ class _Builder:
             self._append(_simplified(pair))
 
     def _without_words(self, pair: TagPair, begin: int, end: int) -> Point:
-        point = Point(pair.begin, begin, end, deque(), self._spaced(begin, end))
+        point = Point(pair.begin, begin, end, deque(), beside(self._text, begin, end))
         if pair.children and isinstance(inner := pair.children[0], Point):  # at most one: they are at one place
             point.parts, point.shows = inner.parts, inner.shows
         point.parts.extendleft(pair.opens)
@@ -131,17 +135,28 @@ class _Builder:
             before.parts.extend([(between, between)] if between else [])
             before.parts.extend(node.parts)
             before.end = node.end
-            before.spaced = before.spaced[0], node.spaced[1]
+            before.beside = before.beside[0], node.beside[1]
             before.shows |= node.shows
+            before.quoted = self._quoted(before.begin, before.end)
         else:
             level.append(node)
+
+    def _quoted(self, begin: int, end: int) -> bool:
+        return is_quote(self._text[max(begin - 1, 0) : begin], self._text[end : end + 1])
 
     def _gap(self, at: int) -> int:
         return bisect_right(self._ends, at)
 
-    def _spaced(self, begin: int, end: int) -> tuple[bool, bool]:
-        before, after = self._text[max(begin - 1, 0) : begin], self._text[end : end + 1]
-        return not before or before.isspace(), not after or after.isspace()
+
+def beside(text: str, begin: int, end: int) -> tuple[Beside, Beside]:
+    """What is before and after a span of a text."""
+    return _beside(text[max(begin - 1, 0) : begin]), _beside(text[end : end + 1])
+
+
+def _beside(character: str) -> Beside:
+    if not character or character.isspace():
+        return "space"
+    return "word" if in_word(character) else "sign"
 
 
 def _simplified(pair: TagPair) -> TagPair:
