@@ -60,7 +60,8 @@ def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Sp
     waiting: dict[str, list[Item]] = {}
     for item in reversed(others):
         waiting.setdefault(item.text, []).append(item)
-    if len(there) != len(others) or Counter(text for _, text in there) != Counter(text for _, text in here):
+    wanted = Counter(item.text for item in others)
+    if any(Counter(text for _, text in found) != wanted for found in (there, here)):
         return None  # an item's text occurs elsewhere in the source, too: the two cannot be told apart
     return [(span, waiting[text].pop()) for span, text in here]
 
