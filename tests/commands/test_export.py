@@ -94,6 +94,7 @@ def test_all_domains_become_verified_live_bundles(made: Path, bundles: Path) -> 
     assert sorted(path.name for path in bundles.iterdir()) == sorted([".lock", "live.json", *live.domains.values()])
 
 
+@pytest.mark.slow
 def test_the_same_store_gives_the_same_bytes(made: Path, bundles: Path, tmp_path: Path) -> None:
     result = export(made, tmp_path, "--task", "late")
     assert result.exit_code == 0, result.output
@@ -180,6 +181,7 @@ def test_dry_run_writes_nothing(made: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "bundles").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_refused_and_force_mends_it(made: Path, bundles: Path, tmp_path: Path) -> None:
     name = only_bundle(bundles, "it").name
     shutil.copytree(bundles / name, tmp_path / name)

@@ -125,6 +125,7 @@ def test_a_damaged_store_is_refused(base: Path, corpora: Path, store: Store) -> 
     assert "memory.safetensors: sha256 is" in failing(str(recipe)).output
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_midway_leaves_the_store_valid(base: Path, corpora: Path, store: Store) -> None:
     """The limit on the size of a file stands in for a full disk: a write fails after its first bytes."""
     late = shutil.copytree(corpora / "games", store.path.parent / "late")

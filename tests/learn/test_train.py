@@ -53,7 +53,9 @@ def stopped_by(number: int, recipe: Path, store: Path) -> subprocess.CompletedPr
         process.wait()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_stop_saves_and_going_on_ends_with_the_same_bytes(late: Path, store: Store, number: int, code: int) -> None:
     before = learned_bytes(store.path)
     ended = stopped_by(number, late, store.path)

@@ -113,6 +113,7 @@ def test_emission_is_deterministic(core_store: Store, tmp_path: Path, quantizati
     assert tree_bytes(tmp_path / "first") == tree_bytes(tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_emission_does_not_depend_on_threads_or_process(marian: Store, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, torch; from fmalloc.store.store import Store; from fmalloc_export.compiler import *;"

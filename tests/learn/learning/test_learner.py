@@ -29,7 +29,11 @@ from tests.support.corpora import LANGUAGES, small_recipe, write_domain
 
 @pytest.mark.parametrize(
     ("seed", "weight_decay", "reads", "fresh"),
-    [(1, 0.0, "earlier", True), (2, 0.1, "earlier", False), (3, 0.1, "general", True)],
+    [
+        (1, 0.0, "earlier", True),
+        pytest.param(2, 0.1, "earlier", False, marks=pytest.mark.slow),
+        pytest.param(3, 0.1, "general", True, marks=pytest.mark.slow),
+    ],
 )
 def test_earlier_tasks_and_their_bundles_stay_byte_identical(
     base: Path, corpora: Path, tmp_path: Path, seed: int, weight_decay: float, reads: str, fresh: bool
@@ -119,6 +123,7 @@ def test_gates_start_open_on_general_cells_only() -> None:
     assert torch.equal(started_open[3:], -gates[3:])
 
 
+@pytest.mark.slow
 def test_a_task_whose_gates_start_open_claims_more(base: Path, corpora: Path, tmp_path: Path) -> None:
     claimed, slow = {}, {"updates": 20, "gate_learning_rate": 1e-3, "validation_sentences": 0, "select_by": "nll"}
     for gates in ("closed", "open"):
@@ -167,6 +172,7 @@ def test_another_base_or_sparsity_is_refused(store: Store, base: Path, corpora: 
         learn_tasks(recipe.model_copy(update={"base": other}))
 
 
+@pytest.mark.slow
 def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
     base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_later_tasks_leave_the_recovered_base_alone(recovered: Store, base: Path
         learn_tasks(recipe.model_copy(update={"base": changed}))
 
 
+@pytest.mark.slow
 def test_a_recovery_that_was_stopped_ends_in_the_same_bytes(
     recovered: Store, base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.methods import TASKS, learn, make
 _WIDTH, _FREED, _WEIGHTS = 64, 26, 65
 
 
+@pytest.mark.slow
 def test_variants_start_from_one_general_model_and_claim_cells_of_their_own(
     base: Path, corpora: Path, tmp_path: Path
 ) -> None:
@@ -38,6 +39,7 @@ def test_variants_start_from_one_general_model_and_claim_cells_of_their_own(
     assert all(np.array_equal(masks[0][name], mask[name]) for mask in masks for name in mask)
 
 
+@pytest.mark.slow
 def test_tfidf_offers_the_free_cells_of_highest_score_with_their_own_weights(
     base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

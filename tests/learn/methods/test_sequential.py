@@ -71,6 +71,7 @@ def rows_of_an_epoch(batches: TrainingBatches, examples: int) -> set[tuple[int, 
     raise AssertionError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ewc", "dynamic-kd", "hft", "k-fpf", "lora", "adapter", "pte", "sparse-memory"])
 def test_a_stopped_task_ends_with_the_same_bytes(
     name: str, base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from fmalloc.model.objective import nll
 from tests.support.methods import learn, make, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_only_the_cells_of_highest_tfidf_change(optimizer: str, base: Path, corpora: Path, tmp_path: Path) -> None:
     settings = {"optimizer": optimizer, "share": 0.25, "learning_rate": 0.5 if optimizer == "sgd" else 5e-3}

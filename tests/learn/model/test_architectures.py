@@ -200,6 +200,7 @@ def test_opus_mt_loads_as_published(tmp_path: Path) -> None:
     assert languages_of(published) == LanguagePair("de", "en")
 
 
+@pytest.mark.slow
 def test_weights_as_older_checkpoints_have_them_are_converted(base: Path, corpora: Path, tmp_path: Path) -> None:
     older = shutil.copytree(base, tmp_path / "older")
     torch.save(load_file(older / "model.safetensors"), older / "pytorch_model.bin")

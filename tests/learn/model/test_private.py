@@ -177,6 +177,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         store.task("own")
 
 
+@pytest.mark.slow
 def test_a_task_can_be_learned_without_a_free_cell(store: Store, base: Path, corpora: Path) -> None:
     recipe = small_recipe(base, corpora, store.path, "office", "games")
     everything = {"gates": "open", "gate_learning_rate": 1e-9, "updates": 20}

@@ -22,6 +22,7 @@ TOLERANCE = 1e-5
 WITHOUT_EFFECT = ".k_proj.bias"
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(base: Path, corpora: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

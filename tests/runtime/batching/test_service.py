@@ -145,7 +145,15 @@ def test_requests_at_once_share_batches_and_get_their_own_answers(served: Served
     ]
 
     async def ask() -> list[Answer]:
-        return await asyncio.gather(*(served.service.translate(each) for each in requests))
+        engines = [served.engine(domain) for domain in SENTENCES]
+        for engine in engines:
+            engine.shut()
+        tasks = [asyncio.create_task(served.service.translate(each)) for each in requests]
+        while served.value("fmalloc_queued_sentences") < 50:
+            await asyncio.sleep(0.01)
+        for engine in engines:  # by now the other requests wait
+            engine.gate.set()
+        return await asyncio.gather(*tasks)
 
     snapshot = served.registry.snapshot()
     for each, answer in zip(requests, asyncio.run(ask()), strict=True):

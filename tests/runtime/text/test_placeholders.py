@@ -107,13 +107,13 @@ def test_time_is_linear_in_the_depth_of_braces() -> None:
 
 def _is_linear(seconds: Sequence[float]) -> bool:
     """Whether twice the length takes at most 2.5 times as long."""
-    return all(after <= 2.5 * before + 0.01 for before, after in pairwise(seconds))
+    return all(after <= 2.5 * before + 0.02 for before, after in pairwise(seconds))
 
 
 def _seconds(text: str) -> float:
-    """The better of two."""
+    """The best of four: other work on the machine only adds."""
     times = []
-    for _ in range(2):
+    for _ in range(4):
         begin = time.process_time()
         find_items(text)
         times.append(time.process_time() - begin)

@@ -218,6 +218,7 @@ def test_emission_is_deterministic_and_changes_nothing(core: Domain, tmp_path: P
     assert all(torch.equal(tensor, state[name]) for name, tensor in core.base.state_dict().items())
 
 
+@pytest.mark.slow
 def test_emission_does_not_depend_on_threads_process_or_place(marian: Domain, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, torch; from fmalloc.store.store import Store;"

@@ -18,6 +18,8 @@ from tests.support.corpora import small_recipe
 
 ORDERS = (["office", "games"], ["games", "office"])
 
+pytestmark = pytest.mark.slow  # five methods are learned first
+
 
 @pytest.fixture(scope="module")
 def recipe(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
