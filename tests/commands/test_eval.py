@@ -168,6 +168,7 @@ def test_a_plain_model_against_results_and_against_a_folder(
     assert "Difference from model:model" in result.stdout
 
 
+@pytest.mark.slow
 def test_bundles_translate_as_the_server_does(bundles: Path, tmp_path: Path) -> None:
     lines = SENTENCES["it"][:5]
     test = tmp_path / "it.tsv"

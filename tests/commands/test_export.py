@@ -124,6 +124,7 @@ def test_a_later_task_changes_no_byte_of_an_earlier_bundle(store: Store, bundles
     assert tree_bytes(only_bundle(output, "it").path) == tree_bytes(only_bundle(bundles, "it").path)
 
 
+@pytest.mark.slow
 def test_int8_bundles_translate_and_float32_parity_is_reported(made: Path, tmp_path: Path) -> None:
     result = export(made, tmp_path, "--task", "odd", "--quantization", "int8")
     assert result.exit_code == 0, result.output
@@ -138,6 +139,7 @@ def test_int8_bundles_translate_and_float32_parity_is_reported(made: Path, tmp_p
     assert not list(tmp_path.rglob("float32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["m2m100", "nllb"])
 def test_many_language_bundles_translate_without_samples(tmp_path: Path, kind: str) -> None:
     store = write_store(tmp_path / "store", kind, samples=())

@@ -110,6 +110,7 @@ def test_the_bytes_depend_on_nothing_but_store_and_options(
     assert tree_bytes(tmp_path / "b" / compacted.name) == tree_bytes(compacted.path)
 
 
+@pytest.mark.slow
 def test_the_table_and_the_notes_tell_the_way(learned: Path, text: Path, tmp_path: Path) -> None:
     result = export(learned, tmp_path, "--task", "office", *HALVED, "--calibration", str(text))
     assert result.exit_code == 0, result.output
@@ -200,6 +201,7 @@ def test_without_held_out_text_nothing_lossy_is_compiled(tmp_path: Path) -> None
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_without_samples_dev_is_measured_on_and_no_sentence_of_the_text_is_kept(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", samples=()).path
     text = tmp_path / "text"

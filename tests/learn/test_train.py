@@ -72,6 +72,7 @@ def test_a_stop_saves_and_going_on_ends_with_the_same_bytes(late: Path, store: S
     assert learned_bytes(store.path) == interrupted
 
 
+@pytest.mark.slow
 def test_finish_commits_the_best_state_of_what_was_stopped(late: Path, store: Store) -> None:
     nothing = CliRunner().invoke(main, [str(late), "--finish"])
     assert (nothing.exit_code, "task late: no interrupted training" in nothing.output) == (2, True), nothing.output
@@ -95,6 +96,7 @@ def test_finish_commits_the_best_state_of_what_was_stopped(late: Path, store: St
     Store.open(store.path).verify()
 
 
+@pytest.mark.slow
 def test_a_diverging_task_stops_and_its_last_state_can_be_kept(late: Path, store: Store, tmp_path: Path) -> None:
     """A state that was saved before the loss went wrong is neither overwritten nor lost."""
     stopped_by(signal.SIGTERM, late, store.path)

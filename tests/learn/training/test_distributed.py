@@ -76,6 +76,7 @@ def _until(run: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(seen)
 
 
+@pytest.mark.slow
 def test_an_error_in_two_processes_is_said_once(base: Path, corpora: Path, store: Store) -> None:
     recipe = write_recipe(store.path.parent / "r.yaml", base, corpora, store.path, "office", seed=7)
     run = torchrun(["-m", "fmalloc", "train", str(recipe)])
@@ -103,6 +104,7 @@ with processes() as group:
 """
 
 
+@pytest.mark.slow
 def test_what_every_process_finds_wrong_is_said_by_the_first(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     output, errors = torchrun([str(tmp_path / "failing.py")]).communicate(timeout=280)
