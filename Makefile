@@ -25,10 +25,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
 	$(BIN)/python -m examples.demo
 
-test: $(READY) ## run the tests but the slow ones, on all cores (six minutes on two)
+test: $(READY) ## run the tests but the slow ones, on all cores (six to seven minutes on two)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY) ## run the slow tests: what is killed again and again, the wheel, the README's commands
+test-slow: $(READY) ## run the slow tests: kills, whole runs, thousands of examples, the wheel (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
