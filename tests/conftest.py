@@ -20,9 +20,15 @@ from tests.support.bundles import bundles as bundles
 from tests.support.bundles import own_bundles as own_bundles
 from tests.support.bundles import well_read as well_read
 from tests.support.corpora import DOMAINS, LANGUAGES, POSITIONS, small_recipe, write_domain
+from tests.support.needs import required
 from tests.support.once import once
 from tests.support.packing import packed, write_family
 from tests.support.page import chromium
+
+
+def pytest_configure() -> None:
+    """A misspelled need is an error before any test runs."""
+    required()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""What a test needs that not every machine has."""
+"""What some tests need and not every machine has."""
 
 import os
 from typing import NoReturn
@@ -6,10 +6,27 @@ from typing import NoReturn
 import pytest
 
 REQUIRED = "TESTS_REQUIRE"
+NEEDS = {
+    "browser": "Chromium, package chromium (Debian) or google-chrome, in which the pages are tested",
+    "mount": "the right to mount a small file system, which a test fills up",
+    "proc": "/proc, from which peak memory is read",
+}
 
 
-def skip_without(need: str, reason: str) -> NoReturn:
-    """Skip the test; fail it where TESTS_REQUIRE, names with commas between them, says that `need` is there."""
-    if need in os.environ.get(REQUIRED, "").split(","):
-        pytest.fail(f"{REQUIRED} names {need}, but: {reason}")
-    pytest.skip(reason)
+def required() -> frozenset[str]:
+    """The needs that TESTS_REQUIRE names, with commas between them: what the machine is known to have.
+
+    Raises:
+        pytest.UsageError: a name is not one of NEEDS; a misspelled one would require nothing.
+    """
+    names = frozenset(filter(None, os.environ.get(REQUIRED, "").split(",")))
+    if unknown := names - NEEDS.keys():
+        raise pytest.UsageError(f"{REQUIRED}: {', '.join(sorted(unknown))}: expected some of {', '.join(NEEDS)}")
+    return names
+
+
+def skip_without(need: str) -> NoReturn:
+    """Skip a test that lacks one of NEEDS; fail it if TESTS_REQUIRE says that the machine has it."""
+    if need in required():
+        pytest.fail(f"{REQUIRED} names {need}, but it is missing: {NEEDS[need]}")
+    pytest.skip(f"{need}: {NEEDS[need]}")

@@ -103,7 +103,7 @@ def running(app: Starlette) -> Iterator[str]:
 def chromium() -> Iterator[Browser]:
     """Chromium without a window; skips where there is none."""
     if CHROMIUM is None:
-        skip_without("browser", "no Chromium: install the package chromium (Debian) or google-chrome")
+        skip_without("browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         yield browser

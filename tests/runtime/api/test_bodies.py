@@ -159,7 +159,7 @@ def peak_memory(server: Server) -> int:
     """Peak resident size in bytes."""
     status = Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
-        skip_without("proc", "peak memory is read from /proc")
+        skip_without("proc")
     return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
