@@ -11,9 +11,9 @@ SECTIONS = {
         "compare": Verb("fmalloc.commands:compare", "Learn a recipe's tasks by several methods and compare them."),
     },
     "Compile": {
-        "export": Verb("fmalloc_export.commands:export", "Compile learned domains into bundles."),
-        "bundles": Verb("fmalloc_export.commands:bundles", "Show, pack, unpack and prune bundles."),
-        "triton": Verb("fmalloc_export.commands:triton", "Lay out live bundles for NVIDIA Triton."),
+        "export": Verb("fmalloc_export.commands.export:export", "Compile learned domains into bundles."),
+        "bundles": Verb("fmalloc_export.commands.bundles:bundles", "Show, pack, unpack and prune bundles."),
+        "triton": Verb("fmalloc_export.commands.triton:triton", "Lay out live bundles for NVIDIA Triton."),
     },
     "Serve": {
         "serve": Verb("fmalloc_runtime.server.command:serve", "Serve live bundles over HTTP."),
@@ -24,15 +24,17 @@ SECTIONS = {
     "Inspect": {
         "status": Verb("fmalloc.commands:status", "Show a store's tasks, memory and scores."),
         "report": Verb("fmalloc.commands:report", "Write an HTML report on a store."),
-        "eval": Verb("fmalloc_export.commands:evaluate", "Score models on test sets and compare them."),
-        "verify": Verb("fmalloc_export.commands:verify", "Check bundles: digests, translations, origin."),
+        "eval": Verb("fmalloc_export.commands.eval:evaluate", "Score models on test sets and compare them."),
+        "verify": Verb("fmalloc_export.commands.verify:verify", "Check bundles: digests, translations, origin."),
         "doctor": Verb("fmalloc_runtime.commands:doctor", "Find out what keeps this installation from serving."),
     },
 }
 
 ROUTING = {
     "Commands": {
-        "costs": Verb("fmalloc_export.commands:costs", "Measure what a wrong domain costs and set the threshold."),
+        "costs": Verb(
+            "fmalloc_export.commands.costs:costs", "Measure what a wrong domain costs and set the threshold."
+        ),
         "replay": Verb("fmalloc_runtime.commands:replay", "Replay logged decisions with another threshold or bundles."),
     }
 }

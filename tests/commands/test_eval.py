@@ -13,7 +13,7 @@ from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate_test
 from fmalloc.model.assembly import load_sliced
 from fmalloc.store.store import Store
-from fmalloc_export.commands import evaluate as main
+from fmalloc_export.commands.eval import evaluate as main
 from fmalloc_export.evaluation.results import Results
 from fmalloc_export.evaluation.scoring import Evaluation, TestPairs
 from fmalloc_export.evaluation.systems import Systems

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import CPU, put_live, writing
 from fmalloc_export.checks.golden import RECORDS, choose_golden
-from fmalloc_export.commands import export
+from fmalloc_export.commands.export import export
 from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.errors import FmallocError

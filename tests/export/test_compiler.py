@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from fmalloc.corpus import digest, read_pairs
 from fmalloc.store.store import Store
-from fmalloc_export.commands import export as main
+from fmalloc_export.commands.export import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.languages import LanguagePair

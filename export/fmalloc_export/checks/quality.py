@@ -106,10 +106,10 @@ def refusal(quality: Quality, options: Options) -> str:
         (f"-O{int(options.level[1:]) - 1}", options.level != "O0"),
     ]
     helpful = [remedy for remedy, applies in remedies if applies]
-    help = f"What may help: {'; '.join(helpful)}. " if helpful else ""
+    advice = f"What may help: {'; '.join(helpful)}. " if helpful else ""
     return (
         f"-{options.level} {options.quantization} loses {losses(quality)}: more than the bound of {quality.bound}, "
-        f"so it is not published. {help}--max-quality-drop sets another bound, --allow-quality-drop publishes it all "
+        f"so it is not published. {advice}--max-quality-drop sets another bound, --allow-quality-drop publishes it all "
         "the same"
     )
 

@@ -79,7 +79,7 @@ class _Against:
         return compare_models(results, self.results, self.pairs, self.where)
 
 
-def evaluate(
+def evaluate_models(
     model: Path,
     names: Sequence[str],
     tests: Sequence[str],

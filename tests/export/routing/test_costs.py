@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fmalloc.corpus import digest
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc_export.bundles.publish import writing
-from fmalloc_export.commands import costs
+from fmalloc_export.commands.costs import costs
 from fmalloc_export.routing.costs import Measurement
 from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import Bundle

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc_export.bundles.pack import pack
-from fmalloc_export.commands import triton
+from fmalloc_export.commands.triton import triton
 from fmalloc_export.triton.repository import write_triton_repository
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.registry import Registry

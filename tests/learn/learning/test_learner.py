@@ -21,7 +21,7 @@ from fmalloc.model.objective import logits
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
-from fmalloc_export.commands import export
+from fmalloc_export.commands.export import export
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from tests.support.corpora import LANGUAGES, small_recipe, write_domain

@@ -21,7 +21,7 @@ from fmalloc_export.domain.vocabulary import Vocabulary
 from fmalloc_export.emit.emitter import Ids, Outputs, Problem
 from fmalloc_export.emit.onnx.data import ExternalData
 from fmalloc_export.emit.onnx.graph import Weights
-from fmalloc_export.emit.onnx.transformer import (
+from fmalloc_export.emit.onnx.models import (
     cache_gather_graph,
     decoder_graph,
     decoder_with_past_graph,

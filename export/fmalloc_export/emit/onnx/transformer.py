@@ -1,4 +1,4 @@
-"""The ONNX graphs of a Transformer, with optimum's names of inputs and outputs.
+"""A Transformer as ONNX nodes: the encoder, a step of the decoder, and the blocks that both are made of.
 
 B sentences of S source tokens; R rows of T target tokens (the beams of a sentence lie together); P tokens in the cache;
 H heads of size h. A cache of keys or values has the shape (rows, H, tokens, h).
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from fmalloc_export.domain.alignment import Alignment
-from fmalloc_export.emit.onnx.graph import Graph, Weights
+from fmalloc_export.emit.onnx.graph import Graph
 from fmalloc_export.emit.onnx.weights import (
     CrossAttention,
     LayerWeights,
@@ -23,7 +23,6 @@ from fmalloc_export.emit.onnx.weights import (
     Stack,
     Transformer,
 )
-from fmalloc_runtime.engines.onnx_model import ATTENTION
 from fmalloc_shared.errors import FmallocError
 
 # Subtracted from the scores of padding: leaves no probability, and fits into float16.
@@ -39,73 +38,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
-def encoder_graph(model: Transformer, weights: Weights) -> Graph:
-    """input_ids, attention_mask (B, S) → last_hidden_state (B, S, d), present.N.encoder.key and value of each layer."""
-    graph = Graph("encoder", weights)
-    ids = graph.input("input_ids", TensorProto.INT64, ["batch", "source"])
-    memory, caches = _encode(graph, model, ids, _mask(graph, "attention_mask"))
-    size = model.encoder.positions.shape[1]
-    graph.output("last_hidden_state", memory, graph.float_type, ["batch", "source", size])
-    for index, cache in enumerate(caches):
-        _cache_output(graph, model, f"present.{index}.encoder", cache, "batch", "source")
-    return graph
-
-
-def decoder_graph(model: Transformer, weights: Weights) -> Graph:
-    """The first step: input_ids (B, T), encoder_hidden_states (B, S, d) → logits (B, T, target tokens), all caches."""
-    graph = Graph("decoder", weights)
-    ids = graph.input("input_ids", TensorProto.INT64, ["rows", "target"])
-    mask = _mask(graph, "encoder_attention_mask")
-    size = model.decoder.positions.shape[1]
-    memory = graph.input("encoder_hidden_states", graph.float_type, ["batch", "source", size])
-    shape = graph.node("Slice", graph.node("Shape", memory), graph.integers(0), graph.integers(2))
-    memory = graph.node("Reshape", memory, graph.integers(-1, size))
-    caches = [
-        _keys_values(graph, memory, f"decoder.layers.{index}.cross", cross, shape)
-        for index, cross in enumerate(model.cross)
-    ]
-    decoded = _decode(graph, model, ids, mask, caches, None)
-    _logits_output(graph, model, decoded.logits)
-    for index, (present, cache) in enumerate(zip(decoded.presents, caches, strict=True)):
-        _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "target")
-        _cache_output(graph, model, f"present.{index}.encoder", cache, "batch", "source")
-    return graph
-
-
-def decoder_with_past_graph(model: Transformer, weights: Weights, alignment: Alignment) -> Graph:
-    """A step: input_ids (R, T), caches with P ≥ 0 tokens → logits (R, T, target tokens), the decoder's caches.
-
-    Also alignment (R, T, S): the attention of each token to the source while the next is chosen. Only the runtime
-    uses this output.
-    """
-    graph = Graph("decoder_with_past", weights)
-    ids = graph.input("input_ids", TensorProto.INT64, ["rows", "target"])
-    mask = _mask(graph, "encoder_attention_mask")
-    pasts, caches = [], []
-    for index in range(len(model.decoder.layers)):
-        pasts.append(_cache_input(graph, model, f"past_key_values.{index}.decoder", "rows", "past"))
-        caches.append(_cache_input(graph, model, f"past_key_values.{index}.encoder", "batch", "source"))
-    decoded = _decode(graph, model, ids, mask, caches, pasts, alignment)
-    _logits_output(graph, model, decoded.logits)
-    for index, present in enumerate(decoded.presents):
-        _cache_output(graph, model, f"present.{index}.decoder", present, "rows", "past + target")
-    if decoded.attention is not None:
-        graph.output(ATTENTION, decoded.attention, TensorProto.FLOAT, ["rows", "target", "source"])
-    return graph
-
-
-def cache_gather_graph(model: Transformer, weights: Weights) -> Graph:
-    """cache.N, rows → selected.N: rows of as many caches as the decoder has for one kind of attention."""
-    graph = Graph("cache_gather", weights)
-    rows = graph.input("rows", TensorProto.INT64, ["selected"])
-    for index in range(2 * len(model.decoder.layers)):
-        cache = graph.input(f"cache.{index}", graph.float_type, _cache_shape(model, "rows", "tokens"))
-        selected = graph.node("Gather", cache, rows)
-        graph.output(f"selected.{index}", selected, graph.float_type, _cache_shape(model, "selected", "tokens"))
-    return graph
-
-
-def _encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
+def encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str, list[list[str]]]:
     """The encoder's output (B, S, d), and keys and values of each decoder layer; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     length = graph.node("Gather", shape, graph.integers(1))
@@ -118,14 +51,14 @@ def _encode(graph: Graph, model: Transformer, ids: str, mask: str) -> tuple[str,
         hidden = _feed_forward(graph, model.encoder, hidden, f"encoder.layers.{index}", layer, model.activation)
     hidden = _final_norm(graph, hidden, "encoder", model.encoder)
     caches = [
-        _keys_values(graph, hidden, f"decoder.layers.{index}.cross", cross, shape)
+        keys_values(graph, hidden, f"decoder.layers.{index}.cross", cross, shape)
         for index, cross in enumerate(model.cross)
     ]
     return graph.node("Reshape", hidden, split), caches
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
     """`logits` (R, T, target tokens), each layer's new keys and values, `attention` (R, T, S) or None."""
 
     logits: str
@@ -133,7 +66,7 @@ class _Decoded:
     attention: str | None
 
 
-def _decode(
+def decode(
     graph: Graph,
     model: Transformer,
     ids: str,
@@ -141,7 +74,7 @@ def _decode(
     caches: list[list[str]],
     pasts: list[list[str]] | None,
     alignment: Alignment | None = None,
-) -> _Decoded:
+) -> Decoded:
     """A step of the decoder, the first one if `pasts` is None; `mask` int32 (B, S)."""
     shape = graph.node("Shape", ids)
     first = graph.integers(0)
@@ -174,7 +107,7 @@ def _decode(
         hidden = _feed_forward(graph, model.decoder, hidden, f"decoder.layers.{index}", layer, model.activation)
     hidden = _final_norm(graph, hidden, "decoder", model.decoder)
     logits = graph.linear(hidden, "projection", model.projection, of_domain=model.trimmed)
-    return _Decoded(graph.node("Reshape", logits, split), presents, attention)
+    return Decoded(graph.node("Reshape", logits, split), presents, attention)
 
 
 def _embedded(graph: Graph, name: str, stack: Stack, ids: str, first: str, last: str, of_domain: bool = False) -> str:
@@ -272,35 +205,9 @@ def _output(graph: Graph, value: str, name: str, layer: Linear) -> str:
     return graph.linear(graph.node("Reshape", value, graph.integers(-1, size)), f"{name}.output", layer)
 
 
-def _keys_values(graph: Graph, memory: str, name: str, cross: CrossAttention, shape: str) -> list[str]:
+def keys_values(graph: Graph, memory: str, name: str, cross: CrossAttention, shape: str) -> list[str]:
     """Keys and values (B, H, S, h) of the encoder's output (B * S, d); `shape` holds B and S."""
     size = cross.output.weight.shape[1] // cross.heads
     by_head = graph.node("Concat", shape, graph.integers(2 * cross.heads, size), axis=0)
     joined = graph.node("Reshape", graph.linear(memory, f"{name}.key_value", cross.key_value), by_head)
     return graph.nodes("Split", 2, graph.node("Transpose", joined, perm=[0, 2, 1, 3]), axis=1, num_outputs=2)
-
-
-def _mask(graph: Graph, name: str) -> str:
-    return graph.node("Cast", graph.input(name, TensorProto.INT64, ["batch", "source"]), to=TensorProto.INT32)
-
-
-def _logits_output(graph: Graph, model: Transformer, logits: str) -> None:
-    logits = graph.node("Cast", logits, to=TensorProto.FLOAT)
-    graph.output("logits", logits, TensorProto.FLOAT, ["rows", "target", len(model.projection.weight)])
-
-
-def _cache_shape(model: Transformer, rows: str, tokens: str) -> list[int | str]:
-    """Shape of a cache of keys or values."""
-    heads = model.cross[0].heads
-    return [rows, heads, tokens, model.decoder.positions.shape[1] // heads]
-
-
-def _cache_input(graph: Graph, model: Transformer, name: str, rows: str, tokens: str) -> list[str]:
-    shape = _cache_shape(model, rows, tokens)
-    return [graph.input(f"{name}.{part}", graph.float_type, shape) for part in ("key", "value")]
-
-
-def _cache_output(graph: Graph, model: Transformer, name: str, cache: list[str], rows: str, tokens: str) -> None:
-    shape = _cache_shape(model, rows, tokens)
-    for part, value in zip(("key", "value"), cache, strict=True):
-        graph.output(f"{name}.{part}", value, graph.float_type, shape)
