@@ -16,7 +16,8 @@ from fmalloc_shared.languages import LanguagePair, short_code
 _SHOWN_ERRORS = 5
 # A cell of a spreadsheet holds 32,767 characters; a record that is longer was opened by a quotation mark of the text.
 _LONGEST_RECORD = 1 << 18
-# RFC 4180: a quoted field doubles the quotation marks in it, and holds tabs and line breaks.
+# RFC 4180: a quoted field doubles the quotation marks in it, and holds tabs and line breaks. The csv module does not
+# tell which fields were quoted, and that is what shows whether a file means its quotation marks so.
 _FIELD = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t]*)(?:\t|\Z)')
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _LETTER = re.compile(r"[^\W\d_]")

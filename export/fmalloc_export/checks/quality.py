@@ -85,11 +85,6 @@ def exceeds(quality: Quality) -> bool:
     return quality.bound is not None and max(drop.value for drop in _drops(quality).values()) > quality.bound
 
 
-def may_exceed(quality: Quality) -> bool:
-    """Whether the interval of either drop reaches above the bound."""
-    return quality.bound is not None and max(drop.high for drop in _drops(quality).values()) > quality.bound
-
-
 def losses(quality: Quality) -> str:
     """Both drops with their intervals, and what they were measured on."""
     found = [f"{drop.value:.2f} {name} [{drop.low:.2f} to {drop.high:.2f}]" for name, drop in _drops(quality).items()]
@@ -118,7 +113,7 @@ def warning(quality: Quality) -> str | None:
     """What a user should know of a model that is published; None if no interval reaches above the bound."""
     if exceeds(quality):
         return f"published although it loses {losses(quality)}: more than the bound of {quality.bound}"
-    if may_exceed(quality):
+    if quality.bound is not None and max(drop.high for drop in _drops(quality).values()) > quality.bound:
         return (
             f"loses {losses(quality)}: within the bound of {quality.bound}, but a 95 % interval reaches above it; "
             "`fmalloc eval` on a larger test set tells more"
