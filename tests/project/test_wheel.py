@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.bases import PAIRS
 from tests.support.stores import subprocess_environment, write_store
 
 pytestmark = pytest.mark.slow
@@ -106,11 +107,15 @@ def test_the_other_commands_say_what_to_install(binaries: Path, command: str, ex
 
 def test_translates_from_a_bundle(binaries: Path, bundles: Path, tmp_path: Path) -> None:
     (golden_file,) = bundles.glob("it@*/golden.jsonl")
-    golden = [json.loads(line) for line in golden_file.read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in golden_file.read_text(encoding="utf-8").splitlines()]
+    # Golden records are single sentences, given to the model as they are. Of random ones the text pipeline keeps the
+    # signs that the vocabulary lacks, and a source that translates to nothing stays.
+    real = {pair.source for pair in PAIRS}
+    golden = [record for record in records if record["source"] in real and record["translation"]]
     sources = "".join(f"{pair['source']}\n" for pair in golden)
     output = run(binaries / "fmalloc-translate", "--domain", "it", "--bundles", bundles, text=sources, cwd=tmp_path)
     assert output.splitlines() == [pair["translation"] for pair in golden]
-    assert len(golden) > 0
+    assert len(golden) > 3
 
 
 def test_bundles_are_packed_verified_and_translated_from(binaries: Path, bundles: Path, tmp_path: Path) -> None:
