@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs real soak bench-routing bench-export bench-server bench-train bench-learning bench-gap clean
+.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-train bench-learning bench-gap bench-newcomer bench-corpora clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -57,20 +57,35 @@ bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it 
 bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
 	$(BIN)/python -m benchmarks.compiler.export --store $(STORE) --corpora $(CORPORA)
 
+bench-distil: $(READY) ## measure -O3; STORE= is what `make real` learned, CORPORA= its text (an hour and a quarter)
+	$(BIN)/python -m benchmarks.compiler.distil --store $(STORE) --corpora $(CORPORA)
+
 bench-server: $(READY) ## measure the server; BUNDLES= with two bundles per domain, CORPORA= their text (ten minutes)
 	$(BIN)/python -m benchmarks.serving.server --bundles $(BUNDLES) --corpora $(CORPORA)
 
-bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (six minutes)
+bench-protection: $(READY) ## measure what keeping placeholders and numbers costs; BUNDLES= of domains in CORPORA= (fifteen minutes)
+	$(BIN)/python -m benchmarks.serving.protection --bundles $(BUNDLES) --corpora $(CORPORA)
+
+bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (seven minutes)
 	$(BIN)/python -m benchmarks.learning.train --base $(BASE) --corpora $(CORPORA)
 
 bench-learning: $(READY) ## every method on five domains of real text in two orders; CORPORA= and BASE= (three hours)
 	$(BIN)/python -m benchmarks.learning.methods --base $(BASE) --corpora $(CORPORA)
 
+bench-newcomer: $(READY) ## time the README's first command; CORPORA= and a real BASE= (a quarter of an hour)
+	$(BIN)/python -m benchmarks.learning.newcomer --base $(BASE) --corpora $(CORPORA)
+
 bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (half an hour)
 	$(BIN)/python -m benchmarks.learning.gap --base $(BASE) --corpora $(CORPORA)
 
-soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles per domain (eleven minutes)
+bench-corpora: $(READY) ## clean and tokenise ten million pairs; CORPORA=, BASE= and 8 GB of disk (ten minutes)
+	$(BIN)/python -m benchmarks.learning.corpora --base $(BASE) --corpora $(CORPORA)
+
+soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles per domain (six minutes)
 	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)
+
+fuzz: $(READY) ## mutate all that is read from disk, 20,000 times (twenty minutes on one core)
+	$(BIN)/python -m tests.fuzz
 
 clean: ## remove everything made here but the environment
 	rm -rf .work build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

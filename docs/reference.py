@@ -1,7 +1,7 @@
-"""Reference made from the code: keys of records, rooms of packages, syntaxes of placeholders, a page of all commands.
+"""Reference made from the code: keys of records, rooms of packages, placeholders, formats of files, all commands.
 
-`python -m docs.reference` brings the tables of formats.md, architecture.md and serving.md up to date; a test fails
-where they are not.
+`python -m docs.reference` brings the tables of formats.md, architecture.md, serving.md and translators.md up to date; a
+test fails where they are not.
 """
 
 import ast
@@ -17,13 +17,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from fmalloc_runtime.files.formats import FORMATS
 from fmalloc_runtime.text.syntaxes import SYNTAXES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md", "serving.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("architecture.md", "formats.md", "serving.md", "translators.md"))
 _KEYS = re.compile(r"(<!-- keys of ([\w.]+):(\w+) -->\n)(.*?)(<!-- end of keys -->)", re.DOTALL)
 _ROOMS = re.compile(r"(<!-- rooms of ([\w/]+) -->\n)(.*?)(<!-- end of rooms -->)", re.DOTALL)
 _SYNTAXES = re.compile(r"(<!-- syntaxes of placeholders -->\n)(.*?)(<!-- end of syntaxes -->)", re.DOTALL)
+_FILES = re.compile(r"(<!-- formats of files -->\n)(.*?)(<!-- end of formats -->)", re.DOTALL)
 _NAMES = {str: "text", int: "integer", float: "number", bool: "true or false"}
 _CODE_BLOCK = "\b"
 
@@ -44,6 +46,11 @@ def with_tables(text: str) -> str:
         rows = ((it.name, it.users, " ".join(f"`{example}`" for example in it.examples), it.limit) for it in SYNTAXES)
         return f"{found[1]}\n{_table(('placeholder', 'used by', 'for example', 'limits'), rows)}\n\n{found[3]}"
 
+    def files(found: re.Match[str]) -> str:
+        rows = ((it.name, " ".join(f"`{name}`" for name in it.suffixes), it.changed, it.stays) for it in FORMATS)
+        return f"{found[1]}\n{_table(('format', 'names', 'what is translated', 'all else'), rows)}\n\n{found[3]}"
+
+    text = _FILES.sub(files, text)
     return _SYNTAXES.sub(syntaxes, _ROOMS.sub(rooms, _KEYS.sub(keys, text)))
 
 

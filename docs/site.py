@@ -8,14 +8,14 @@ import os
 import re
 import shutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from docs.reference import command_page
-from fmalloc_shared.verbs import main as commands
+from fmalloc_shared import __version__
+from fmalloc_shared.commands.verbs import main as commands
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".work" / "site"
@@ -27,8 +27,8 @@ PAGES = {path.stem: path for path in sorted((ROOT / "docs").glob("*.md"))} | {
     "changelog": ROOT / "CHANGELOG.md",
 }
 CONTENTS = {
-    "Guides": ("learning", "compiler", "serving", "scaling"),
-    "Reference": ("commands", "formats", "architecture"),
+    "Guides": ("learning", "lifecycle", "compiler", "serving", "translators", "scaling"),
+    "Reference": ("commands", "formats", "security", "architecture"),
     "Evidence": ("results", "benchmarks", "decisions", "changelog"),
 }
 SETTINGS = {
@@ -37,7 +37,7 @@ SETTINGS = {
     "extensions": ["myst_parser"],
     "myst_heading_anchors": 4,
     "html_theme": "furo",
-    "html_title": f"fmalloc {version('fmalloc')}",
+    "html_title": f"fmalloc {__version__}",
     "html_show_copyright": False,
     "html_copy_source": False,
     "html_show_sourcelink": False,

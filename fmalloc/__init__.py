@@ -2,5 +2,3 @@
 
 Importing this package, its store and its cells needs no torch; it comes in with the modules that train.
 """
-
-__version__ = "0.1.0"

@@ -8,10 +8,13 @@ from typing import Any
 import click
 
 from fmalloc.methods import METHODS
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.commands.command import Command, echo
+from fmalloc_shared.commands.flags import COUNT, PATH, flag
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import check_name
+
+# Keys of the recipe that flags of another name set.
+_RECIPE_KEYS = {"source": "languages.source", "target": "languages.target"}
 
 
 @click.command("train", cls=Command, extra="train")
@@ -19,19 +22,43 @@ from fmalloc_shared.names import check_name
 @click.option("--base", type=PATH, help="Folder of the pretrained model, as transformers saves it.")
 @click.option("--general", type=PATH, help="Parallel text of the general domain.")
 @click.option("--task", "tasks", multiple=True, metavar="NAME=PATH", help="A task and its parallel text; repeat it.")
+@flag("--source", help="Source language, such as de.  [default: as the base's tokenizer says]")
+@flag("--target", help="Target language, such as en or fra.  [default: as the base's tokenizer says]")
 @flag("--store", default=None, help="Memory store to make or to go on with.  [default: store]")
 @flag("--device", default=None, help="Where to compute; auto takes a GPU if there is one.  [default: auto]")
-@flag("--updates", help="Most updates per task (learning.updates of the recipe).")
+@flag("--updates", help="Most updates per task (learning.updates).  [default: four passes over its text]")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Most minutes of learning per task (learning.minutes), validations included.",
+)
+@click.option("--parallel", type=COUNT, help="Learn so many tasks at once, each with an equal share of the free cells.")
 @click.option("--finish", is_flag=True, help="Learn no further: commit the interrupted task at its best state so far.")
+@click.option("--measure-again", is_flag=True, help="Measure also the scores that an earlier row proves by hash.")
 @flag("--dry-run")
 def train(
-    recipe: Path | None, tasks: tuple[str, ...], updates: int | None, finish: bool, dry_run: bool, **given: Any
+    recipe: Path | None,
+    tasks: tuple[str, ...],
+    updates: int | None,
+    minutes: float | None,
+    parallel: int | None,
+    finish: bool,
+    measure_again: bool,
+    dry_run: bool,
+    **given: Any,
 ) -> None:
     """Learn domains one after another into a memory store.
 
     Pruning frees the feed-forward cells that general translation needs least. Each task claims some of them, in the
     order given; what is claimed is never written again, so nothing is forgotten. Learned tasks stay as they are: add
     one to the recipe and run again. A run that was killed, or stopped by Ctrl-C, goes on with the same command.
+
+    After each task all test sets are scored. Where model, text and search are the same by hash as in an earlier row of
+    the matrix, its score is carried over and marked as proven.
+
+    With --parallel, tasks are learned at the same time, one process each, on as many GPUs as there are or on the CPU.
+    The free cells are shared out among them, so that how many run at once changes no byte of what they become. They
+    cannot read each other's cells (learning.reads: general).
 
     It needs a base model, general text and text per task: a .tsv or .tmx file, a pair of files named without .de and
     .en, or a folder with train, dev and test. RECIPE is a YAML file with all settings; flags override it.
@@ -40,20 +67,25 @@ def train(
     Example:
       fmalloc train recipe.yaml
       fmalloc train --base opus-mt-de-en --general news.tsv --task it=corpora/it --task law=corpora/law
+      fmalloc train recipe.yaml --parallel 4
       torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml     # two GPUs share every batch
     """
     overrides = {key: str(value) for key, value in given.items() if value is not None}
     learned = [_task(value) for value in tasks]
+    if parallel and finish:
+        raise click.UsageError("--finish commits one task, so not with --parallel")
     if recipe is None and not tasks:
         raise click.UsageError("give a RECIPE, or --base, --general and at least one --task NAME=PATH")
     from fmalloc.train import train
 
-    changes: dict[str, Any] = overrides
+    changes: dict[str, Any] = {_RECIPE_KEYS.get(key, key): value for key, value in overrides.items()}
     if learned:
         changes["tasks"] = learned
     if updates:
         changes["learning.updates"] = updates
-    train(recipe, changes, finish=finish, dry_run=dry_run)
+    if minutes:
+        changes["learning.minutes"] = minutes
+    train(recipe, changes, finish=finish, measure_again=measure_again, parallel=parallel, dry_run=dry_run)
 
 
 def _task(value: str) -> dict[str, str]:
@@ -64,7 +96,14 @@ def _task(value: str) -> dict[str, str]:
 
 
 @click.command("pretrain", cls=Command, extra="train")
-@click.option("--train", type=PATH, required=True, help="Parallel text to learn from.")
+@click.option(
+    "--train",
+    "texts",
+    multiple=True,
+    required=True,
+    metavar="PATH[=WEIGHT]",
+    help="Parallel text to learn from; repeat it to mix several, by weight or, without weights, by size.",
+)
 @flag("--output-dir", required=True, help="Folder to write the model to; must not exist.")
 @flag("--source", default="de")
 @flag("--target", default="en")
@@ -75,7 +114,19 @@ def _task(value: str) -> dict[str, str]:
 @click.option("--decoder-layers", default=2, type=COUNT, help="Layers of the decoder; few make translation fast.")
 @click.option("--heads", default=4, type=COUNT, help="Attention heads per layer.")
 @click.option("--ffn", default=1024, type=COUNT, help="Feed-forward width: memory cells per layer.")
-@flag("--updates", default=20000)
+@click.option("--dropout", default=0.1, type=click.FloatRange(0, 1, max_open=True), help="Dropout of a new model.")
+@click.option("--updates", type=COUNT, help="Updates.  [default: 20000, or with --minutes as many as fit]")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Most minutes of updates and validations, the cool-down included; reading text is not counted.",
+)
+@click.option(
+    "--cooldown",
+    default=0.2,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the updates, at the end, in which the learning rate falls to 0.",
+)
 @click.option("--batch-tokens", default=4096, type=COUNT, help="Padded tokens per batch, of the longer side.")
 @click.option(
     "--learning-rate",
@@ -86,25 +137,32 @@ def _task(value: str) -> dict[str, str]:
 @click.option("--warmup-updates", default=1000, type=COUNT, help="Updates until the learning rate is at its peak.")
 @click.option("--validate-every", default=500, type=COUNT, help="Updates between validations.")
 @click.option(
+    "--validation-sentences", default=100, type=click.IntRange(0), help="Dev sentences translated for BLEU; 0: none."
+)
+@click.option(
+    "--average", default=5, type=click.IntRange(0), help="Validations whose states are averaged at the end; 0: none."
+)
+@click.option(
     "--maximum-length", default=128, type=click.IntRange(2), help="Most tokens per side; longer pairs are left out."
 )
 @click.option(
     "--label-smoothing", default=0.1, type=click.FloatRange(0, 1, max_open=True), help="Label smoothing of the loss."
 )
-@click.option("--seed", default=1, type=click.IntRange(0), help="Seed of parameters and batches.")
+@click.option("--seed", default=1, type=click.IntRange(0, 2**32 - 1), help="Seed of parameters and batches.")
 @flag("--device")
 @click.option(
     "--precision",
     default="auto",
     type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Precision of matrix products; auto is bfloat16 on GPUs, float32 on CPUs.",
+    help="Precision of matrix products; auto is bfloat16 on GPUs and on CPUs that are faster so, else float32.",
 )
+@flag("--dry-run")
 def pretrain(**options: Any) -> None:
     """Train a base translation model from parallel text.
 
     For languages or budgets without a pretrained model. The result is a Marian model as transformers saves it, which
-    `fmalloc train --base` takes. The state with the best NLL on dev is kept. A run that was killed, or stopped by
-    Ctrl-C, goes on with the same command.
+    `fmalloc train --base` takes. The state with the best NLL on dev is kept, or the average of the last ones if that is
+    better. A run that was killed, or stopped by Ctrl-C, goes on with the same command.
 
     It needs parallel text: a .tsv or .tmx file, a pair of files named without .de and .en, or a folder with train, dev
     and test.
@@ -112,25 +170,37 @@ def pretrain(**options: Any) -> None:
     \b
     Example:
       fmalloc pretrain --train corpora/general --output-dir base-de-en
+      fmalloc pretrain --train news.tsv=3 --train web.tsv=1 --minutes 60 --output-dir base-de-en
     """
     if options["d_model"] % options["heads"]:
         raise click.UsageError(f"--d-model {options['d_model']}: not a multiple of --heads {options['heads']}")
+    from fmalloc.model.architectures import family_of
+    from fmalloc.model.base import CONFIG, configuration
     from fmalloc.model.devices import select
     from fmalloc.model.scratch import Shape
-    from fmalloc.pretrain import PretrainingSettings, pretrain
-    from fmalloc.training.schedule import Schedule
+    from fmalloc.pretraining.pretrain import pretrain
+    from fmalloc.pretraining.texts import Text
+    from fmalloc.pretraining.trainable import PretrainingSettings
+    from fmalloc.training.schedule import ENDLESS, Schedule
 
     def settings(kind: Any, **more: Any) -> Any:
         return kind(**{name: options[name] for name in kind.__dataclass_fields__ if name in options}, **more)
 
-    shape = ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn")
+    start, width = options["start"], options["d_model"]
+    if start:
+        family_of(start)  # to see that it is a model
+        width = configuration(start / CONFIG).get("d_model")
+    shape = ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "heads", "ffn", "dropout")
+    if options["updates"] is None:
+        options["updates"] = ENDLESS if options["minutes"] else 20000
     pretrain(
-        options["train"],
+        [Text.of(text) for text in options["texts"]],
         options["output_dir"],
         LanguagePair(options["source"], options["target"]),
-        options["start"] or Shape(*(options[name] for name in shape)),
+        start or Shape(*(options[name] for name in shape)),
         settings(PretrainingSettings, schedule=settings(Schedule)),
-        select(options["device"], options["precision"]),
+        select(options["device"], options["precision"], width=width),
+        dry_run=options["dry_run"],
     )
 
 
@@ -140,7 +210,10 @@ def pretrain(**options: Any) -> None:
 @click.option("--order", "orders", multiple=True, metavar="A,B,…", help="An order of the tasks; repeat it for more.")
 @flag("--output-dir", default=Path("comparison"), help="Folder of results, which later runs add to.")
 @flag("--updates", help="Most updates per task (learning.updates of the recipe).")
-def compare(recipe: Path, methods: str, orders: Sequence[str], output_dir: Path, updates: int | None) -> None:
+@flag("--dry-run")
+def compare(
+    recipe: Path, methods: str, orders: Sequence[str], output_dir: Path, updates: int | None, dry_run: bool
+) -> None:
     """Learn a recipe's tasks by several methods and compare them.
 
     All methods get the same data, budget and test sets. The result is one table, and comparison.json in the output
@@ -153,38 +226,42 @@ def compare(recipe: Path, methods: str, orders: Sequence[str], output_dir: Path,
     Example:
       fmalloc compare recipe.yaml --methods single,sequential,ewc,fmalloc --order it,law --order law,it
     """
-    from rich.console import Console
 
-    from fmalloc.methods.comparison.compare import compare_recipe
+    from fmalloc.methods.comparison.compare import plan_of
     from fmalloc.methods.comparison.table import comparison_table
+    from fmalloc_shared.commands.terminal import Terminal
 
-    Console().print(comparison_table(compare_recipe(recipe, methods, orders, output_dir, updates)))
+    plan = plan_of(recipe, methods, orders, output_dir, updates, dry_run=dry_run)
+    if dry_run:
+        plan.show()
+    else:
+        Terminal(markup=False).print(comparison_table(plan.compare()))
 
 
 @click.command("status", cls=Command)
 @click.argument("store", type=PATH, default=Path("store"))
-@click.option("--verify", is_flag=True, help="Hash every file again and compare.")
+@click.option("--verify", is_flag=True, help="Read and check the whole store, as fmalloc verify does.")
 @flag("--json", "as_json")
 def status(store: Path, verify: bool, as_json: bool) -> None:
     """Show a store's tasks, memory and scores.
 
-    Prints the tasks, the cells per layer and owner, the free capacity, and the score matrix with its forgetting and
-    transfer. STORE is a memory store, ./store by default.
+    Prints the tasks, the cells per layer and owner, who reads them, bytes, how many more domains fit, the score matrix
+    with its forgetting and transfer, and the head: one digest of the whole store, to write down and to compare. STORE
+    is a memory store, ./store by default.
 
     \b
     Example:
       fmalloc status store
-      fmalloc status store --json | jq .capacity
+      fmalloc status store --json | jq .ledger
     """
-    from fmalloc.report.status import print_status, status_of
+    from fmalloc.report.status import findings, print_status, status_of
     from fmalloc.store.store import Store
 
     opened = Store.open(store)
-    if verify:
-        opened.verify()
-        click.echo(f"{store}: every file is as it was written", err=as_json)
+    for line in findings(opened) if verify else ():
+        echo(f"{store}: {line}", err=as_json)
     if as_json:
-        click.echo(json.dumps(status_of(opened), indent=1, sort_keys=True, ensure_ascii=False))
+        echo(json.dumps(status_of(opened), indent=1, sort_keys=True, ensure_ascii=False))
     else:
         print_status(opened)
 

@@ -12,7 +12,9 @@ from playwright.sync_api import Browser
 
 from fmalloc.model.devices import select
 from fmalloc.model.scratch import Shape
-from fmalloc.pretrain import PretrainingSettings, pretrain
+from fmalloc.pretraining.pretrain import pretrain
+from fmalloc.pretraining.texts import Text
+from fmalloc.pretraining.trainable import PretrainingSettings
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc.training.schedule import Schedule
@@ -72,7 +74,7 @@ def base(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
     def build(folder: Path) -> None:
-        pretrain(corpora / "general", folder / "model", LANGUAGES, shape, settings, select("cpu"))
+        pretrain([Text(corpora / "general")], folder / "model", LANGUAGES, shape, settings, select("cpu"))
         config = folder / "model" / "config.json"
         content = json.loads(config.read_text())
         config.write_text(json.dumps(content | {"max_position_embeddings": POSITIONS}, indent=2))

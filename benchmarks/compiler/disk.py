@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 
 from fmalloc.corpus import Corpus, Pair, read_pairs
+from fmalloc.corpus.pairs import Pairs
 from fmalloc.learning.create import routing_bytes
 from fmalloc.model.assembly import load_dense
-from fmalloc.progress import console
 from fmalloc.store.records import samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, memory_bytes
-from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.inventory import Inventory
 from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import bundle_paths, writing
 from fmalloc_export.domain.domain import Domain, domain_model
 from fmalloc_export.options import Level, Options
 from fmalloc_export.passes.text import CalibrationText
+from fmalloc_export.publication import export_domain
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
@@ -91,7 +92,7 @@ def _commit(store: Store, name: str, cells: Any, text: tuple[Pair, ...]) -> None
     base, _ = load_dense(store, GENERAL)
     mask = store.mask(GENERAL)
     memories = {}
-    for layer in domain_model(GENERAL, base, mask, 1).feed_forward:
+    for layer in domain_model(GENERAL, base, mask, np.arange(1)).feed_forward:
         own = cells[layer.name]
         used = mask[layer.name] & (draw.random(layer.width) < 0.95)
         used[own] = True
@@ -101,8 +102,8 @@ def _commit(store: Store, name: str, cells: Any, text: tuple[Pair, ...]) -> None
     staged = store.path / ".work" / name
     staged.mkdir(parents=True)
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
-    (staged / "routing.safetensors").write_bytes(routing_bytes(Corpus(text, (), ())))
+    (staged / "routing.safetensors").write_bytes(routing_bytes(Corpus(Pairs.of(text), (), ())))
     (staged / "samples.jsonl").write_bytes(samples_bytes(text[:_SAMPLES]))
     nothing: dict[str, dict[str, float]] = {"domains": {}, "signatures": {}}
-    of = {"name": name, "order": order, "reads": [], "settings": {}, "data": {}, "scores": nothing}
+    of = {"name": name, "reads": [], "settings": {}, "data": {}, "scores": nothing}
     store.commit(staged, **of, dev={"bleu": 0.0, "chrf": 0.0}, curve=[])

@@ -14,21 +14,23 @@ from benchmarks.compiler.engines import Condition
 from benchmarks.compiler.shapes import DOMAIN, Shape, store_of
 from benchmarks.compiler.unsliced import unsliced
 from fmalloc.corpus import Corpus, Pair
-from fmalloc.progress import console
 from fmalloc_export.checks.size import flops_per_token, parameters
 from fmalloc_export.compiler import compile_at, emit
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import one_thread
 from fmalloc_export.emit.emitter import emitter_of
-from fmalloc_export.options import Options
+from fmalloc_export.options import Level, Options
 from fmalloc_export.passes.calibration import TextCalibration
-from fmalloc_export.passes.compact_cells import LossCurves
+from fmalloc_export.passes.compact_cells import Rankings
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import token_counts, trimming
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.files import write_atomically
 
+# Of the learned model; students are measured by benchmarks.compiler.distil.
+LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
 FEW = "O2, 8,000 tokens"
 KEEP = 0.5
 _FEW_TOKENS = 8_000
@@ -42,7 +44,7 @@ class Part:
     shape: Shape
     conditions: tuple[Condition, ...]
     engines: tuple[str, ...]
-    levels: tuple[str, ...]
+    levels: tuple[Level, ...]
     pytorch: bool
 
 
@@ -75,12 +77,12 @@ def models_of(domain: Domain, part: Part, text: Sequence[Pair], work: Path) -> d
     found = {"base": compile_at(unsliced(domain), Options()).after}
     calibration = TextCalibration(domain.base, domain.tokenizer, text, domain.languages, _CALIBRATION_TOKENS)
     trimmed = trimming(domain, text, ())
-    text_ = DomainText(calibration, LossCurves(calibration), trimmed)
+    text_ = DomainText(calibration, Rankings(calibration), trimmed)
     for level in part.levels:
         kept = work / f"{level}.npz"
         if not kept.exists():
             console.print(f"{part.shape.name}: compiling -{level}")
-            compiled = compile_at(domain, Options(level=level), text_, KEEP, on_pass=console.print)  # type: ignore[arg-type]
+            compiled = compile_at(domain, Options(level=level), text_, KEEP, on_pass=console.print)
             reports = {step.name: step.report for step in compiled.steps}
             write_atomically(work / f"{level}.json", json.dumps(reports).encode())
             save(compiled.after, kept)

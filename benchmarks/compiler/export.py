@@ -19,7 +19,7 @@ import click
 from benchmarks.common import Goal, once, versions, write_results
 from benchmarks.compiler import disk
 from benchmarks.compiler.compaction import study
-from benchmarks.compiler.emitted import FEW, KEEP, Part, build, restore
+from benchmarks.compiler.emitted import FEW, KEEP, LEVELS, Part, build, restore
 from benchmarks.compiler.engines import (
     BASELINE,
     OUTPUT_TOKENS,
@@ -33,14 +33,13 @@ from benchmarks.compiler.engines import (
 from benchmarks.compiler.learned import measure_real, measure_real_speed
 from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, OPUS_MT_8K, WMT19
 from fmalloc.corpus import Corpus, Pair, read_corpus, read_pairs
-from fmalloc.progress import console
 from fmalloc.store.store import Store
 from fmalloc_export.compiler import emit
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.emit.emitter import emitter_of
-from fmalloc_export.options import LEVELS
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.languages import LanguagePair
 
 _LANGUAGES = LanguagePair("de", "en")

@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import once
-from benchmarks.compiler.emitted import megabytes
+from benchmarks.compiler.emitted import LEVELS, megabytes
 from benchmarks.compiler.engines import BASELINE, compare, conditions, load, runner
 from benchmarks.compiler.unsliced import emit_unsliced
 from fmalloc.corpus import Corpus, read_corpus
 from fmalloc.evaluation.evaluate import score
-from fmalloc.progress import console
 from fmalloc.store.store import Store
-from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.options import LEVELS, Options
+from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText
+from fmalloc_export.publication import export_domain
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.languages import LanguagePair
 
 _LANGUAGES = LanguagePair("de", "en")
@@ -52,7 +52,7 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
             lossy = level != "O0"
             options = Options(engine, quantization, level, keep if level == "O2" else None, allow_quality_drop=lossy)
             with writing(bundles):
-                text = CalibrationText(corpus.train, corpus.dev) if lossy else None
+                text = CalibrationText(tuple(corpus.train), corpus.dev) if lossy else None
                 done = export_domain(domain, bundles, options, text, live=False)
             manifest = done.manifest
             keep = manifest.keep or keep

@@ -94,10 +94,9 @@ def _commit(store: Store, shape: Shape, general: dict[str, NDArray[np.bool_]]) -
     store.commit(
         staged,
         name=DOMAIN,
-        order=1,
         reads=[],
-        settings={},
-        data={},
+        settings={"updates": 0},
+        data={part: {"pairs": 1, "sha256": "0" * 64} for part in ("train", "dev", "test")},
         scores={"domains": {}, "signatures": {}},
         dev={"bleu": 0.0, "chrf": 0.0},
         curve=[],

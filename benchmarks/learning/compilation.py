@@ -14,7 +14,7 @@ from benchmarks.common import Goal, versions, write_results
 from benchmarks.learning.contenders import COMPILED, case_of
 from benchmarks.learning.train import CASES, OURS, measure_speed
 from fmalloc.model.devices import select
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 
 
 @click.command(cls=Command)

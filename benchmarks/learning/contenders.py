@@ -13,15 +13,15 @@ from transformers import MarianMTModel
 from benchmarks.compiler.shapes import OPUS_MT, Shape, config_of
 from benchmarks.learning.masking import GradientMasking
 from fmalloc.corpus import read_corpus
-from fmalloc.learning.allocation import Allocation
+from fmalloc.learning.cells.allocation import Allocation
 from fmalloc.learning.learner import Learner
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.batches import Example, TrainingBatches, encode
 from fmalloc.model.devices import Device
+from fmalloc.model.text.batches import Example, TrainingBatches, encode
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import CurvePoint
-from fmalloc.training.loop import Trainable
+from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
 from fmalloc_shared.languages import LanguagePair
 
@@ -69,7 +69,7 @@ def case_of(name: str, base: Path, corpora: Path) -> Case:
     """The real base with the text of `corpora/it`; or random weights, and random tokens in sentences as long."""
     languages = LanguagePair("de", "en")
     _, tokenizer = load_base(base, languages)
-    settings = LearningSettings(batch_tokens=_BATCH_TOKENS[name], maximum_length=128, fresh_cells=False)
+    settings = LearningSettings(batch_tokens=_BATCH_TOKENS[name], maximum_length=128, fresh_cells=False).fitted(2000)
     pairs = read_corpus(corpora / "it", languages).train[:_PAIRS]
     examples = encode(tokenizer, pairs, languages, maximum_length=128).examples
     if name == "base":

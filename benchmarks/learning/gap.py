@@ -18,28 +18,34 @@ import torch
 
 from benchmarks.common import Goal, once, write_results
 from fmalloc.corpus import read_corpus
-from fmalloc.learning.allocation import Allocation, offered_cells
+from fmalloc.learning.cells.allocation import Allocation, offered_cells
 from fmalloc.learning.data import TaskData
 from fmalloc.learning.importance import cell_importance
 from fmalloc.learning.learner import Learner
 from fmalloc.learning.recovery import Distillation
 from fmalloc.learning.run import Run
-from fmalloc.methods.finetuning import FineTuning, trainable_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.batches import encode
+from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.devices import select
+from fmalloc.model.text.batches import encode
 from fmalloc.recipe import LearningSettings, Recipe
 from fmalloc.store.cells import general_mask
 from fmalloc.store.tensors import general_bytes, memory_bytes, private_bytes, read_importance
-from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.loop import Training
+from fmalloc.training.trainable import Trainable
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 _LANGUAGES = LanguagePair("de", "en")
 _DEV_PAIRS = 400
 _TRAIN_PAIRS = 30_000
+_UPDATES = 150
 _BUDGET = {
-    "updates": 150,
+    "updates": _UPDATES,
+    "gates": "closed",
+    "gate_learning_rate": 1e-2,
+    "share": 1.0,
     "batch_tokens": 1000,
     "learning_rate": 2e-3,
     "validate_every": 50,
@@ -138,7 +144,7 @@ class Setting:
 def measure(setting: Setting, domain: str, variant: Variant) -> dict[str, Any]:
     """Learn a domain; dev NLL at each validation, cells claimed, and bytes that the task leaves."""
     run = setting.run(domain)
-    settings = LearningSettings.model_validate({**_BUDGET, **variant.changes})
+    settings = LearningSettings.model_validate({**_BUDGET, **variant.changes}).fitted(_UPDATES)
     model, tokenizer = load_base(setting.base, _LANGUAGES)
     data = TaskData.of(run, domain, tokenizer, settings)
     validator = data.validator(run, tokenizer, settings, lambda _model: {})
@@ -175,7 +181,7 @@ def measure(setting: Setting, domain: str, variant: Variant) -> dict[str, Any]:
 def measure_recovery(setting: Setting, sparsity: float) -> dict[str, Any]:
     """Dev NLL of general text: of the base, pruned, and after each fifth of a short recovery."""
     run = setting.run(GENERAL)
-    settings = LearningSettings.model_validate({**_BUDGET, "learning_rate": 5e-4, "updates": 100, "validate_every": 20})
+    settings = LearningSettings.model_validate({**_BUDGET, "learning_rate": 5e-4, "validate_every": 20}).fitted(100)
     teacher, tokenizer = load_base(setting.base, _LANGUAGES)
     student, _ = load_base(setting.base, _LANGUAGES)
     data = TaskData.of(run, GENERAL, tokenizer, settings)
@@ -193,11 +199,12 @@ def measure_recovery(setting: Setting, sparsity: float) -> dict[str, Any]:
 
 
 def _allocations(setting: Setting, model: Any, sparsity: float, settings: LearningSettings) -> dict[str, Allocation]:
-    none, importance = np.empty(0, dtype=np.int64), setting.importance()
+    none, importance, share = np.empty(0, dtype=np.int64), setting.importance(), settings.share
+    assert isinstance(share, float)
     allocations = {}
     for layer in feed_forward_layers(model):
         kept = general_mask(importance[layer.name], sparsity)
-        free = offered_cells(np.flatnonzero(~kept), float(settings.share), settings.seed)
+        free = offered_cells(np.flatnonzero(~kept), share, settings.seed)
         allocations[layer.name] = Allocation(layer.width, np.flatnonzero(kept), none, free)
     return allocations
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
-from fmalloc.model.batches import Batch
 from fmalloc.model.feedforward import replace
 from fmalloc.model.gate import GATE_LIMIT, GENERAL_START, temperature
 from fmalloc.model.objective import logits, smoothed_cross_entropy, smoothed_loss
+from fmalloc.model.text.batches import Batch
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import CurvePoint
-from fmalloc.training.loop import Trainable
+from fmalloc.training.trainable import Trainable
 
 _TASKS = 6
 _TASK = 1
@@ -88,7 +88,7 @@ class GradientMasking(Trainable):
         """The temperature of the update."""
         self.model.train()
         for layer in self.layers.values():
-            layer.tau = temperature(update, self.settings.anneal_updates, self.settings.tau_max)
+            layer.tau = temperature(update, self.settings.cycle, self.settings.tau_max)
 
     def loss(self, batch: Batch) -> Tensor:
         """Label-smoothed cross-entropy."""

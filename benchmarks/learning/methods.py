@@ -14,11 +14,11 @@ import click
 
 from benchmarks.common import Goal, versions, write_results
 from fmalloc.methods import METHODS
-from fmalloc.methods.comparison.compare import compare_recipe
+from fmalloc.methods.comparison.compare import plan_of
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.summary import Summary, summaries
 from fmalloc.methods.comparison.table import comparison_table
-from fmalloc.progress import console
+from fmalloc_shared.commands.progress import console
 
 RECIPE = Path("examples/learning/recipe.yaml")
 ORDERS = ("it,koran,law,medical,captions", "captions,medical,law,koran,it")
@@ -86,7 +86,7 @@ def _payload(comparison: Comparison) -> dict[str, Any]:
 def main(corpora: Path, base: Path, work: Path, methods: str, finished: bool) -> None:
     """Run what is missing, print the table, write results/learning.json."""
     os.environ |= {"CORPORA": str(corpora), "BASE": str(base)}
-    comparison = compare_recipe(RECIPE, methods, ORDERS, work, finished=finished)
+    comparison = plan_of(RECIPE, methods, ORDERS, work).compare(finished=finished)
     console.print(comparison_table(comparison))
     found = goals(comparison)
     console.print(found)

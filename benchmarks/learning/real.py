@@ -24,8 +24,9 @@ from fmalloc.learning.run import Run
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import select
-from fmalloc.pretrain import PretrainingSettings, pretrain
-from fmalloc.progress import console
+from fmalloc.pretraining.pretrain import pretrain
+from fmalloc.pretraining.texts import Text
+from fmalloc.pretraining.trainable import PretrainingSettings
 from fmalloc.recipe import Recipe, TaskSettings, read_recipe
 from fmalloc.report.status import print_status
 from fmalloc.store.store import Store
@@ -37,6 +38,7 @@ from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import TextOptions
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
 
@@ -64,7 +66,7 @@ def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
 
 def export(store: Store, bundles: Path, quantization: str, tasks: Sequence[str] = ()) -> None:
     """Bundles of some tasks, or of general and all."""
-    Exporter.of(store.path, tasks, Options(quantization=quantization), ()).export(bundles, force=False, live=True)
+    Exporter.of(store.path, tasks, bundles, Options(quantization=quantization), ()).export(force=False, live=True)
 
 
 def row_of(run: Run, kept: Path, model: Path | Store) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def fine_tune(run: Run, task: TaskSettings, output: Path) -> Path:
             maximum_length=learning.maximum_length,
             label_smoothing=learning.label_smoothing,
         )
-        pretrain(task.data, output, run.languages, run.recipe.base, settings, run.device)
+        pretrain([Text(task.data)], output, run.languages, run.recipe.base, settings, run.device)
     return output
 
 

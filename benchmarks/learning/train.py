@@ -1,7 +1,8 @@
-"""Speed and memory of learning a task: `python -m benchmarks.learning.train --base DIR --corpora DIR` (six minutes).
+"""Speed and memory of learning a task: `python -m benchmarks.learning.train --base DIR --corpora DIR` (seven minutes).
 
 Writes results/train.json. Our blocks are compared with gradient masking on the dense model and with full fine-tuning:
-the same loop, the same batches, updates in turns. Peak memory is that of processes of their own.
+the same loop, the same batches, updates in turns. Peak memory is that of processes of their own. The case `search`
+is that of translating for scores: see search.py.
 """
 
 import json
@@ -18,13 +19,16 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.common import Goal, versions, write_results
+from benchmarks.common import RESULTS, Goal, versions, write_results
 from benchmarks.learning.contenders import CONTENDERS, WRITABLE, Case, case_of, contender
+from benchmarks.learning.search import goals_of, measure_search
 from fmalloc.model.devices import Device, select
 from fmalloc.training.loop import Training
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 
 CASES = ("base", "OPUS-MT")
+SEARCH = "search"
+_LINES = 200
 OURS, MASKING = "blocks", "masking"
 _SPEEDUP, _MEMORY = 1.3, 0.5
 
@@ -117,7 +121,13 @@ def _goals(results: dict[str, Any]) -> list[Goal]:
 @click.option("--base", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--corpora", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--seconds", type=click.FloatRange(0), default=80.0, show_default=True, help="Of timing, per case.")
-@click.option("--case", "cases", multiple=True, type=click.Choice(CASES), help="Only these.")
+@click.option(
+    "--case",
+    "cases",
+    multiple=True,
+    type=click.Choice([*CASES, SEARCH]),
+    help="Only these; the results of others are left.",
+)
 @click.option("--device", "kind", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of train.json.  [default: results]")
 @click.option("--peak", type=click.Choice(sorted(CONTENDERS)), help="Only print this one's peak memory, in bytes.")
@@ -130,8 +140,13 @@ def main(
     if peak:
         click.echo(measure_peak(peak, case_of(cases[0], base, corpora), device))
         return
-    results, settings = {}, {}
-    for name in cases or CASES:
+    folder = output or RESULTS
+    kept = json.loads((folder / "train.json").read_bytes()) if cases and (folder / "train.json").exists() else {}
+    results, settings, searched = kept.get("results", {}), kept.get("cases", {}), kept.get(SEARCH, {})
+    if not cases or SEARCH in cases:
+        searched[base.name] = measure_search(base, corpora, device, _LINES)
+        click.echo(f"{SEARCH}, {base.name}: {json.dumps(searched[base.name])}")
+    for name in [name for name in CASES if not cases or name in cases]:
         case = case_of(name, base, corpora)
         results[name], settings[name] = measure_speed(case, device, seconds), case.described()
         for one in CONTENDERS:
@@ -145,10 +160,11 @@ def main(
         "threads": torch.get_num_threads(),
         "clock": "CPU time of the one thread" if device.torch.type == "cpu" else "time that passes",
         "results": results,
+        SEARCH: searched,
         "writable_share": WRITABLE,
         "versions": versions("torch", "transformers"),
     }
-    write_results("train", payload, _goals(results), **({"directory": output} if output else {}))
+    write_results("train", payload, [*_goals(results), *goals_of(searched)], directory=folder)
 
 
 def _peak_apart(name: str, case: str, base: Path, corpora: Path, kind: str) -> int:

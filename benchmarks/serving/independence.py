@@ -15,14 +15,14 @@ import click
 from benchmarks.common import Goal, versions, write_results
 from fmalloc.corpus import read_pairs
 from fmalloc.store.store import Store
-from fmalloc_export.builder import export_domain
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import Options
+from fmalloc_export.publication import export_domain
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 
 _KINDS = tuple((engine, weights) for engine in ("ctranslate2", "onnx") for weights in ("float32", "int8"))
 _BATCH = 16

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.common import Goal, versions, write_results
 from fmalloc_runtime.routing.router import THRESHOLD, Route, Router
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts

@@ -19,7 +19,7 @@ from benchmarks.serving.capacity import Setting, measure_saturation, measure_sta
 from benchmarks.serving.latency import measure_latency, measure_swap, measure_switch
 from benchmarks.serving.shaped import bundles_of
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
 
 _GOALS = ("documents", "sentences")

@@ -7,12 +7,11 @@ from pathlib import Path
 from benchmarks.compiler.shapes import DOMAIN, Shape, store_of
 from benchmarks.serving.process import make_live
 from fmalloc.corpus import Pair
-from fmalloc_export.checks import parity
-from fmalloc_export.compiler import compile_at
+from fmalloc_export.compiler import UNCHECKED, compile_at
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle import bundle as format_
-from fmalloc_runtime.bundle.manifest import MANIFEST_FILE, Manifest
+from fmalloc_runtime.bundle.manifest import MANIFEST_FILE
 from fmalloc_shared.files import sha256_files
 
 _QUANTIZATION = "int8"
@@ -32,24 +31,8 @@ def bundles_of(shape: Shape, text: Sequence[Pair], work: Path) -> Path:
     compiled.emit(built / format_.MODEL_DIRECTORY, _QUANTIZATION)
     (built / format_.GOLDEN_FILE).write_bytes(b"")
     (built / format_.ROUTING_FILE).write_bytes(domain.store.routing(DOMAIN).to_bytes())
-    of_store, of_task = domain.store.digest(DOMAIN)
-    manifest = Manifest(
-        domain=DOMAIN,
-        languages=domain.languages,
-        engine=format_.EngineInfo(
-            name=compiled.emitter.NAME, minimum_version=compiled.emitter.MINIMUM_VERSION, quantization=_QUANTIZATION
-        ),
-        level="O0",
-        keep=None,
-        passes=(),
-        widths=compiled.after.widths,
-        target_tokens=len(compiled.after.target_tokens),
-        maximum_length=domain.maximum_length,
-        source=format_.SourceInfo(store=of_store, task=of_task, calibration=None),
-        parity=parity.UNCHECKED,
-        quality=None,
-        files=sha256_files(built),
-    )
+    manifest = compiled.manifest(Options(quantization=_QUANTIZATION), UNCHECKED)
+    manifest = manifest.model_copy(update={"passes": (), "files": sha256_files(built)})
     (built / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     built.rename(bundles / manifest.bundle_name)
     make_live(bundles, {DOMAIN: manifest.bundle_name})

@@ -27,11 +27,12 @@ from benchmarks.soak.faults import full_disk, killed
 from benchmarks.soak.floods import huge_bodies, overloaded
 from benchmarks.soak.hostile import described, malformed
 from benchmarks.soak.phase import ALLOCATOR, Record, Setting
+from benchmarks.soak.stalls import LIVE_SECONDS, heavy_texts, tiny_pieces
 from benchmarks.soak.swaps import swapped
 from benchmarks.soak.truth import Truth, calls_of, learn_truth
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.machine import raise_open_files
-from fmalloc_shared.command import Command
+from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 
@@ -50,6 +51,8 @@ _PHASES: Mapping[str, Phase] = {
     "crowded": crowded,
     "huge_bodies": huge_bodies,
     "overloaded": overloaded,
+    "heavy_texts": heavy_texts,
+    "tiny_pieces": tiny_pieces,
     "ended": ended,
 }
 
@@ -152,6 +155,16 @@ def _goals(parts: Mapping[str, Any], setting: Setting) -> list[Goal]:
             "met": repeats <= LEAK_MB,
         },
     ]
+    waits = [wait for part in parts.values() for wait in part.get("livez_seconds", {}).values()]
+    if waits:
+        goals.append(
+            {
+                "name": "longest wait for /livez under heavy texts and bodies byte by byte, seconds",
+                "value": max(waits),
+                "goal": f"<= {LIVE_SECONDS:g}",
+                "met": max(waits) <= LIVE_SECONDS,
+            }
+        )
     for name, count in _LEAST.items():
         if any(name in part for part in parts.values()):
             found, least = sum(part.get(name, 0) for part in parts.values()), setting.times(count)

@@ -1,4 +1,4 @@
-"""What `fmalloc export` does: several domains of a store, one after another, and the tables about them."""
+"""What `fmalloc export` does: several domains of a store, one after another."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,69 +6,179 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from fmalloc.progress import bar, console
+from fmalloc.model.architectures import FAMILIES, base_bytes
+from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
-from fmalloc_export.builder import Exported, export_domain
-from fmalloc_export.bundles.publish import writing
-from fmalloc_export.checks.quality import warning
-from fmalloc_export.checks.size import SizeRow
+from fmalloc_export.bundles.publish import live_index, staging, writing
 from fmalloc_export.compiler import compile_at, passes
 from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.student import Student
 from fmalloc_export.domain.transformer import one_thread
 from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
+from fmalloc_export.publication import Exported, export_domain, publish_built
+from fmalloc_export.students.search import DepthSearch, Use, fastest, no_depth
+from fmalloc_export.students.students import Distillation, Lesson, StudentArguments
+from fmalloc_export.tables import print_frontier, print_passes, print_results
+from fmalloc_runtime.live.translator import check_engine
+from fmalloc_shared.commands.command import echo, needs
+from fmalloc_shared.commands.outputs import check_folder
+from fmalloc_shared.commands.progress import bar
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.names import GENERAL
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """What to export: domains by name, how, and the calibration text of each (none at -O0)."""
+    """What to export: the task of each domain, where to, how, and the calibration text of each (none at -O0).
+
+    `distillation`: how students are made, at -O3 alone; `use`: what their depth is searched for, if it is.
+    """
 
     store: Store
-    names: Sequence[str]
+    names: Mapping[str, str]
+    output_dir: Path
     options: Options
     texts: Mapping[str, CalibrationText | None]
+    distillation: Distillation | None = None
+    use: Use | None = None
 
     @classmethod
-    def of(cls, path: Path, tasks: Sequence[str], options: Options, calibration: Sequence[str]) -> "Exporter":
+    def of(
+        cls,
+        path: Path,
+        tasks: Sequence[str],
+        output_dir: Path,
+        options: Options,
+        calibration: Sequence[str],
+        students: StudentArguments | None = None,
+    ) -> "Exporter":
         """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
 
-        Raises UsageError for what does not fit together, FmallocError for a damaged store or text, or where there is
-        no held-out text to measure quality on.
+        `students`: at -O3.
+
+        Raises UsageError for what does not fit together, FmallocError for a damaged store or text, where a package,
+        room or a right is missing, or where there is no held-out text to measure quality on.
         """
         if options.quantization not in (offered := emitter_of(options.engine).QUANTIZATIONS):
             raise click.UsageError(
                 f"--quantization {options.quantization}: {options.engine} offers {', '.join(offered)}"
             )
         store = Store.open(path)
-        names = list(dict.fromkeys(tasks)) or [GENERAL, *(task.name for task in store.tasks())]
-        for name in names:
-            if name != GENERAL:
-                store.task(name)
+        names = {domain_of(task): task for task in store.chosen(tasks)}
+        _check_needs(store, output_dir, options)
         store.verify()
-        texts = _texts(calibration, names, store, options)
-        for name in names:
+        texts = _texts(calibration, list(names), store, options)
+        for name, task in names.items():
             with _naming(name):
-                TextSplit.of(store.samples(name), texts[name], required=options.bound is not None)
-        return cls(store, names, options, texts)
+                TextSplit.of(store.samples(task), texts[name], required=options.bound is not None)
+        distillation = None
+        if students:
+            sources = _named_paths("--sources", students.sources, list(names))
+            distillation = Distillation.read(students, sources, store)
+        return cls(store, names, output_dir, options, texts, distillation, students.use if students else None)
 
     def plan(self, *, explain: bool) -> None:
         """Print what each pass does; with `explain`, what it would do, without running it."""
         for name in self.names:
-            _print_plan(Domain.load(self.store, name), self.options, self.texts[name], run=not explain)
+            with _naming(name):
+                self._print_plan(name, run=not explain)
 
-    def export(self, output_dir: Path, *, force: bool, live: bool) -> None:
+    def export(self, *, force: bool, live: bool) -> None:
         """Write the bundles, and print what became of each."""
-        with writing(output_dir):
-            exported = [
-                _export(self.store, name, output_dir, self.options, self.texts[name], force, live)
-                for name in self.names
-            ]
-        _print_results(exported)
+        with writing(self.output_dir):
+            exported = []
+            for name in self.names:
+                with _naming(name):
+                    exported.append(self._export(name, force=force, live=live))
+        print_results(exported)
+
+    def _lesson(self, domain: Domain, split: TextSplit) -> Lesson | None:
+        if not self.distillation:
+            return None
+        return Lesson.of(domain, self.distillation, split.calibration, split.held_out)
+
+    def _split(self, domain: Domain) -> TextSplit:
+        return TextSplit.of(domain.samples, self.texts[domain.name], required=self.options.bound is not None)
+
+    def _export(self, name: str, *, force: bool, live: bool) -> Exported:
+        domain, text = Domain.load(self.store, self.names[name]), self.texts[name]
+        split = self._split(domain)
+        if (search := self._search(domain, split)) and search.depths:
+            return self._searched(search, force=force, live=live)
+        lesson = self._lesson(domain, split)
+        student = Student.of(domain, lesson.student()) if lesson else None
+        with bar(name, None) as advance:
+            result = export_domain(
+                domain,
+                self.output_dir,
+                self.options,
+                text,
+                student,
+                force=force,
+                live=live,
+                on_step=lambda step: advance(1, note=step),
+            )
+            advance(1, note="done")
+        _say(result, live=live)
+        return result
+
+    def _search(self, domain: Domain, split: TextSplit) -> DepthSearch | None:
+        text = self.texts[domain.name]
+        if self.use is None or self.distillation is None or text is None:
+            return None
+        return DepthSearch(domain, self.distillation, self.options, text, split, self.use)
+
+    def _searched(self, search: DepthSearch, *, force: bool, live: bool) -> Exported:
+        """Publish the fastest student that keeps the bound on quality; FmallocError if none does."""
+        with staging(self.output_dir) as work:
+            points = search.frontier(work)
+            print_frontier(search.domain.name, points)
+            if (best := fastest(points)) is None:
+                raise FmallocError(no_depth(points, self.options))
+            result = publish_built(best.built, self.output_dir, force=force, live=live)
+        _say(result, live=live)
+        return result
+
+    def _print_plan(self, name: str, *, run: bool) -> None:
+        """What each pass would do or, with `run`, does; on the learned model where there is no student yet."""
+        domain, options = Domain.load(self.store, self.names[name]), self.options
+        split = self._split(domain)
+        echo(f"{name}: {_quality_plan(options, split)}")
+        if (search := self._search(domain, split)) and search.depths:
+            for depth in search.depths:
+                echo(f"{name}: {search.lesson(depth).explain()}")
+            echo(f"{name}: the first that loses more than {options.bound} BLEU or chrF ends the search for the fastest")
+            echo(f"{name}: what follows is of the learned model")
+        elif lesson := self._lesson(domain, split):
+            echo(f"{name}: {lesson.explain()}")
+            if kept := lesson.kept():
+                domain = Student.of(domain, kept)
+            else:
+                echo(f"{name}: what follows is of the learned model, until the student is made")
+        with one_thread():
+            text = domain_text(domain, split, options.vocabulary) if self.texts[name] else None
+            keep = options.keep
+            if options.compacts and keep is None:
+                echo(f"{name}: the share of cells is found by trying")
+                keep = 0.5
+                echo(f"{name}: what follows is for {keep:.0%} (--keep sets another)")
+            if not run:
+                echo(f"{name}, -{options.level}:")
+                for step in passes(options, text, keep):
+                    echo(f"  {step.name}: {step.explain(domain.model)}")
+                return
+            print_passes(compile_at(domain, options, text, keep), options.quantization)
+
+
+def _check_needs(store: Store, output_dir: Path, options: Options) -> None:
+    """See that what the finished bundles are checked with is installed, and that there is room for them."""
+    check_engine(options.engine, emitter_of(options.engine).MINIMUM_VERSION, f"--engine {options.engine}")
+    if FAMILIES[store.description.family].moses:
+        needs("sacremoses", extra="moses")
+    check_folder(output_dir, room=base_bytes(store.base))  # what is compared is float32, whatever is published
+    live_index(output_dir)
 
 
 def _texts(
@@ -79,14 +189,7 @@ def _texts(
         if calibration:
             raise click.UsageError("--calibration: -O0 needs no text; use -O1 or -O2")
         return dict.fromkeys(names)
-    paths: dict[str, Path] = {}
-    for given in calibration:
-        name, _, path = given.rpartition("=")
-        if not name and len(names) > 1:
-            raise click.UsageError(f"--calibration {given}: which task is it for? Write NAME={given}")
-        paths[name or names[0]] = Path(path)
-    if unknown := [name for name in paths if name not in names]:
-        raise click.UsageError(f"--calibration {unknown[0]}=…: {unknown[0]} is not exported; {', '.join(names)} are")
+    paths = _named_paths("--calibration", calibration, names)
     if missing := [name for name in names if name not in paths]:
         raise click.UsageError(
             f"-{options.level} needs text of each domain: --calibration {missing[0]}=PATH is missing"
@@ -94,23 +197,22 @@ def _texts(
     return {name: CalibrationText.read(path, store.description.languages) for name, path in paths.items()}
 
 
-def _export(
-    store: Store, name: str, output_dir: Path, options: Options, text: CalibrationText | None, force: bool, live: bool
-) -> Exported:
-    with _naming(name), bar(name, None) as advance:
-        result = export_domain(
-            Domain.load(store, name),
-            output_dir,
-            options,
-            text,
-            force=force,
-            live=live,
-            on_step=lambda step: advance(1, note=step),
-        )
-        advance(1, note="done")
+def _say(result: Exported, *, live: bool) -> None:
     state = "written" if result.written else "already there, unchanged"
-    click.echo(f"{name}: {result.path} {state}{'' if live else ' (not live)'}")
-    return result
+    echo(f"{result.manifest.domain}: {result.path} {state}{'' if live else ' (not live)'}")
+
+
+def _named_paths(flag: str, given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
+    """Paths by task, of `[NAME=]PATH` each."""
+    paths: dict[str, Path] = {}
+    for value in given:
+        name, _, path = value.rpartition("=")
+        if not name and len(names) > 1:
+            raise click.UsageError(f"{flag} {value}: which task is it for? Write NAME={value}")
+        paths[name or names[0]] = Path(path)
+    if unknown := [name for name in paths if name not in names]:
+        raise click.UsageError(f"{flag} {unknown[0]}=…: {unknown[0]} is not exported; {', '.join(names)} are")
+    return paths
 
 
 @contextmanager
@@ -122,32 +224,6 @@ def _naming(name: str) -> Iterator[None]:
         raise FmallocError(f"export of {name!r}: {error}") from error
 
 
-def _print_plan(domain: Domain, options: Options, given: CalibrationText | None, *, run: bool) -> None:
-    """What each pass would do or, with `run`, does."""
-    split = TextSplit.of(domain.samples, given, required=options.bound is not None)
-    click.echo(f"{domain.name}: {_quality_plan(options, split)}")
-    with one_thread():
-        text = domain_text(domain, split, options.vocabulary) if given else None
-        keep = options.keep
-        if options.level == "O2" and keep is None:
-            click.echo(f"{domain.name}: the share of cells is found by trying")
-            keep = 0.5
-            click.echo(f"{domain.name}: what follows is for {keep:.0%} (--keep sets another)")
-        if not run:
-            click.echo(f"{domain.name}, -{options.level}:")
-            for step in passes(options, text, keep):
-                click.echo(f"  {step.name}: {step.explain(domain.model)}")
-            return
-        compiled = compile_at(domain, options, text, keep)
-    rows = [SizeRow.of("learned", domain, domain.model, quantization="float32", bleu=None, note="")]
-    rows += [
-        SizeRow.of(step.name, domain, step.model, quantization=options.quantization, bleu=None, note=step.report)
-        for step in compiled.steps
-    ]
-    click.echo(f"{domain.name} cells  {_widths(domain.model.widths, compiled.after.widths)}")
-    _print_size_rows(domain.name, rows)
-
-
 def _quality_plan(options: Options, split: TextSplit) -> str:
     if not split.held_out:
         return "quality is not measured: the store has no samples of the domain"
@@ -156,41 +232,3 @@ def _quality_plan(options: Options, split: TextSplit) -> str:
         return f"{measured}, and not bound at -{options.level}"
     more = "is published too" if options.allow_quality_drop else "is refused"
     return f"{measured}: at most {options.bound} BLEU and chrF lost, what loses more {more}"
-
-
-def _print_results(results: Sequence[Exported]) -> None:
-    for result in results:
-        manifest = result.manifest
-        click.echo(f"{manifest.domain} cells  {_widths(result.widths_before, dict(manifest.widths))}")
-        _print_size_rows(f"{manifest.domain} -{manifest.level}", result.size_rows)
-    table = Table("domain", "level", "parity", "max Δ log p", "BLEU lost (95 %)", "chrF lost (95 %)")
-    for result in results:
-        manifest = result.manifest
-        parity, quality = manifest.parity, manifest.quality
-        sentences = parity.real_sentences + parity.random_sentences
-        worst = min(parity.identical.model_dump().values())
-        drops = (quality.bleu_drop, quality.chrf_drop) if quality else ()
-        lost = [f"{drop.value:.2f} ({drop.low:.2f} to {drop.high:.2f})" for drop in drops] or ["–", "–"]
-        row = (manifest.domain, f"-{manifest.level}", f"{worst}/{sentences}", f"{result.largest_difference:.1e}", *lost)
-        table.add_row(*row)
-    console.print(table)
-    for result in results:
-        quality = result.manifest.quality
-        if quality and (found := warning(quality)):
-            console.print(f"Warning: {result.manifest.domain}: {found}", markup=False)
-
-
-def _print_size_rows(title: str, rows: Sequence[SizeRow]) -> None:
-    table = Table("", "cells", "target tokens", "M parameters", "MB", "MFLOP per token", "BLEU", title=title)
-    for row in rows:
-        bleu = "" if row.bleu is None else f"{row.bleu:.2f}"
-        figures = (f"{row.parameters / 1e6:.2f}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:.2f}", bleu)
-        table.add_row(row.name, str(row.cells), str(row.target_tokens), *figures)
-    console.print(table)
-    for row in rows:
-        if row.note:
-            console.print(f"  {row.name}: {row.note}")
-
-
-def _widths(before: Mapping[str, int], after: Mapping[str, int]) -> str:
-    return "  ".join(f"{layer} {width}→{after[layer]}" for layer, width in before.items())

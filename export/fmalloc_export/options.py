@@ -5,9 +5,11 @@ from typing import Literal
 
 from fmalloc_shared.errors import FmallocError
 
-Level = Literal["O0", "O1", "O2"]
-LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
-# Points that -O1 and -O2 may cost where nothing else is said.
+Level = Literal["O0", "O1", "O2", "O3"]
+LEVELS: tuple[Level, ...] = ("O0", "O1", "O2", "O3")
+# Levels that keep a share of the cells.
+_COMPACTED = ("O2", "O3")
+# Points that levels above -O0 may cost where nothing else is said.
 MAXIMUM_QUALITY_DROP = 0.3
 # BLEU and chrF range from 0 to this.
 _SCALE = 100
@@ -17,9 +19,9 @@ _SCALE = 100
 class Options:
     """What to compile for, and how far.
 
-    `keep`: share of the cells that compact-cells leaves (O2); None finds the smallest that stays within the bound.
+    `keep`: share of the cells that compact-cells leaves (O2, O3); None finds the smallest that stays within the bound.
     `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
-    `vocabulary`: the most target tokens (O1, O2).
+    `vocabulary`: the most target tokens (O1 and above).
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -32,18 +34,23 @@ class Options:
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
-        if self.keep is not None and self.level != "O2":
-            raise FmallocError(f"keep {self.keep}: cells are compacted at -O2 only, this is -{self.level}")
+        if self.keep is not None and not self.compacts:
+            raise FmallocError(f"keep {self.keep}: cells are compacted at -O2 and -O3 only, this is -{self.level}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise FmallocError(f"keep {self.keep}: expected a share above 0, at most 1")
         if self.vocabulary is not None and self.level == "O0":
-            raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and -O2 only")
+            raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and above only")
         if self.vocabulary is not None and self.vocabulary < 1:
             raise FmallocError(f"vocabulary {self.vocabulary}: expected 1 token or more")
         if self.max_quality_drop is not None and not 0 <= self.max_quality_drop <= _SCALE:
             raise FmallocError(f"max quality drop {self.max_quality_drop}: expected 0 to {_SCALE} points")
         if self.allow_quality_drop and self.bound is None:
             raise FmallocError("allow quality drop: -O0 has no bound to exceed unless a max quality drop sets one")
+
+    @property
+    def compacts(self) -> bool:
+        """Whether a share of the cells is left."""
+        return self.level in _COMPACTED
 
     @property
     def bound(self) -> float | None:

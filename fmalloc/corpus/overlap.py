@@ -1,15 +1,20 @@
 """Overlap: training pairs that the test or dev set also holds, which would inflate scores."""
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain
 from typing import Literal
 from unicodedata import category
 
-from fmalloc.corpus.cleaning import CorpusSettings
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc.cache.columns import release
 from fmalloc.corpus.pairs import Corpus, Pair
-from fmalloc.corpus.report import Tally
+
+_BLOCK = 1 << 18
 
 _INESSENTIAL = frozenset({"Cc", "Cf", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Zl", "Zp", "Zs"})
 
@@ -29,42 +34,40 @@ class HeldOutPairs:
             return None
         return "pair" if _essence(pair.target) in targets else "source"
 
-
-def without(
-    pairs: tuple[Pair, ...], held_out: HeldOutPairs, settings: CorpusSettings, tally: Tally
-) -> tuple[Pair, ...]:
-    """The pairs that are not held out. With drop_overlap off, all pairs are kept and a warning is given instead."""
-    rest, sources = [], 0
-    for pair in pairs:
-        match = held_out.match(pair)
-        if match != "pair":
-            rest.append(pair)
-        sources += match == "source"
-    if sources:
-        tally.warnings.append(
-            f"training pairs whose source is in dev or test with another translation: {sources:,} (kept)"
-        )
-    overlap = len(pairs) - len(rest)
-    if overlap and not settings.drop_overlap:
-        tally.warnings.append(f"training pairs that dev or test also hold, which inflates scores: {overlap:,}")
-        return pairs
-    if overlap:
-        tally.drop("in dev or test", pairs=overlap)
-    return tuple(rest)
+    def candidates(self, checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Rows, by the checksums of their sources, that `match` may find; any other row it does not."""
+        known = np.array(sorted({zlib.crc32(essence.encode()) for essence in self._targets}), np.uint32)
+        found = [np.empty(0, np.int64)]
+        for first in range(0, len(checksums) if len(known) else 0, _BLOCK):
+            block = checksums[first : first + _BLOCK]
+            nearest = known[np.minimum(np.searchsorted(known, block), len(known) - 1)]
+            found.append(first + np.flatnonzero(nearest == block))
+            release(checksums)
+        return np.concatenate(found)
 
 
 def between(corpora: Mapping[str, Corpus]) -> Iterator[str]:
     """A warning per corpus whose training pairs include test pairs of another corpus; they are not dropped."""
     for name, corpus in corpora.items():
         others = HeldOutPairs(*(other.test for other_name, other in corpora.items() if other_name != name))
-        if found := sum(others.match(pair) == "pair" for pair in corpus.train):
+        rows = others.candidates(corpus.checksums)
+        if found := sum(others.match(corpus.train[row]) == "pair" for row in rows.tolist()):
             yield f"{name}: warning: training pairs that are in another domain's test set: {found:,}"
+
+
+def checksum(text: str) -> int:
+    """32 bits that texts share which differ in case, spaces and punctuation only."""
+    return zlib.crc32(_essence(text).encode())
 
 
 def _essence(text: str) -> str:
     """Lower-case letters, digits and symbols of a text; a text without any is compared as it is."""
     folded = text.casefold()
-    return _inessential().sub("", folded) or folded
+    try:
+        found = folded.encode("latin-1").translate(None, _inessential_bytes()).decode("latin-1")
+    except UnicodeEncodeError:
+        found = _inessential().sub("", folded)
+    return found or folded
 
 
 @cache
@@ -72,3 +75,9 @@ def _inessential() -> re.Pattern[str]:
     """Spaces, punctuation, control and format characters. \\W would also match vowel signs of Indic scripts."""
     characters = (chr(code) for code in range(0x10000) if category(chr(code)) in _INESSENTIAL)
     return re.compile(f"[{re.escape(''.join(characters))}]+")
+
+
+@cache
+def _inessential_bytes() -> bytes:
+    """Those of them that Latin-1 has, by which most European text passes several times as fast."""
+    return bytes(code for code in range(0x100) if category(chr(code)) in _INESSENTIAL)

@@ -1,11 +1,11 @@
 """Report on a corpus: pairs are counted while it is read (`Tally`), then sizes, losses and warnings are printed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fmalloc.progress import console
+from fmalloc_shared.commands.progress import console
 
 # Parts with fewer pairs than these are reported as tiny.
 _FEW_TRAIN = 1000
@@ -42,9 +42,45 @@ class Tally:
         """Count dropped pairs."""
         _add(self.dropped, reason, first, pairs)
 
-    def clean(self, done: str, first: Place) -> None:
-        """Count a pair of which something was decoded or taken out."""
-        _add(self.cleaned, done, first, 1)
+    def clean(self, done: str, first: Place, pairs: int = 1) -> None:
+        """Count pairs of which something was decoded or taken out."""
+        _add(self.cleaned, done, first, pairs)
+
+    def add(self, later: "Tally") -> None:
+        """Count what was counted apart, in text that comes later."""
+        self.read += later.read
+        self.warnings += later.warnings
+        for mine, others in ((self.dropped, later.dropped), (self.cleaned, later.cleaned)):
+            for name, found in others.items():
+                _add(mine, name, found.first, found.pairs)
+
+    def in_order(self) -> None:
+        """Sort what one file gave by where it came up first."""
+        for counts in (self.dropped, self.cleaned):
+            found = sorted(counts.items(), key=lambda item: item[1].first.line if item[1].first else 0)
+            counts.clear()
+            counts.update(found)
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able content."""
+        counts = {
+            kind: [
+                [name, found.pairs, *((str(found.first.path), found.first.line) if found.first else (None, 0))]
+                for name, found in of_kind.items()
+            ]
+            for kind, of_kind in (("dropped", self.dropped), ("cleaned", self.cleaned))
+        }
+        return {"read": self.read, "warnings": self.warnings, **counts}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Tally":
+        """Undo `state`."""
+        counts = {
+            kind: {name: Count(pairs, Place(Path(path), line) if path else None) for name, pairs, path, line in rows}
+            for kind, rows in state.items()
+            if kind in ("dropped", "cleaned")
+        }
+        return cls(state["read"], counts["dropped"], counts["cleaned"], list(state["warnings"]))
 
 
 def _add(counts: dict[str, Count], name: str, first: Place | None, pairs: int) -> None:

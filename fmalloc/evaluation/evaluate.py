@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from fmalloc.corpus import Pair
+from fmalloc.evaluation.search import Search, unwritten
 from fmalloc.evaluation.significance import METRICS, Statistics, signature
-from fmalloc.model.batches import batch_indices, encode
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import nll
-from fmalloc.model.tokens import set_languages, target_frame
+from fmalloc.model.text.batches import encode
+from fmalloc.model.text.tokens import decode, set_languages, target_frame
 from fmalloc.store.records import Score, Scores
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.strict import StrictModel
@@ -26,7 +25,6 @@ class Translations(NamedTuple):
     texts: list[str]
 
 
-@torch.inference_mode()
 def translate(
     model: Any,
     tokenizer: Any,
@@ -36,34 +34,22 @@ def translate(
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Translations:
-    """Beam search (length penalty 1, early stopping) in the model's own precision, of sentences in any order.
+    """Beam search in the model's own precision, of sentences in any order.
 
     A source that the model has no positions for is cut.
     """
     set_languages(tokenizer, languages)
-    longest = _longest(model)
-    encoded = _source_ids(tokenizer, sources, longest)
-    tokens: list[list[int]] = [[] for _ in sources]
-    limit = min(MAXIMUM_NEW_TOKENS, longest)
+    longest, config = _longest(model), model.config
     prefix = target_frame(tokenizer).prefix  # a language token (M2M100, NLLB, mBART-50) or <s> (BART), if any
-    for group in batch_indices([len(ids) for ids in encoded], _BATCH_TOKENS):
-        batch = tokenizer.pad({"input_ids": [encoded[i] for i in group]}, return_tensors="pt").to(model.device)
-        output = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            num_beams=beam_size,
-            do_sample=False,
-            early_stopping=True if beam_size > 1 else None,
-            length_penalty=1.0 if beam_size > 1 else None,
-            max_new_tokens=limit,
-            renormalize_logits=True,  # without the padding piece, which no other engine scores
-            forced_bos_token_id=prefix[0] if prefix else None,
-        )
-        for index, ids in zip(group, output.tolist(), strict=True):
-            tokens[index] = _trimmed(ids[1 + len(prefix) :], model.config)
-        if on_progress:
-            on_progress(len(group))
-    texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)] if tokens else []
+    search = Search(
+        beam_size,
+        (config.decoder_start_token_id, *prefix),
+        longest=min(MAXIMUM_NEW_TOKENS, longest),
+        forbidden=unwritten(model),
+    )
+    found = search.run(model, _source_ids(tokenizer, sources, longest), on_progress)
+    tokens = [_trimmed(ids, config) for ids in found]
+    texts = [text.strip() for text in decode(tokenizer, tokens)] if tokens else []
     return Translations(tokens, texts)
 
 

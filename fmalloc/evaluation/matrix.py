@@ -134,9 +134,9 @@ class Capacity:
 
     @classmethod
     def of(cls, table: CellTable) -> "Capacity":
-        """From a store's cell table: cells that are not general's were freed to be written."""
-        general, free = table.count(GENERAL_OWNER), table.free_count()
-        writable = {layer: len(owners) - general[layer] for layer, owners in table.owners.items()}
+        """From a store's cell table: writable is what is neither general's nor reserved for others."""
+        general, reserved, free = table.count(GENERAL_OWNER), table.reserved_count(), table.free_count()
+        writable = {layer: len(own) - general[layer] - reserved[layer] for layer, own in table.owners.items()}
         used = {layer: _ratio(count - free[layer], count) for layer, count in writable.items()}
         total = sum(writable.values())
         return cls(_ratio(total - sum(free.values()), total), used, free)

@@ -7,6 +7,7 @@ are reproducible.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -45,6 +46,11 @@ class Statistics:
         """The corpus score, 0 to 100."""
         return _score(_CLASSES[self.metric](), self.counts.sum(axis=0))
 
+    def sentences(self) -> NDArray[np.float64]:
+        """The score of each sentence by itself, shape (sentences,)."""
+        metric = _CLASSES[self.metric]()
+        return np.array([_score(metric, counts) for counts in self.counts])
+
     def interval(self) -> list[float]:
         """[low, high] of the score."""
         return _middle(self.resampled())
@@ -81,6 +87,12 @@ def difference(system: Statistics, against: Statistics) -> Difference:
     sizes = np.abs(differences)
     extreme = int((sizes - sizes.mean() > abs(value)).sum()) if sizes.any() else RESAMPLES
     return Difference(value, _middle(differences), (extreme + 1) / (RESAMPLES + 1))
+
+
+def sign_test(better: int, worse: int) -> float:
+    """The p-value of as many sentences being better, or more, if better and worse are equally likely (one-sided)."""
+    changed = better + worse
+    return float(sum(comb(changed, count) for count in range(better, changed + 1)) / 2**changed)
 
 
 def signature(metric: MetricName, *, resampled: bool) -> str:

@@ -1,7 +1,6 @@
 """A new memory store: base, importance, general mask, first scores; or an existing one, checked against the recipe."""
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,15 @@ import numpy as np
 from fmalloc.corpus import Corpus
 from fmalloc.learning.importance import Importance, cell_importance
 from fmalloc.learning.recovery import recover
-from fmalloc.learning.run import Run, Scorer, claim_work
-from fmalloc.model.architectures import family_of, load_base, quiet
+from fmalloc.learning.run import Run, claim_work
+from fmalloc.learning.scoring import Scorer, base_files, general_files
+from fmalloc.model.architectures import family_of, load_base
 from fmalloc.model.assembly import slice_masks
-from fmalloc.model.batches import encode
 from fmalloc.model.devices import environment_of
+from fmalloc.model.text.batches import encode
 from fmalloc.recipe import Recipe
 from fmalloc.store.cells import general_mask
+from fmalloc.store.chain.links import TASKS
 from fmalloc.store.records import ImportanceRecord, Layer, samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import general_bytes, read_importance
@@ -56,6 +57,8 @@ def open_store(run: Run) -> Store:
 def create_store(run: Run) -> Store:
     """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
     recipe = run.recipe
+    if (tasks := recipe.store / TASKS).is_dir() and any(tasks.iterdir()):
+        raise FmallocError(f"{recipe.store}: has tasks, but no store.json: restore it, or choose another folder")
     work = recipe.store / ".work" / "create"
     settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "methods", "tensorboard"})
     claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(run)})
@@ -74,11 +77,13 @@ def create_store(run: Run) -> Store:
         slice_masks(model, masks)
         return model, tokenizer
 
+    files = base_files(prepared)
     base_scores = Scorer(run, work / "scores-base", "base").row(
-        lambda _domain: load_base(prepared / "base", run.languages)
+        lambda _domain: load_base(prepared / "base", run.languages), lambda _domain: files
     )
     recovery = recover(run, masks, prepared / "base", work) if _recovery_of(recipe) else None
-    general_scores = Scorer(run, work / "scores-general", GENERAL).row(load_general)
+    pruned = general_files(prepared)
+    general_scores = Scorer(run, work / "scores-general", GENERAL).row(load_general, lambda _domain: pruned)
     store = Store.create(
         recipe.store,
         prepared,
@@ -105,18 +110,10 @@ def _digests(run: Run) -> dict[str, Any]:
 
 
 def _copy_base(source: Path, destination: Path) -> None:
-    """The model's own files; weights in another format than safetensors are converted."""
-    files = [path for path in sorted(source.iterdir()) if path.suffix in _MODEL_FILES and path.is_file()]
-    for path in files:
+    """The model's own files."""
+    for path in (path for path in sorted(source.iterdir()) if path.suffix in _MODEL_FILES and path.is_file()):
         if not (destination / path.name).is_file() or path.stat().st_size != (destination / path.name).stat().st_size:
             shutil.copyfile(path, destination / path.name)
-    if not any(path.suffix == ".safetensors" for path in files):
-        from transformers import AutoModelForSeq2SeqLM
-
-        with tempfile.TemporaryDirectory(dir=destination.parents[1]) as converted, quiet():
-            AutoModelForSeq2SeqLM.from_pretrained(source, local_files_only=True).save_pretrained(converted)
-            for weights in Path(converted).glob("*.safetensors*"):
-                weights.replace(destination / weights.name)
 
 
 def _importance(run: Run, work: Path, base: Path) -> Importance:
@@ -129,13 +126,14 @@ def _importance(run: Run, work: Path, base: Path) -> Importance:
     if record_path.is_file():
         record = ImportanceRecord.read(record_path)
         values = read_importance(values_path)
-        return Importance({layer: values[layer] for layer in record.dead_cells}, record)
+        # Records have their keys sorted: decoders first, and layer 10 before layer 2.
+        names = sorted(values, key=lambda name: (not name.startswith("encoder"), int(name.rpartition(".")[2])))
+        return Importance({name: values[name] for name in names}, record)
     _, tokenizer = load_base(base, run.languages)
     train = run.corpora[GENERAL].train
     needed = min(len(train), settings.batches * settings.batch_tokens)
     chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
-    pairs = [train[i] for i in chosen]
-    encoded = encode(tokenizer, pairs, run.languages, maximum_length=run.recipe.learning.maximum_length)
+    encoded = encode(tokenizer, train.take(chosen), run.languages, maximum_length=run.recipe.learning.maximum_length)
     partial = work / "importance-partial.safetensors"
     importance = cell_importance(
         base, encoded.examples, run.device, languages=run.languages, partial=partial, **settings.model_dump()

@@ -6,10 +6,10 @@ from typing import Any
 
 from fmalloc.corpus import Pair
 from fmalloc.learning.run import Run
-from fmalloc.model.batches import Example, TrainingBatches, encode
-from fmalloc.progress import console
+from fmalloc.model.text.batches import Example, TrainingBatches, encode
 from fmalloc.recipe import LearningSettings
 from fmalloc.training.validation import Validator, Watched
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 
@@ -29,8 +29,9 @@ class TaskData:
             FmallocError: no pair of a part is short enough.
         """
         corpus, parts = run.corpora[name], {}
-        for part, pairs in (("train", corpus.train), ("dev", corpus.dev[: settings.validation_pairs])):
-            encoded = encode(tokenizer, pairs, run.languages, maximum_length=settings.maximum_length)
+        dev = corpus.dev[: settings.validation_pairs]
+        for part, pairs in (("train", corpus.train), ("dev", dev)):
+            encoded = encode(tokenizer, pairs, run.languages, maximum_length=settings.maximum_length, cache=run.cache)
             console.print(f"{name} {part}: {encoded.described(settings.maximum_length)}")
             if not encoded.examples:
                 raise FmallocError(f"{name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens")

@@ -1,5 +1,6 @@
 """Importance of memory cells by the Jensen-Shannon-like divergence between two dropout passes; no labels needed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.batches import IGNORED, Batch, Example, TrainingBatches
 from fmalloc.model.devices import Device
 from fmalloc.model.feedforward import MaskedFeedForward, replace
 from fmalloc.model.objective import logits
-from fmalloc.progress import bar, console
+from fmalloc.model.text.batches import IGNORED, Batch, Example, TrainingBatches
 from fmalloc.store.records import ImportanceRecord
 from fmalloc.training.checkpoint import Checkpoint, Interval
+from fmalloc_shared.commands.progress import bar, console
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
-_STABLE = 0.9
+NO_DROPOUT = (
+    "every cell's importance is 0: the two passes do not differ; set dropout (e.g. 0.1) in the base's config.json"
+)
+# Batches after which it is looked at first whether ranks are stable, and how often afterwards; both halves get as many.
+FIRST_LOOK, _LOOK_EVERY = 20, 10
+_AGREE = 0.9
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,20 @@ def divergence(model: Any, batch: Batch) -> Tensor:
 
 def cell_importance(
     directory: Any,
-    examples: tuple[Example, ...],
+    examples: Sequence[Example],
     device: Device,
     *,
     batches: int,
     batch_tokens: int,
     seed: int,
+    stable: float | None = None,
     languages: LanguagePair | None = None,
     partial: Path | None = None,
 ) -> Importance:
     """I_i = mean over batches of |dJ/dm_i| / target tokens of the batch, accumulated in float64.
 
-    What was measured so far is kept at `partial`, and gone on from.
+    `batches` are the most. `stable` ends it sooner: once ranks would agree so well with those of as many other
+    batches, by the agreement of the two halves. What was measured so far is kept at `partial`, and gone on from.
 
     Raises:
         FmallocError: every importance is 0 (a model without dropout has no divergence).
@@ -69,6 +77,7 @@ def cell_importance(
     leaves = [module.mask.requires_grad_() for module in masked.values()]
     sums = _sums(halves, fired)
     done, interval = _resumed(partial, sums), Interval()
+    measured = done
     with bar("importance", batches, done) as advance:
         for index in range(done, batches):
             torch.manual_seed(seed * 1_000_003 + index)
@@ -77,11 +86,29 @@ def cell_importance(
                 total = divergence(model, batch)
             for name, gradient in zip(masked, torch.autograd.grad(total, leaves), strict=True):
                 halves[index % 2][name] += gradient.abs().double().cpu().numpy() / batch.target_tokens
+            measured = index + 1
             advance()
+            if stable and _is_looked_at(measured) and expected_agreement(agreement(halves)) >= stable:
+                break
             if partial and interval.passed():
-                Checkpoint(sums, {"batches": index + 1}).write(partial)
-    values = {name: (halves[0][name] + halves[1][name]) / batches for name in masked}
-    return Importance(values, _record(values, halves, fired, batches=batches, batch_tokens=batch_tokens, seed=seed))
+                Checkpoint(sums, {"batches": measured}).write(partial)
+    values = {name: (halves[0][name] + halves[1][name]) / measured for name in masked}
+    return Importance(values, _record(values, halves, fired, batches=measured, batch_tokens=batch_tokens, seed=seed))
+
+
+def _is_looked_at(measured: int) -> bool:
+    return measured >= FIRST_LOOK and measured % _LOOK_EVERY == 0
+
+
+def agreement(halves: Sequence[Mapping[str, NDArray[np.float64]]]) -> float:
+    """Rank correlation of two measurements of every layer's cells, the mean over layers."""
+    first, second = halves
+    return float(np.mean([rank_correlation(first[name], second[name]) for name in first]))
+
+
+def expected_agreement(halves: float) -> float:
+    """Of two measurements that are twice as long as the halves that agree so well (Spearman 1910, Brown 1910)."""
+    return 2 * halves / (1 + halves) if halves > -1 else -1.0
 
 
 def _sums(halves: list[dict[str, NDArray[np.float64]]], fired: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,14 +141,11 @@ def _record(
     **settings: int,
 ) -> ImportanceRecord:
     if not any(value.any() for value in values.values()):
-        raise FmallocError(
-            "every cell's importance is 0: the two passes do not differ; "
-            "set dropout (e.g. 0.1) in the base's config.json"
-        )
-    correlation = float(np.mean([rank_correlation(halves[0][name], halves[1][name]) for name in values]))
-    if correlation < _STABLE:
+        raise FmallocError(NO_DROPOUT)
+    correlation = agreement(halves)
+    if (expected := expected_agreement(correlation)) < _AGREE:
         console.print(
-            f"[yellow]importance ranks agree only {correlation:.2f} between two halves of the batches[/]: "
+            f"[yellow]importance would agree only {expected:.2f} with the ranks of as many other batches[/]: "
             "use more batches or more general text"
         )
     dead = {name: int((~flags).sum()) for name, flags in fired.items()}

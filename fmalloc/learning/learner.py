@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.parametrize import cached
 
-from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
+from fmalloc.learning.cells.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.model.architectures import feed_forward_layers
-from fmalloc.model.batches import Batch, TrainingBatches
 from fmalloc.model.feedforward import GatedFeedForward, block_of, replace
 from fmalloc.model.gate import GATE_LIMIT, temperature
 from fmalloc.model.objective import smoothed_loss
 from fmalloc.model.private import install
-from fmalloc.progress import console
+from fmalloc.model.text.batches import Batch, TrainingBatches
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.cells import Cells, Mask
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.tensors import Memory
-from fmalloc.training.loop import Trainable
+from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
+from fmalloc_shared.commands.progress import console
 
 _FRESH_BATCHES = 8
 _LEARNED = ("keys", "biases", "values", "gates")
@@ -85,7 +85,7 @@ class Learner(Trainable):
 
     def before_update(self, update: int) -> None:
         """Soft masks at the temperature of the update."""
-        self._set_temperature(temperature(update, self.settings.anneal_updates, self.settings.tau_max))
+        self._set_temperature(temperature(update, self.settings.cycle, self.settings.tau_max))
         self.model.train()
 
     def _set_temperature(self, tau: float | None) -> None:

@@ -17,13 +17,14 @@ from fmalloc.learning.data import TaskData
 from fmalloc.learning.run import Run
 from fmalloc.model.architectures import STACKS, load_base
 from fmalloc.model.assembly import apply_masks
-from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import IGNORED, Batch
 from fmalloc.recipe import LearningSettings, RecoverySettings
 from fmalloc.store.cells import Mask
 from fmalloc.store.records import CurvePoint, RecoveryRecord
 from fmalloc.training.distributed import Group
-from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.loop import Training
+from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
@@ -106,6 +107,7 @@ def _learning(recovery: RecoverySettings, learning: LearningSettings) -> Learnin
     """Settings of the training loop: the recovery's own, and what learning says of lengths and clipping."""
     every = max(1, recovery.updates // _VALIDATIONS)
     changes = recovery.model_dump() | {
+        "minutes": None,
         "warmup_updates": min(_MOST_WARMUP, every),
         "validate_every": every,
         "anneal_updates": every,

@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmalloc.methods.finetuning import FineTuning, put_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
 from fmalloc.methods.sequential import Single, Start
+from fmalloc.model.assembly import put_parameters
 
 _PLACES = ("out_proj", "fc2")
 

@@ -13,11 +13,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from fmalloc.methods.finetuning import FineTuning, trainable_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
-from fmalloc.model.batches import IGNORED, Example, collate
+from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import IGNORED, Example, collate
 from fmalloc.recipe import TaskSettings
 from fmalloc_shared.names import GENERAL
 

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmalloc.model.batches import Batch
+from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.objective import smoothed_loss
+from fmalloc.model.text.batches import Batch
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import CurvePoint
-from fmalloc.training.loop import Trainable
+from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
 
 
@@ -54,25 +55,3 @@ class FineTuning(Trainable):
     def validate(self, update: int) -> CurvePoint:
         """Score the model as it is."""
         return self.validator.point(self.model, update)
-
-
-def trainable_parameters(model: Any) -> dict[str, nn.Parameter]:
-    """All parameters, tied ones once, but for sinusoidal positions."""
-    return {name: parameter for name, parameter in model.named_parameters() if not _is_fixed(model, name)}
-
-
-def put_parameters(model: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite the parameters of these names."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
-
-
-def module_of(name: str) -> str:
-    """The module that a parameter, or another module, belongs to."""
-    return name.rpartition(".")[0]
-
-
-def _is_fixed(model: Any, name: str) -> bool:
-    return "Sinusoidal" in type(model.get_submodule(module_of(name))).__name__

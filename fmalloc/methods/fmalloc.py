@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from fmalloc.evaluation.evaluate import Evaluation
 from fmalloc.evaluation.matrix import Capacity
 from fmalloc.learning.create import create_store, open_store
+from fmalloc.learning.preflight import check_store
 from fmalloc.learning.run import Run
 from fmalloc.learning.task import learn_task
 from fmalloc.methods.comparison.record import Learned
@@ -18,6 +19,7 @@ from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.model.assembly import load_sliced
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
 from fmalloc.store.store import Store, writing
+from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 
@@ -44,6 +46,17 @@ class Fmalloc(Method):
     prunes = True
     settings_type = FmallocSettings
     changes: ClassVar[dict[str, Any]] = {}
+
+    def check(self) -> None:
+        """See that the store can be made, and that the settings fit together."""
+        try:
+            own = self._job(self.run.recipe.tasks[0])
+            own.recipe.plans()
+        except ValidationError as error:
+            problems = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+            raise FmallocError(f"methods.{self.name}.learning: {problems}") from error
+        if not Store.exists(own.recipe.store):
+            check_store(own)
 
     def learn(self, task: TaskSettings, _earlier: Sequence[str]) -> Learned:
         """Claim cells of the store in `folder`, which is created from the base before the first task."""

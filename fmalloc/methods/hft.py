@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from fmalloc.methods.finetuning import FineTuning, module_of, trainable_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.sequential import Sequential, Start
+from fmalloc.model.assembly import module_of, trainable_parameters
 
 
 class Hft(Sequential):

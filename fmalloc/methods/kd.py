@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
-from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import logits, smoothed_cross_entropy
+from fmalloc.model.text.batches import IGNORED, Batch
 
 
 class Distilled(FineTuning):

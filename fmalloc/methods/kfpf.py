@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from fmalloc.methods.finetuning import FineTuning, module_of, trainable_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
-from fmalloc.model.batches import Batch, Example, TrainingBatches
+from fmalloc.model.assembly import module_of, trainable_parameters
 from fmalloc.model.objective import smoothed_loss
+from fmalloc.model.text.batches import Batch, Example, TrainingBatches
 from fmalloc_shared.names import GENERAL
 
 _SENSITIVITY_BATCHES = 8
@@ -100,7 +101,7 @@ class KFpf(Sequential):
         return PeriodicBatches(start.data.train, kept, self._rhythm(start), settings.batch_tokens, pad, settings.seed)
 
     def _rhythm(self, start: Start) -> Rhythm:
-        return Rhythm(start.settings.updates, self.settings.k, self.settings.share)
+        return Rhythm(start.settings.schedule().updates, self.settings.k, self.settings.share)
 
 
 def most_sensitive(model: Any, batches: Iterable[Batch], share: float) -> set[str]:

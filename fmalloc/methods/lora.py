@@ -6,6 +6,8 @@ from pydantic import Field
 
 from fmalloc.methods.adapter import Inserted
 from fmalloc.methods.method import MethodSettings
+from fmalloc.model.architectures import load_base
+from fmalloc_shared.commands.command import needs
 from fmalloc_shared.errors import FmallocError
 
 
@@ -31,16 +33,20 @@ class Lora(Inserted):
     name = "lora"
     settings_type = LoraSettings
 
+    def check(self) -> None:
+        """See that peft is installed, and that the base has projections of these names."""
+        needs("peft", extra="compare")
+        model, _ = load_base(self.run.recipe.base, self.run.languages)
+        self.insert(model)
+
     def insert(self, model: Any) -> None:
         """Let peft wrap the target projections in place; the model keeps its class.
 
         Raises:
-            FmallocError: peft is not installed, or the model has no such projection.
+            FmallocError: the model has no such projection.
         """
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise FmallocError("method lora: needs peft; install fmalloc with the extra compare") from error
+        from peft import LoraConfig, inject_adapter_in_model
+
         settings = self.settings
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets))
         try:

@@ -18,7 +18,7 @@ BASE = "base"
 class MethodSettings(BaseModel):
     """A method's own settings, from the recipe's `methods:` section."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: Annotated[float | None, Field(gt=0, description="instead of the recipe's")] = None
 
@@ -44,6 +44,9 @@ class Method(ABC):
         settings = self.run.plans[task.name].learning
         rate = self.settings.learning_rate
         return settings if rate is None else settings.model_copy(update={"learning_rate": rate})
+
+    def check(self) -> None:  # noqa: B027
+        """See, before any method learns, that this one will be able to; FmallocError says what keeps it."""
 
     @abstractmethod
     def learn(self, task: TaskSettings, earlier: Sequence[str]) -> Learned:

@@ -13,12 +13,13 @@ from torch.nn.utils import parametrize
 
 from fmalloc.learning.data import TaskData
 from fmalloc.methods.comparison.record import Learned
-from fmalloc.methods.finetuning import FineTuning, put_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import IGNORED, Batch
+from fmalloc.model.assembly import put_parameters
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import IGNORED, Batch
 from fmalloc.recipe import LearningSettings, TaskSettings
 from fmalloc.training.loop import Training
 from fmalloc.training.validation import Validator
@@ -67,7 +68,7 @@ class Pte(Sequential):
                 settings.schedule(),
                 updates=updates,
                 warmup_updates=max(1, updates // 5),
-                validate_every=min(updates, settings.validate_every),
+                validate_every=min(updates, settings.schedule().validate_every),
                 select_by="nll",
             )
             batches = data.batches(tokenizer, settings)

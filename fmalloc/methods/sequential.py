@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fmalloc.learning.data import TaskData, watched
 from fmalloc.methods.comparison.record import Learned
-from fmalloc.methods.finetuning import FineTuning, put_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, Method
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import Example, TrainingBatches, encode
+from fmalloc.model.assembly import put_parameters
+from fmalloc.model.text.batches import Example, TrainingBatches, encode
 from fmalloc.recipe import LearningSettings, TaskSettings
 from fmalloc.training.loop import Training
 from fmalloc.training.validation import Validator
@@ -139,7 +140,7 @@ class Sequential(Method):
         tensors = self.load_state(state).items()
         return {name.removeprefix(_PARAMETERS): tensor for name, tensor in tensors if name.startswith(_PARAMETERS)}
 
-    def kept_examples(self, start: Start, domain: str, count: int) -> tuple[Example, ...]:
+    def kept_examples(self, start: Start, domain: str, count: int) -> Sequence[Example]:
         """At most `count` encoded training pairs of a domain, drawn by the recipe's seed: the same ones for every task.
 
         Raises:
@@ -183,7 +184,7 @@ class Mixed(Sequential):
 
     def learning_of(self, task: TaskSettings) -> LearningSettings:
         """As many updates as the tasks have together."""
-        updates = sum(plan.learning.updates for plan in self.run.plans.values())
+        updates = sum(plan.schedule.updates for plan in self.run.plans.values())
         return super().learning_of(task).model_copy(update={"updates": updates})
 
     def data(self, _task: TaskSettings, tokenizer: Any, settings: LearningSettings) -> TaskData:

@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fmalloc.learning.tfidf import best_cells, cell_scores
+from fmalloc.learning.cells.tfidf import best_cells, cell_scores
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE, MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.batches import encode
 from fmalloc.model.feedforward import CellBlock, GatedFeedForward, block_of, replace, write_cells
 from fmalloc.model.gate import GENERAL_START
+from fmalloc.model.text.batches import encode
 from fmalloc.recipe import LearningSettings
 from fmalloc.training.validation import Validator
 from fmalloc_shared.names import GENERAL
@@ -40,9 +40,8 @@ class SparseMemory(Sequential):
     def trainable(self, start: Start) -> "SparseTuning":
         """The cells of highest TF-IDF of the task's text against general text, as the present model uses them."""
         general = self.run.corpora[GENERAL].train
-        background = encode(
-            start.tokenizer, general, self.run.languages, maximum_length=start.settings.maximum_length
-        ).examples
+        longest, cache = start.settings.maximum_length, self.run.cache
+        background = encode(start.tokenizer, general, self.run.languages, maximum_length=longest, cache=cache).examples
         pad, seed = start.tokenizer.pad_token_id, start.settings.seed
         scores = cell_scores(start.model, start.data.train, background, pad=pad, seed=seed)
         cells = {

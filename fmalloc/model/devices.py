@@ -2,19 +2,30 @@
 
 import os
 import platform
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fmalloc_shared import __version__
 from fmalloc_shared.errors import FmallocError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_LIBRARIES = ("fmalloc", "torch", "transformers", "sacrebleu")
+# Of what is measured to choose the precision on a CPU. Those with the instructions multiply two to four times as fast
+# in bfloat16, others no faster, so that chance does not decide; small matrices are not worth the conversions.
+_SIDE, _REPEATS = 1024, 5
+PAYS = 1.5
+_LEAST_WIDTH = 128
+
+_LIBRARIES = ("torch", "transformers", "sacrebleu")
 
 
 @dataclass(frozen=True)
@@ -24,21 +35,37 @@ class Device:
     torch: torch.device
     bfloat16: bool
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which to run forward passes."""
-        return torch.autocast(self.torch.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which to run forward passes that are trained: precision, and what computes attention."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.torch.type, dtype=torch.bfloat16, enabled=self.bfloat16))
+            if kernels := self._attention():
+                stack.enter_context(sdpa_kernel(kernels))
+            yield
+
+    def _attention(self) -> list[SDPBackend]:
+        """Which of PyTorch's attentions may be used; empty for any of them."""
+        if self.torch.type == "cuda":
+            # Not cuDNN's, which plans anew for every shape of a batch: most of an update's time.
+            return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        # The fused one of the CPU takes several times as long to go backward in bfloat16 as in float32.
+        return [SDPBackend.MATH] if self.bfloat16 else []
 
 
-def select(device: DeviceName = "auto", precision: Precision = "auto") -> Device:
-    """CUDA in bfloat16 where available, otherwise the CPU in float32, unless set explicitly.
+def select(device: DeviceName = "auto", precision: Precision = "auto", *, width: int | None = None) -> Device:
+    """CUDA in bfloat16 where available, otherwise the CPU, unless set explicitly.
 
-    Each process that torchrun starts on a machine gets its own CUDA device.
+    `width`: d_model of what is trained. On a CPU it is trained in bfloat16 if matrices of a real model's size are
+    multiplied faster so; without a width, or below 128, in float32. Each process that torchrun starts on a machine
+    gets its own CUDA device.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise FmallocError("device cuda: no CUDA device is available; use 'cpu' or 'auto'")
     kind = "cuda" if device == "cuda" or (device == "auto" and available) else "cpu"
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
+    large = isinstance(width, int) and width >= _LEAST_WIDTH
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and (kind == "cuda" or (large and _pays())))
     own = os.environ.get("LOCAL_RANK") if kind == "cuda" else None
     if own is None:
         return Device(torch.device(kind), bfloat16)
@@ -48,9 +75,43 @@ def select(device: DeviceName = "auto", precision: Precision = "auto") -> Device
     return Device(torch.device(kind, int(own)), bfloat16)
 
 
+def bfloat16_speed(place: torch.device) -> float:
+    """How many times as fast as in float32 a matrix product is in bfloat16, the best of a few."""
+
+    def seconds(kind: torch.dtype) -> float:
+        matrix = torch.ones(_SIDE, _SIDE, dtype=kind, device=place)
+        found = []
+        for _ in range(_REPEATS):
+            began = time.perf_counter()
+            (matrix @ matrix)[0, 0].item()  # waits for a GPU
+            found.append(time.perf_counter() - began)
+        return min(found)
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
+
+
+@cache
+def _pays() -> bool:
+    return bfloat16_speed(torch.device("cpu")) >= PAYS
+
+
 def versions() -> dict[str, str]:
-    """Installed version of each library that decides results."""
-    return {name: version(name) for name in _LIBRARIES}
+    """The version of fmalloc, installed or not, and of each library that decides results.
+
+    Raises:
+        FmallocError: a library can be imported, but pip knows nothing of it.
+    """
+    return {"fmalloc": __version__} | {name: installed_version(name) for name in _LIBRARIES}
+
+
+def installed_version(name: str) -> str:
+    """The version of a library; errors as of `versions`."""
+    try:
+        return version(name)
+    except PackageNotFoundError as error:
+        raise FmallocError(
+            f"{name}: its version is not known, which results are kept with; install it by pip"
+        ) from error
 
 
 def environment_of(device: Device) -> dict[str, str]:

@@ -125,6 +125,14 @@ def write_cells(layer: FeedForwardLayer, cells: Tensor, block: CellBlock) -> Non
         fc2.weight[:, cells] = block.values.to(fc2.weight)
 
 
+def add_cells(layer: FeedForwardLayer, keys: Tensor) -> None:
+    """Widen an untouched layer by cells with these keys (n, d_model), whose biases and values are 0."""
+    own, bias = block_of(layer), layer.module.fc2.bias.detach().clone()
+    biases, values = own.biases.new_zeros(len(keys)), own.values.new_zeros(own.values.shape[0], len(keys))
+    layer.module.fc1 = linear(torch.cat([own.keys, keys.to(own.keys)]), torch.cat([own.biases, biases]))
+    layer.module.fc2 = linear(torch.cat([own.values, values], dim=1), bias)
+
+
 def slice_cells(layer: FeedForwardLayer, mask: Tensor) -> None:
     """Keep the cells that are on, physically; a layer may end with none."""
     cells = mask.nonzero().flatten()

@@ -13,14 +13,18 @@ import torch
 _NEVER = -1000.0
 
 
-def align(model: Any, tokenizer: Any) -> None:
-    """Give a loaded FSMT and its tokenizer what the other families have."""
+def align(model: Any) -> None:
+    """Give a loaded FSMT what the other families' models have."""
     decoder = model.model.decoder
     model.lm_head = decoder.output_projection
     _forbid_padding(model.lm_head, model.config.pad_token_id)
     for stack in (model.model.encoder, decoder):
         positions = stack.embed_positions
         positions.offset = positions.padding_idx + 1  # the rows up to the padding index are for no position
+
+
+def align_tokenizer(tokenizer: Any) -> None:
+    """Give a loaded FSMT tokenizer what the other families' have."""
     tokenizer.separate_vocabs = True
     tokenizer.source_encoder, tokenizer.source_language = tokenizer.encoder, tokenizer.src_lang
     tokenizer.target_encoder = {token: index for index, token in tokenizer.decoder.items()}
@@ -32,7 +36,8 @@ def align(model: Any, tokenizer: Any) -> None:
 
 def languages(tokenizer_config: dict[str, Any]) -> Sequence[str | None]:
     """The language pair that a tokenizer's configuration names, empty if none."""
-    return tokenizer_config.get("langs") or ()
+    named = tokenizer_config.get("langs")
+    return named if isinstance(named, list) else ()
 
 
 def _forbid_padding(projection: Any, pad: int) -> None:

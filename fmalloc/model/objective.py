@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmalloc.model.architectures import FAMILIES
-from fmalloc.model.batches import IGNORED, Batch, Example, ordered_batches
 from fmalloc.model.devices import Device
+from fmalloc.model.text.batches import IGNORED, Batch, Example, ordered_batches
+from fmalloc_shared.errors import FmallocError
 
 # Nats per token that true sources have to gain over shuffled ones, or the model does not translate.
 SOURCE_GAP = 0.05
@@ -25,10 +26,11 @@ _BLOCK_ELSEWHERE = 2**26
 
 def logits(model: Any, batch: Batch) -> Tensor:
     """Next-token logits under teacher forcing, float32, shape (batch, target length, vocabulary)."""
-    return _run(model, model.config, batch).logits.float()  # type: ignore[no-any-return]
+    return forward(model, model.config, batch).logits.float()  # type: ignore[no-any-return]
 
 
-def _run(model: Any, config: Any, batch: Batch) -> Any:
+def forward(model: Any, config: Any, batch: Batch) -> Any:
+    """What a model, or its body without the output projection, gives under teacher forcing; `config`: the model's."""
     return model(
         input_ids=batch.source,
         attention_mask=batch.source_mask,
@@ -49,7 +51,7 @@ def smoothed_loss(model: Any, batch: Batch, label_smoothing: float) -> Tensor:
     projection = Projection.of(model)
     if projection is None:
         return smoothed_cross_entropy(logits(model, batch), batch, label_smoothing)
-    hidden, kept = _run(model.model, model.config, batch).last_hidden_state, batch.target != IGNORED
+    hidden, kept = forward(model.model, model.config, batch).last_hidden_state, batch.target != IGNORED
     return smoothed_sum(hidden[kept], projection, batch.target[kept], label_smoothing) / kept.sum()
 
 
@@ -170,4 +172,6 @@ def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
         total += float(loss)
         tokens += batch.target_tokens
     model.train(was_training)
+    if not math.isfinite(total):
+        raise FmallocError(f"the NLL of {tokens} tokens is {total}: the model has values that are not finite")
     return total / max(1, tokens)

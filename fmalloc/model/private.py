@@ -78,7 +78,7 @@ def install(model: Any, kinds: Collection[str], *, rank: int, seed: int) -> dict
             add_product([projection])
     if "embeddings" in kinds:
         for tables in _embeddings(model):
-            add_product(tables, model.config.pad_token_id)
+            add_product(tables, _fixed_row(model, tables))
     if "output" in kinds:
         holder, name = _output_bias(model)
         bias = getattr(holder, name)
@@ -102,6 +102,12 @@ def _embeddings(model: Any) -> list[list[Any]]:
     for module in modules:
         tables.setdefault(id(module.weight), {})[id(module)] = module
     return [list(holders.values()) for holders in tables.values()]
+
+
+def _fixed_row(model: Any, table: Sequence[Any]) -> int:
+    """The padding's row of a table. It starts Marian's decoder; the target's may be another than the source's."""
+    is_target = model.config.model_type == "marian" and model.model.decoder.embed_tokens in table
+    return int(model.config.decoder_start_token_id if is_target else model.config.pad_token_id)
 
 
 def _output_bias(model: Any) -> tuple[Any, str]:

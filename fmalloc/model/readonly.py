@@ -1,7 +1,8 @@
 """Read-only cells in training: a frozen block of a feed-forward layer, of which backward needs only inputs and masks.
 
 A feed-forward layer is wide, so that on a processor reading and writing its activations takes as long as its matrix
-products. Here they pass in blocks of rows that stay in the cache, and only the input of the activation is kept.
+products. Here they pass in blocks of rows that stay in the cache, and only the input of the activation is kept. The
+mask goes to weights, which are fewer than activations.
 """
 
 from collections.abc import Callable
@@ -20,12 +21,12 @@ class _ReadOnly(torch.autograd.Function):
     def forward(
         context: Any, hidden: Tensor, keys: Tensor, biases: Tensor, values: Tensor, mask: Tensor, activation: Activation
     ) -> Tensor:
-        rows = _rows(hidden, keys)
+        rows, masked = _rows(hidden, keys), (values * mask).to(values.dtype)
         inner, output = hidden.new_empty(len(hidden), len(keys)), hidden.new_empty(len(hidden), len(values))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             torch.addmm(biases, hidden[part], keys.T, out=inner[part])
-            torch.mm((activation(inner[part]) * mask).to(values.dtype), values.T, out=output[part])
+            torch.mm(activation(inner[part]), masked.T, out=output[part])
         if any(context.needs_input_grad):
             context.save_for_backward(inner, keys, values, mask)
             context.activation = activation
@@ -36,7 +37,7 @@ class _ReadOnly(torch.autograd.Function):
         inner, keys, values, mask = context.saved_tensors
         gradient, rows = gradients[0], _rows(gradients[0], keys)
         of_hidden = gradient.new_empty(len(inner), keys.shape[1]) if context.needs_input_grad[0] else None
-        of_mask = torch.zeros_like(mask)
+        of_mask, masked = torch.zeros_like(mask), (keys * mask[:, None]).to(keys.dtype)
         for start in range(0, len(inner), rows):
             part = slice(start, start + rows)
             of_active = gradient[part] @ values
@@ -45,9 +46,8 @@ class _ReadOnly(torch.autograd.Function):
                 active = context.activation(entered)
             of_mask += (active.detach() * of_active).sum(0)
             if of_hidden is not None:
-                of_active = (of_active * mask).to(values.dtype)
                 (of_entered,) = torch.autograd.grad(active, entered, of_active)
-                torch.mm(of_entered, keys, out=of_hidden[part])
+                torch.mm(of_entered, masked, out=of_hidden[part])
         return of_hidden, None, None, None, of_mask, None
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fmalloc.evaluation.matrix import Capacity
-from fmalloc.report.palette import Palette
-from fmalloc.report.rendering import render
+from fmalloc.report.drawing.palette import Palette
+from fmalloc.report.drawing.rendering import render
 from fmalloc.store.cells import GENERAL_OWNER, CellTable
 
 
@@ -66,8 +66,8 @@ def _fit(name: str, claim: Mapping[str, int], free: Mapping[str, int]) -> RoomFo
 
 def capacity_section(cells: CellTable, forecast: Forecast, palette: Palette) -> Markup:
     """Room by layer, and the forecast with how it is computed."""
-    general = cells.count(GENERAL_OWNER)
-    freed = {layer: len(owners) - general[layer] for layer, owners in cells.owners.items()}
+    general, reserved = cells.count(GENERAL_OWNER), cells.reserved_count()
+    freed = {layer: len(owners) - general[layer] - reserved[layer] for layer, owners in cells.owners.items()}
     claims = forecast.claims.values()
     medians = {layer: statistics.median(claim[layer] for claim in claims) if claims else None for layer in freed}
     return render(

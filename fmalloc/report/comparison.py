@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from fmalloc.methods.comparison.record import Comparison, MethodRun
 from fmalloc.methods.comparison.summary import SINGLE, Summary, summaries
-from fmalloc.report.palette import Palette, levels
-from fmalloc.report.rendering import render
+from fmalloc.report.drawing.palette import Palette, levels
+from fmalloc.report.drawing.rendering import render
 from fmalloc.report.scores import METRICS, Metric
 from fmalloc.report.settings import setting_rows
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from fmalloc.report.charts import Line, line_chart
-from fmalloc.report.palette import MUTED, Palette
-from fmalloc.report.rendering import render
+from fmalloc.report.drawing.charts import Line, line_chart
+from fmalloc.report.drawing.palette import MUTED, Palette
+from fmalloc.report.drawing.rendering import render
 from fmalloc.store.records import CurvePoint, RecoveryRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 

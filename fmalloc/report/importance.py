@@ -6,9 +6,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from fmalloc.report.charts import bar_chart
-from fmalloc.report.palette import FREE, Palette
-from fmalloc.report.rendering import render
+from fmalloc.report.drawing.charts import bar_chart
+from fmalloc.report.drawing.palette import FREE, Palette
+from fmalloc.report.drawing.rendering import render
 from fmalloc.store.cells import Mask
 from fmalloc.store.records import ImportanceRecord
 from fmalloc_shared.names import GENERAL

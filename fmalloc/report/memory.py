@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from fmalloc.report.palette import FREE, Palette
-from fmalloc.report.rendering import NOTHING, part_of, render
+from fmalloc.report.drawing.palette import FREE, RESERVED, Palette
+from fmalloc.report.drawing.rendering import NOTHING, part_of, render
+from fmalloc.report.ledger import read
 from fmalloc.store.cells import GENERAL_OWNER, CellTable, Mask
 from fmalloc_shared.names import GENERAL
 
@@ -22,6 +22,8 @@ def memory_section(
     """Owners by layer as bars and as numbers, and how much of its own and of others' cells each domain switches on."""
     readable = {GENERAL: GENERAL_OWNER, **orders}
     counts = {name: cells.count(order) for name, order in readable.items()} | {FREE: cells.free_count()}
+    if any(cells.reserved_count().values()):
+        counts[RESERVED] = cells.reserved_count()
     by_layer = {layer: {name: count[layer] for name, count in counts.items()} for layer in cells.owners}
     numbers = {layer: list(owners.values()) for layer, owners in by_layer.items()}
     return render(
@@ -40,7 +42,8 @@ def memory_section(
 def _bars(layer: str, owners: Mapping[str, int]) -> dict[str, Any]:
     freed = {name: count for name, count in owners.items() if name != GENERAL}
     total = sum(freed.values())
-    claimed = part_of(total - freed[FREE], total) if total else NOTHING
+    own = total - freed.get(RESERVED, 0)
+    claimed = part_of(own - freed[FREE], own) if own else NOTHING
     return {"name": layer, "all": _parts(owners), "freed": _parts(freed), "claimed": claimed}
 
 
@@ -61,10 +64,6 @@ def _reads(
     """By reader and owner, how many of the owner's cells the reader switches on, and how many there are."""
     totals = {owner: sum(cells.count(order).values()) for owner, order in owners.items()}
     return {
-        reader: {owner: (_switched_on(cells, order, mask), totals[owner]) for owner, order in owners.items()}
+        reader: {owner: (read(cells, order, mask), totals[owner]) for owner, order in owners.items()}
         for reader, mask in masks.items()
     }
-
-
-def _switched_on(cells: CellTable, order: int, mask: Mapping[str, Mask]) -> int:
-    return sum(int(np.count_nonzero(mask[layer] & (owner == order))) for layer, owner in cells.owners.items())

@@ -3,23 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
-from fmalloc import __version__
 from fmalloc.evaluation.matrix import Capacity, Matrix
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.report.capacity import Forecast, capacity_section
 from fmalloc.report.comparison import comparison_section
 from fmalloc.report.curves import curves_section
+from fmalloc.report.drawing.palette import Palette
+from fmalloc.report.drawing.rendering import render
 from fmalloc.report.importance import importance_section
 from fmalloc.report.memory import memory_section
-from fmalloc.report.palette import Palette
-from fmalloc.report.rendering import render
 from fmalloc.report.scores import scores_section
 from fmalloc.report.settings import settings_section
+from fmalloc.report.united import served_of, side_by_side
 from fmalloc.store.cells import GENERAL_OWNER
+from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.records import StoreRecord, TaskRecord
 from fmalloc.store.store import Store
+from fmalloc_shared import __version__
+from fmalloc_shared.commands.command import echo
+from fmalloc_shared.commands.outputs import check_file
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
@@ -35,16 +37,16 @@ def write_report(store: Path, output: Path, comparison: Path | None = None) -> N
     compared = Comparison.read(comparison) if comparison else None
     if output.resolve().is_relative_to(store.resolve()):
         raise FmallocError(f"{output}: inside the store {store}, which holds only its own files; choose another place")
-    if not output.parent.is_dir():
-        raise FmallocError(f"{output}: no folder {output.parent}")
+    check_file(output)
     write_atomically(output, report_page(opened, compared).encode())
-    click.echo(str(output))
+    echo(str(output))
 
 
 def report_page(store: Store, comparison: Comparison | None = None) -> str:
     """The report on a store, and on a comparison if there is one, as HTML. The same records give the same text."""
-    record, tasks, cells = store.description, store.tasks(), store.cells()
-    orders = {task.name: task.order for task in tasks}
+    record, chain, cells = store.description, store.chain(), store.cells()
+    tasks = side_by_side(chain)
+    orders, served = {task.name: task.order for task in tasks}, served_of(chain)
     masks = {name: store.mask(name) for name in (GENERAL, *orders)}
     palette = Palette(GENERAL, [*orders, *_other_domains(record, tasks, comparison)])
     forecast, importance = Forecast.of(cells, orders), store.importance()
@@ -52,7 +54,7 @@ def report_page(store: Store, comparison: Comparison | None = None) -> str:
     sections = {
         "memory": memory_section(cells, orders, masks, record.importance.dead_cells, palette),
         "capacity": capacity_section(cells, forecast, palette),
-        "scores": scores_section(record, tasks, palette),
+        "scores": scores_section(record, tasks, served, palette),
         "curves": curves_section(tasks, record.recovery, palette),
         "comparison": comparison_section(comparison, palette) if comparison else None,
         "importance": importance_section(importance, masks[GENERAL], record.importance, palette),
@@ -63,9 +65,11 @@ def report_page(store: Store, comparison: Comparison | None = None) -> str:
         palette=palette,
         record=record,
         tasks=tasks,
-        width=sum(layer.width for layer in record.layers),
+        width=sum(map(len, cells.owners.values())),
         freed=sum(map(len, cells.owners.values())) - sum(cells.count(GENERAL_OWNER).values()),
-        matrix=Matrix.of(list(orders), [task.scores for task in tasks], record.base_scores),
+        matrix=Matrix.of(
+            [domain_of(task.name) for task in served], [task.scores for task in served], record.base_scores
+        ),
         capacity=Capacity.of(cells),
         forecast=forecast,
         sections=sections,

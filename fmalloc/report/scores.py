@@ -8,9 +8,10 @@ from markupsafe import Markup
 
 from fmalloc.evaluation.matrix import Matrix, stability_gap
 from fmalloc.evaluation.matrix import Metric as MatrixMetric
-from fmalloc.report.palette import Palette, levels
-from fmalloc.report.rendering import render
-from fmalloc.store.records import Score, StoreRecord, TaskRecord
+from fmalloc.report.drawing.palette import Palette, levels
+from fmalloc.report.drawing.rendering import render
+from fmalloc.store.chain.versions import domain_of
+from fmalloc.store.records import Score, Scores, StoreRecord, TaskRecord
 from fmalloc_shared.names import GENERAL
 
 
@@ -43,22 +44,33 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one state of the store; `learned` is the domain that was learned last, None before the first."""
+    """The scores of one state of the store; `learned` is the domain that was learned last, None before the first.
+
+    `proven`: domains whose score is an earlier row's, because model, text and search have the same hashes.
+    """
 
     label: str
     learned: str | None
     scores: dict[str, Score]
+    proven: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, label: str, learned: str | None, scores: Scores) -> "Row":
+        """From a record."""
+        return cls(label, learned, scores.domains, scores.proven)
 
 
-def scores_section(store: StoreRecord, tasks: Sequence[TaskRecord], palette: Palette) -> Markup:
-    """A heat map for each metric that was measured, then the measures."""
+def scores_section(
+    store: StoreRecord, tasks: Sequence[TaskRecord], served: Sequence[TaskRecord], palette: Palette
+) -> Markup:
+    """A heat map for each metric that was measured, then the measures, which are of the versions that are `served`."""
     rows = [
-        Row("base", None, store.base_scores.domains),
-        Row("general, pruned", None, store.general_scores.domains),
-        *(Row(f"after {task.name}", task.name, task.scores.domains) for task in tasks),
+        Row.of("base", None, store.base_scores),
+        Row.of("general, pruned", None, store.general_scores),
+        *(Row.of(f"after {task.name}", domain_of(task.name), task.scores) for task in tasks),
     ]
     scored = {domain for row in rows for domain in row.scores}
-    order = [GENERAL, *(task.name for task in tasks)]
+    order = [GENERAL, *dict.fromkeys(domain_of(task.name) for task in tasks)]
     domains = [*(domain for domain in order if domain in scored), *sorted(scored - set(order))]
     shown = [m for m in METRICS if any(m.of(score) is not None for row in rows for score in row.scores.values())]
     return render(
@@ -68,7 +80,7 @@ def scores_section(store: StoreRecord, tasks: Sequence[TaskRecord], palette: Pal
         rows=rows,
         maps=[(metric, _levels(metric, rows, domains)) for metric in shown],
         sacrebleu=store.general_scores.signatures,
-        measures=_measures(store, tasks) if tasks else None,
+        measures=_measures(store, served) if tasks else None,
     )
 
 
@@ -83,9 +95,9 @@ def _levels(metric: Metric, rows: Sequence[Row], domains: Sequence[str]) -> dict
 
 def _measures(store: StoreRecord, tasks: Sequence[TaskRecord]) -> dict[str, Any]:
     """The measures of the score matrix by metric, and the worst rise of an earlier domain's NLL."""
-    names, scores = [task.name for task in tasks], [task.scores for task in tasks]
+    names, scores = [domain_of(task.name) for task in tasks], [task.scores for task in tasks]
     metrics: tuple[MatrixMetric, ...] = ("bleu", "chrf", "nll")
-    rises = stability_gap(names, {task.name: task.curve for task in tasks}).values()
+    rises = stability_gap(names, {domain_of(task.name): task.curve for task in tasks}).values()
     return {
         **{metric: Matrix.of(names, scores, store.base_scores, metric).measures() for metric in metrics},
         "worst": max((rise for rise in rises if rise is not None), default=None),

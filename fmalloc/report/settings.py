@@ -1,20 +1,20 @@
 """Every setting, digest and version that the records of a store hold."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from fmalloc.report.palette import Palette
-from fmalloc.report.rendering import NOTHING, render
+from fmalloc.report.drawing.palette import Palette
+from fmalloc.report.drawing.rendering import NOTHING, render
 from fmalloc.store.records import StoreRecord, TaskRecord
 from fmalloc.store.store import Store
 from fmalloc_shared.names import GENERAL
+from fmalloc_shared.strict import read_json
 
 _SHOWN_ELSEWHERE = frozenset({"base_scores", "general_scores", "layers", "files", "dead_cells", "curve"})
 
-_OF_A_TASK = {"version", "name", "order", "reads", "settings", "data", "scores", "dev", "curve", "files"}
+_OF_A_TASK = {"version", "name", "order", "previous", "reads", "settings", "data", "scores", "dev", "curve", "files"}
 
 
 def settings_section(store: Store, palette: Palette) -> Markup:
@@ -89,5 +89,5 @@ def _digests(store: Store) -> dict[str, str]:
 def _base(store: Store) -> Mapping[str, Any]:
     """The base's configuration, as transformers saved it."""
     path = store.base / "config.json"
-    content = json.loads(path.read_bytes()) if path.is_file() else {}
+    content = read_json(path)
     return content if isinstance(content, dict) else {}

@@ -48,7 +48,10 @@ class Checkpoint:
 
 @dataclass
 class Progress:
-    """Where training stands: its validations, the index of the best one, and the losses since the last one."""
+    """Where training stands: its validations, the index of the best one, and the losses since the last one.
+
+    seconds: of running so far, where they are limited.
+    """
 
     update: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
@@ -56,6 +59,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     trend: Trend | None = None
     done: bool = False
+    seconds: float = 0.0
 
     def state(self) -> dict[str, Any]:
         """JSON-able content."""

@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fmalloc.model.batches import Batch
-from fmalloc.progress import console
+from fmalloc.model.text.batches import Batch
 from fmalloc.training.interrupts import exit_code
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 # The others wait while the first one validates, scores or measures importance. A process that dies is noticed at once

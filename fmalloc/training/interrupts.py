@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
 
-from fmalloc.progress import console, paused
+from fmalloc_shared.commands.progress import console, paused
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUESTION = "Stop after saving? [Y/n] "

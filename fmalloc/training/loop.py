@@ -1,6 +1,6 @@
 """The one training loop: seeded batches, schedule, checkpoints, validation, patience and the best state."""
 
-from abc import ABC, abstractmethod
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmalloc.model.batches import Batch, TrainingBatches
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import SOURCE_GAP, chance
-from fmalloc.progress import bar, console
+from fmalloc.model.text.batches import Batch, Batches
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
 from fmalloc.training.distributed import Group
@@ -20,46 +19,17 @@ from fmalloc.training.divergence import Trend, problem_of
 from fmalloc.training.interrupts import Interrupts, stop
 from fmalloc.training.schedule import Schedule
 from fmalloc.training.tensorboard import TensorBoardLog
+from fmalloc.training.trainable import Trainable
+from fmalloc_shared.commands.progress import bar, console
 from fmalloc_shared.errors import FmallocError
 
 # Reading a loss waits for the device, so on CUDA several are read together; the CPU has nothing to wait for.
 _READ_EVERY = {"cpu": 1}
 _READ_EVERY_ELSEWHERE = 16
-
-
-class Trainable(ABC):
-    """What a run trains; the hooks run in the order in which they stand here.
-
-    model: what computes, a model of transformers; pretrained: whether it should translate from the start.
-    """
-
-    model: Any
-    pretrained = True
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name: what checkpoints and the best state hold."""
-
-    @abstractmethod
-    def optimizer(self) -> torch.optim.Optimizer:
-        """An optimizer whose groups hold the peak learning rates; the schedule scales them."""
-
-    def before_update(self, update: int) -> None:  # noqa: B027
-        """Prepare the forward pass of an update, counted from 0."""
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> Tensor:
-        """What is minimised: a mean over the batch's target tokens, in nats."""
-
-    def after_backward(self) -> None:  # noqa: B027
-        """Change gradients before the optimizer sees them."""
-
-    def after_update(self) -> None:  # noqa: B027
-        """Bring parameters back to where they are allowed."""
-
-    @abstractmethod
-    def validate(self, update: int) -> CurvePoint:
-        """Score the state as it would be used."""
+# How many updates fit into a limited time is looked at after each of the first ones, then after so many.
+_PLANNED_ALWAYS, _PLANNED_EVERY = 200, 20
+# After the last update come its validation and that of an average, and the model is written.
+_RESERVED_VALIDATIONS, _RESERVED_SECONDS = 2.5, 2.0
 
 
 class Training:
@@ -73,7 +43,7 @@ class Training:
     def __init__(
         self,
         trainable: Trainable,
-        batches: TrainingBatches,
+        batches: Batches,
         schedule: Schedule,
         device: Device,
         path: Path,
@@ -83,6 +53,7 @@ class Training:
         events: Path | None = None,
     ) -> None:
         self.trainable, self.batches, self.schedule = trainable, batches, schedule
+        self._asked, self._validation_seconds = schedule, 0.0
         self.device, self.path, self.name, self.advice = device, path, name, advice
         self.optimizer = trainable.optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -105,13 +76,16 @@ class Training:
         """
         self.resume()
         self.group.equalise(list(self.trainable.tensors().values()))
-        state, schedule, interval = self.progress, self.schedule, Interval()
+        state, interval = self.progress, Interval()
+        total = None if self._asked.minutes else self._asked.updates
+        began = time.monotonic() - state.seconds
         with (
             self._logged(),
-            bar(self.name, schedule.updates, state.update) as advance,
+            bar(self.name, total, state.update) as advance,
             Interrupts(held=True) as interrupts,
         ):
             while not state.done:
+                self._plan(time.monotonic() - began)
                 if validates := self._is_due():
                     self._validate(interrupts)
                 else:
@@ -147,6 +121,17 @@ class Training:
             raise FmallocError(f"{self.name}: no interrupted training to finish; run without --finish")
         self.resume()
         self._load(self.best)
+
+    def _plan(self, seconds: float) -> None:
+        """Where time is limited, see how many updates it is enough for; all processes see the same."""
+        state = self.progress
+        if self._asked.minutes is None:
+            return
+        state.seconds = seconds
+        if state.update < _PLANNED_ALWAYS or state.update % _PLANNED_EVERY == 0:
+            reserve = _RESERVED_VALIDATIONS * self._validation_seconds + _RESERVED_SECONDS
+            seconds, reserve = (self.group.largest(round(1000 * value)) / 1000 for value in (seconds, reserve))
+            self.schedule = self._asked.in_time(state.update, seconds, reserve)
 
     def _is_due(self) -> bool:
         """Whether to validate: at the start, at every multiple of `validate_every`, and at the end."""
@@ -229,7 +214,9 @@ class Training:
                 self.save()
                 raise
 
+        began = time.monotonic()
         point = CurvePoint.model_validate(self.group.on_first(score))
+        self._validation_seconds = time.monotonic() - began
         loss = sum(state.losses) / len(state.losses) if state.losses else None
         state.losses.clear()
         point = point.model_copy(update={"loss": loss})

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fmalloc.store.records import CurvePoint
-from fmalloc_shared.command import needs
+from fmalloc_shared.commands.command import needs
 
 
 def scalars(point: CurvePoint) -> Iterator[tuple[str, float]]:

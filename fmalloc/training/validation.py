@@ -6,9 +6,9 @@ from typing import Any
 
 from fmalloc.corpus import Pair
 from fmalloc.evaluation.evaluate import evaluate
-from fmalloc.model.batches import Example
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import contrasted_nll, nll
+from fmalloc.model.text.batches import Example
 from fmalloc.store.records import CurvePoint, Score
 from fmalloc_shared.languages import LanguagePair
 

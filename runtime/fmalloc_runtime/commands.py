@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import click
 
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.commands.command import Command, echo
+from fmalloc_shared.commands.flags import COUNT, PATH, flag
+from fmalloc_shared.errors import FmallocError
 
 _keys_file = click.option(
     "--file", "path", type=PATH, default=Path("keys.json"), help="File of keys, as `fmalloc serve --keys` reads it."
@@ -15,50 +16,65 @@ _keys_file = click.option(
 
 
 @click.command("translate", cls=Command)
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument("source", type=click.Path(exists=True, allow_dash=True, path_type=Path), default="-")
+@flag("--output", "-o", help="File or folder to write; without it, standard output, and lines or markup by --format.")
 @flag("--bundles")
-@click.option("--domain", default="auto", metavar="NAME", help="A domain, or auto: detected over the whole input.")
+@click.option("--domain", default="auto", metavar="NAME", help="A domain, or auto: detected over each whole file.")
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["text", "html", "xml"]),
-    default="text",
-    help="text is one sentence per line; html and xml are read as a whole, and tags stay where they belong.",
+    help="Without --output: text, the default, is one sentence per line; html and xml are read as a whole.",
 )
 @click.option(
     "--protect/--no-protect",
     default=True,
-    help="Keep placeholders, addresses, numbers and unknown signs as they are.",
+    help="Keep placeholders, addresses and unknown signs as they are, and numbers where the sentence stays likely.",
 )
+@click.option("--again", is_flag=True, help="With --output: also what has a translation already, unless it is final.")
+@flag("--force")
+@flag("--dry-run")
 @flag("--beam-size")
 @flag("--threads")
 @flag("--device")
 def translate(
-    file: BinaryIO,
+    source: Path,
+    output: Path | None,
     bundles: Path,
     domain: str,
     format_: Any,
     protect: bool,
+    again: bool,
+    force: bool,
+    dry_run: bool,
     beam_size: int,
     threads: int,
     device: str,
 ) -> None:
-    """Translate a file or standard input.
+    """Translate a file, a folder or standard input.
 
-    FILE is UTF-8 text, one sentence per line; without it, standard input is read. The translation goes to standard
-    output, the domain and why it was chosen to standard error. A line that is longer than the model can take is
-    translated in parts. Lines for a named domain are translated 256 at a time; with auto, the whole input is read
-    first.
+    With --output, SOURCE is a file in one of the formats that translators use (XLIFF, PO, TMX, SRT, WebVTT, HTML,
+    Markdown, DOCX, text, JSON, strings of Android and Apple), or a folder of such files. Only what is to be translated
+    changes: tags, notes, states and all else stay. After a stop, the same command goes on where it was; of a folder, a
+    file that is done is translated again only if it changed.
 
-    It needs a directory of bundles, as `fmalloc export` writes it.
+    Without --output, SOURCE is UTF-8 text, one sentence per line, or standard input, and the translation goes to
+    standard output. A line that is longer than the model can take is translated in parts. Lines for a named domain are
+    translated 256 at a time; with auto, the whole input is read first.
+
+    The domain and why it was chosen go to standard error. It needs a directory of bundles, as `fmalloc export` writes
+    it.
 
     \b
     Example:
+      fmalloc translate manual.xliff -o manual.en.xliff
+      fmalloc translate --domain it docs -o docs.en
       fmalloc translate --bundles bundles --domain auto < in.txt > out.txt
-      echo "Klicken Sie auf die Maus." | fmalloc translate --domain it
       fmalloc translate --format html --domain it page.html > page.en.html
     """
     from fmalloc_runtime.engines.base import TranslationOptions
+    from fmalloc_runtime.files.formats import is_known
+    from fmalloc_runtime.files.run import Job, translate_path
     from fmalloc_runtime.live.registry import Registry
     from fmalloc_runtime.live.stream import translate_stream
     from fmalloc_runtime.live.translator import EngineSettings
@@ -67,35 +83,33 @@ def translate(
 
     def show(route: Route) -> None:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in sorted(route.scores.items()))
-        click.echo(f"domain {route.domain} ({route.reason}); {scores}; bundle {route.bundle}", err=True)
+        echo(f"domain {route.domain} ({route.reason}); {scores}; bundle {route.bundle}", err=True)
 
+    stream = str(source) == "-"
+    if output is not None and (stream or format_ is not None):
+        raise FmallocError("--output: expected a file or folder to translate, whose format its name tells: no --format")
+    if output is None:
+        if again or force or dry_run:
+            raise FmallocError("--again, --force and --dry-run: expected --output, the file or folder to write")
+        if source.is_dir() or (format_ is None and is_known(source.name) and source.suffix != ".txt"):
+            raise FmallocError(f"{source}: expected --output, the {'folder' if source.is_dir() else 'file'} to write")
     wanted = None if domain == AUTO else (domain,)
     snapshot = Registry(bundles, EngineSettings(device, intra_threads=threads), preload=wanted).load()
-    options = TextOptions(format=format_, protect=protect, search=TranslationOptions(beam_size))
-    translate_stream(snapshot, file, sys.stdout.buffer, domain, options, show)
+    options = TextOptions(format=format_ or "text", protect=protect, search=TranslationOptions(beam_size))
+    if output is not None:
+        translate_path(Job(snapshot, domain, options, again, force, dry_run), source, output)
+        return
+    with click.open_file(str(source), "rb") as file:
+        translate_stream(snapshot, cast(BinaryIO, file), sys.stdout.buffer, domain, options, show)
 
 
-@click.group("keys")
-def keys() -> None:
-    """Manage API keys: add, list, remove.
-
-    With a file of keys, `fmalloc serve --keys` answers only clients that send one of them. A running server takes a
-    changed file over within a second.
-
-    \b
-    Example:
-      fmalloc keys add weblate --file keys.json --characters 5000000
-      fmalloc serve bundles --keys keys.json
-    """
-
-
-@keys.command("add", cls=Command)
+@click.command("add", cls=Command)
 @click.argument("name")
 @_keys_file
 @click.option("--requests-per-minute", type=COUNT, help="Limit of this key, instead of the server's.")
 @click.option("--characters-per-minute", type=COUNT, help="Limit of this key, instead of the server's.")
 @click.option("--characters", type=COUNT, help="Most characters per month (UTC).")
-def add(name: str, path: Path, **limits: int | None) -> None:
+def add_key(name: str, path: Path, **limits: int | None) -> None:
     """Make a key for the client NAME and print it.
 
     It is shown this once; the file keeps its digest only.
@@ -106,12 +120,12 @@ def add(name: str, path: Path, **limits: int | None) -> None:
     """
     from fmalloc_runtime.access.keys import add_key
 
-    click.echo(add_key(path, name, limits))
+    echo(add_key(path, name, limits))
 
 
-@keys.command("list", cls=Command)
+@click.command("list", cls=Command)
 @_keys_file
-def list_(path: Path) -> None:
+def list_keys(path: Path) -> None:
     """Show clients and their limits.
 
     \b
@@ -123,13 +137,13 @@ def list_(path: Path) -> None:
     for entry in KeyFile.read(path).keys:
         limits = entry.model_dump(exclude={"name", "sha256"}, exclude_none=True)
         listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in limits.items())
-        click.echo(f"{entry.name}  {listed or 'the limits of the server'}")
+        echo(f"{entry.name}  {listed or 'the limits of the server'}")
 
 
-@keys.command("remove", cls=Command)
+@click.command("remove", cls=Command)
 @click.argument("name")
 @_keys_file
-def remove(name: str, path: Path) -> None:
+def remove_key(name: str, path: Path) -> None:
     """Remove the key of the client NAME.
 
     \b
@@ -145,25 +159,27 @@ def remove(name: str, path: Path) -> None:
 @click.argument("bundles", type=PATH, default=Path("bundles"))
 @flag("--json", "as_json")
 def doctor(bundles: Path, as_json: bool) -> None:
-    """Find out what keeps this installation from serving.
+    """Find out what keeps from serving or learning here.
 
-    Looks at engines, CPU, memory, CUDA and the live bundles in BUNDLES, ./bundles by default, and says what to do
-    about each finding. Exits with 1 if it cannot serve.
+    Looks at engines, CPU, memory, CUDA and the live bundles in BUNDLES, ./bundles by default; where PyTorch is
+    installed, also at what learning needs: libraries, the device and its fastest precision, room, extras. Says what to
+    do about each finding. Exits with 1 if it cannot serve, or cannot learn although PyTorch is there.
 
     \b
     Example:
       fmalloc doctor bundles
     """
     from fmalloc_runtime.diagnosis import bundles as live
-    from fmalloc_runtime.diagnosis import engines, machine
-    from fmalloc_runtime.diagnosis.doctor import examine, serves, show, to_json
+    from fmalloc_runtime.diagnosis import engines, learning, machine
+    from fmalloc_runtime.diagnosis.doctor import examine, fit, show, to_json
 
     findings = examine([*machine.checks(), *engines.checks(), *live.checks(bundles)])
+    findings += examine(learning.checks(), "learn")
     if as_json:
-        click.echo(to_json(findings))
+        echo(to_json(findings))
     else:
         show(findings)
-    if not serves(findings):
+    if not fit(findings, "serve", "learn"):
         raise click.exceptions.Exit(1)
 
 

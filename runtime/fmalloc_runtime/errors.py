@@ -55,6 +55,10 @@ class QuotaExceededError(RequestError):
     """The key has used its monthly quota of characters."""
 
 
+class CorrectionsOffError(RequestError):
+    """The server keeps no corrections."""
+
+
 class SlowClientError(RequestError):
     """The body did not arrive in time."""
 
@@ -63,8 +67,16 @@ class EngineError(FmallocError):
     """The engine failed on valid tokens: the fault is the bundle's or the machine's, not the request's."""
 
 
+class CorrectionsFullError(FmallocError):
+    """There is no room for more corrections of a domain."""
+
+
 class NotReadyError(FmallocError):
     """No bundles are served, or the model that is needed cannot be loaded."""
+
+
+class NothingServedError(NotReadyError):
+    """No bundles are served; the message says why and may name files."""
 
 
 _STATUS: dict[type[FmallocError], int] = {
@@ -78,6 +90,8 @@ _STATUS: dict[type[FmallocError], int] = {
     RateLimitedError: 429,
     OverloadedError: 429,
     QuotaExceededError: 456,
+    CorrectionsOffError: 403,
+    CorrectionsFullError: 507,
     SlowClientError: 408,
     EngineError: 500,
     NotReadyError: 503,

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from fmalloc_runtime import __name__ as package
+from fmalloc_shared.errors import printable
 
 ACCESS = f"{package}.access"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -48,10 +49,15 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The line and its traceback, if there is one; what is unprintable in them is escaped."""
+        return printable(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """The line, without a traceback."""
         facts = [f"{name}={vars(record)[name]}" for name in FACTS if name in vars(record)]
-        return " ".join([super().formatMessage(record), *facts])
+        # A client chooses the path: it must not begin a line of its own.
+        return " ".join([super().formatMessage(record), *(fact.replace("\n", "\\n") for fact in facts)])
 
 
 def configure(style: Literal["text", "json"], level: str) -> None:
@@ -80,7 +86,11 @@ def configure(style: Literal["text", "json"], level: str) -> None:
 def _json_formatter() -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
-    return JsonFormatter(
+    class Printable(JsonFormatter):  # type: ignore[misc, unused-ignore]
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    return Printable(
         "%(levelname)s %(name)s %(message)s",
         rename_fields={"levelname": "level", "name": "logger"},
         timestamp="time",

@@ -1,6 +1,7 @@
 """Resources that this process may use: CPUs, memory, open files, CUDA devices."""
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def raise_open_files() -> None:
     if soft != hard:
         with suppress(ValueError, OSError):  # macOS reports a higher limit than it grants
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def take_short_turns() -> None:
+    """Have threads pass on the interpreter every millisecond: an event loop beside them never waits for long."""
+    sys.setswitchinterval(0.001)
 
 
 def cuda_devices() -> int:

@@ -43,6 +43,22 @@ class Metrics:
         self.characters = Counter(
             "fmalloc_characters", "Source characters translated.", ("domain",), registry=self.registry
         )
+        self.numbers = Counter(
+            "fmalloc_numbers",
+            "Sentences whose numbers the model kept (also: had none), that got them back, or that lack some.",
+            ("domain", "result"),
+            registry=self.registry,
+        )
+        self.documents = Counter("fmalloc_documents", "Documents translated.", ("result",), registry=self.registry)
+        self.documents_held = Gauge(
+            "fmalloc_documents_held", "Documents on their way or to be downloaded.", registry=self.registry
+        )
+        self.corrections = Counter(
+            "fmalloc_corrections",
+            "Corrections that were kept, known already, or refused.",
+            ("domain", "result"),
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "fmalloc_in_flight_characters", "Source characters admitted and not yet answered.", registry=self.registry
         )

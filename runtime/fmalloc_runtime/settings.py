@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,8 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fmalloc_runtime.bundle.manifest import DomainName
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.names import DomainName
 
 PREFIX = "FMALLOC_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     )
     poll_seconds: Seconds = Field(1.0, gt=0, description="How often to check live.json for changes.")
 
+    trusted_keys: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="Files of public keys; bundles that none of them signed are refused (see fmalloc keys sign)."
+    )
+
     batch_tokens: Count = Field(2048, description="Most padded source tokens per batch.")
     batch_wait: Seconds = Field(0.003, description="Maximum batching delay.")
     exact: bool = Field(True, description="Batch-invariant output: int8 batches on CPUs hold sentences of one length.")
@@ -94,6 +98,14 @@ class Settings(BaseSettings):
     )
 
     body_limit: ByteSize = Field(ByteSize(2 * 2**20), gt=0, description="Most bytes per request body.")
+    document_limit: ByteSize = Field(
+        ByteSize(10 * 2**20), gt=0, description="Most bytes per document, also of what is packed in it."
+    )
+    documents: int = Field(20, ge=0, description="Most documents per key that are not downloaded; 0: no documents.")
+    documents_limit: ByteSize = Field(
+        ByteSize(128 * 2**20), gt=0, description="Most bytes of all documents in memory; beyond: 429."
+    )
+    document_seconds: Seconds = Field(3600.0, gt=0, description="How long a translated document is kept.")
     text_limit: Count = Field(200_000, description="Most characters per request.")
     beam_size: Count = Field(4, description="Default beam size.")
     beam_limit: Count = Field(8, description="Largest beam size per request.")
@@ -103,6 +115,10 @@ class Settings(BaseSettings):
         None, description="File of API keys (see fmalloc keys); without it, anybody may translate."
     )
     usage: Path | None = Field(None, description="File that keeps each key's characters of this month across restarts.")
+    guarded: Annotated[tuple[Literal["ready", "metrics", "models"], ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("ready", "models"),
+        description="What asks for a key where there are keys: details of /readyz, /metrics, domains as models.",
+    )
     requests_per_minute: Count | None = Field(
         None, description="Default per-key limit of requests; global if no keys are configured."
     )
@@ -116,6 +132,12 @@ class Settings(BaseSettings):
         None, description="JSON-lines file to log routing decisions to, for fmalloc routing replay."
     )
     decisions_text: bool = Field(False, description="Log source text with the decisions.")
+    corrections: Path | None = Field(
+        None, description="Folder to keep clients' corrections in, for fmalloc correct; without it, none are taken."
+    )
+    corrections_limit: ByteSize = Field(
+        ByteSize(64 * 2**20), gt=0, description="Most bytes of corrections per domain; beyond: 507."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -130,6 +152,11 @@ class Settings(BaseSettings):
             problems.append(
                 f"body_limit {shown(self.body_limit)}: expected at most bodies_limit, {shown(self.bodies_limit)}"
             )
+        if self.documents and self.document_limit > self.documents_limit:
+            problems.append(
+                f"document_limit {shown(self.document_limit)}: expected at most documents_limit, "
+                f"{shown(self.documents_limit)}"
+            )
         if self.decisions_text and self.decisions is None:
             problems.append("decisions_text: expected a file in decisions too")
         if problems:
@@ -142,11 +169,12 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "host", "port", "connections", "header_seconds", "body_seconds", "keep_alive_seconds", "drain_seconds",
         "page", "cors",
     ),
-    "Models": ("device", "compute_type", "workers", "threads", "memory", "preload", "poll_seconds"),
+    "Models": ("device", "compute_type", "workers", "threads", "memory", "preload", "poll_seconds", "trusted_keys"),
     "Throughput": ("batch_tokens", "batch_wait", "exact", "queue_characters", "bodies_limit"),
     "Limits of a request": ("body_limit", "text_limit", "beam_size", "beam_limit", "alternatives_limit"),
-    "Clients": ("keys", "usage", "requests_per_minute", "characters_per_minute"),
-    "Records": ("log_format", "log_level", "decisions", "decisions_text"),
+    "Documents": ("document_limit", "documents", "documents_limit", "document_seconds"),
+    "Clients": ("keys", "usage", "guarded", "requests_per_minute", "characters_per_minute"),
+    "Records": ("log_format", "log_level", "decisions", "decisions_text", "corrections", "corrections_limit"),
 }  # fmt: skip
 
 
@@ -195,7 +223,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     if isinstance(value, float):
         return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
     return str(value)
@@ -212,28 +240,12 @@ def metavar(name: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import tomllib
+    from fmalloc_shared.configuration import read_toml, read_yaml
 
-    import yaml
-
-    readers: dict[str, Callable[[bytes], Any]] = {
-        ".yaml": yaml.safe_load,
-        ".yml": yaml.safe_load,
-        ".toml": lambda content: tomllib.loads(content.decode()),
-    }
+    readers = {".yaml": read_yaml, ".yml": read_yaml, ".toml": read_toml}
     if path.suffix not in readers:
         raise FmallocError(f"{path}: expected a file name that ends in {', '.join(readers)}")
-    try:
-        written = readers[path.suffix](path.read_bytes())
-    except OSError as error:
-        raise FmallocError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FmallocError(f"{path}: not {path.suffix[1:].upper()}: {error}") from error
-    if written is None:
-        return {}
-    if not isinstance(written, dict):
-        raise FmallocError(f"{path}: expected settings as `name: value`, found {type(written).__name__}")
-    return {str(name): value for name, value in written.items()}
+    return readers[path.suffix](path).content
 
 
 def _unknown_variables() -> list[str]:

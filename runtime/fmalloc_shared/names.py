@@ -1,6 +1,9 @@
 """Domain names, checked before they become part of a path."""
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from fmalloc_shared.errors import FmallocError
 
@@ -15,3 +18,13 @@ def check_name(name: str) -> str:
             f"domain name {name!r}: use 1 to 63 characters of a-z, 0-9, '-' and '_', the first a letter or digit"
         )
     return name
+
+
+def _domain(name: str) -> str:
+    try:
+        return check_name(name)
+    except FmallocError as error:
+        raise ValueError(str(error)) from error
+
+
+DomainName = Annotated[str, AfterValidator(_domain)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import check_plain
 
 VERSION = 2
 BUCKETS = 2**18
 # Counts from here on do not fit into a byte beside the mark that says so.
 _LARGE = 255
+# Type and number of axes of each tensor, by version.
+_FORMS = {
+    "1": {"buckets": "U32 1", "counts": "U32 1", "sentences": "U64 1"},
+    "2": {"present": "U8 1", "counts": "U8 1", "large": "U32 1", "sentences": "U64 1"},
+}
 
 
 def _characters(order: int, words: Sequence[str]) -> Iterator[str]:
@@ -105,18 +112,43 @@ class NgramCounts:
     def read(cls, path: Path) -> "NgramCounts":
         """Read a routing.safetensors file; raise FmallocError if it is not one of this version or the one before."""
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(check_plain(path), framework="numpy") as file:
                 version = (file.metadata() or {}).get("version")
-                sentences = int(file.get_tensor("sentences")[0])
-                if version == "1":
-                    return cls(sentences, file.get_tensor("buckets"), file.get_tensor("counts"))
-                if version != str(VERSION):
+                if version not in _FORMS:
                     raise FmallocError(f"{path}: routing version {version!r}, expected '1' or '{VERSION}'")
-                buckets = np.flatnonzero(np.unpackbits(file.get_tensor("present"), count=BUCKETS)).astype(np.uint32)
-                counts = file.get_tensor("counts").astype(np.uint32)
-                counts[counts == _LARGE] = file.get_tensor("large")
-                if len(buckets) != len(counts):
-                    raise FmallocError(f"{path}: {len(buckets)} buckets, but {len(counts)} counts")
-                return cls(sentences, buckets, counts)
-        except (OSError, SafetensorError, IndexError, ValueError) as error:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                forms = {name: f"{entry.get_dtype()} {len(entry.get_shape())}" for name, entry in slices.items()}
+                if forms != _FORMS[version]:
+                    raise ValueError(f"its tensors are {forms}, expected {_FORMS[version]}")
+                tensors = {name: file.get_tensor(name) for name in forms}
+            if len(tensors["sentences"]) != 1:
+                raise ValueError(f"sentences are {tensors['sentences'].tolist()}, expected one number")
+            counts = _version_1(tensors) if version == "1" else _version_2(tensors)
+            counts._check()
+            return counts
+        except (OSError, SafetensorError, ValueError) as error:
             raise FmallocError(f"{path}: not a routing file: {error}") from error
+
+    def _check(self) -> None:
+        """Raise ValueError unless the numbers are what counts can be."""
+        if len(self.buckets) != len(self.counts):
+            raise ValueError(f"{len(self.buckets)} buckets, but {len(self.counts)} counts")
+        if len(self.buckets) and (self.buckets[-1] >= BUCKETS or (self.buckets[1:] <= self.buckets[:-1]).any()):
+            raise ValueError(f"buckets are not ascending numbers below {BUCKETS}")
+        if len(self.counts) and (self.counts.min() < 1 or self.counts.max() > self.sentences):
+            raise ValueError(f"counts are not all from 1 to the number of sentences, {self.sentences}")
+
+
+def _version_1(tensors: Mapping[str, NDArray[Any]]) -> NgramCounts:
+    return NgramCounts(int(tensors["sentences"][0]), tensors["buckets"], tensors["counts"])
+
+
+def _version_2(tensors: Mapping[str, NDArray[Any]]) -> NgramCounts:
+    if len(tensors["present"]) != BUCKETS // 8:
+        raise ValueError(f"present has {len(tensors['present'])} bytes, expected {BUCKETS // 8}")
+    counts, large = tensors["counts"].astype(np.uint32), tensors["large"]
+    if (counts == _LARGE).sum() != len(large) or (large < _LARGE).any():
+        raise ValueError(f"large holds {len(large)} counts, expected one of {_LARGE} or more for each byte {_LARGE}")
+    counts[counts == _LARGE] = large
+    buckets = np.flatnonzero(np.unpackbits(tensors["present"])).astype(np.uint32)
+    return NgramCounts(int(tensors["sentences"][0]), buckets, counts)

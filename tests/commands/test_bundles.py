@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
+from fmalloc_shared.commands.verbs import main
 from fmalloc_shared.files import sha256_files
-from fmalloc_shared.verbs import main
 from tests.support.bundles import make_live
 from tests.support.killing import environment, run_and_kill
 from tests.support.packing import write_family
@@ -149,7 +149,7 @@ def test_kill_at_any_moment_leaves_bundles_that_open(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "transformers", "sacrebleu", "onnx")))
-from fmalloc_shared.verbs import main
+from fmalloc_shared.commands.verbs import main
 try:
     main(sys.argv[1:])
 finally:

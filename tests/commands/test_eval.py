@@ -21,8 +21,15 @@ from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.text.translation import TextOptions
+from fmalloc_shared.commands import progress
 from tests.support.bundles import SENTENCES, bundle_of
 from tests.support.corpora import LANGUAGES
+
+
+@pytest.fixture(autouse=True)
+def progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step, also where no bar can be drawn."""
+    monkeypatch.setattr(progress, "_every", 0.0)
 
 
 def run(*arguments: object) -> Result:

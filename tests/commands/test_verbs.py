@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,46 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_shared.command import Command, Group, Verb
+from fmalloc_runtime.routing.decisions import Decision
+from fmalloc_shared.commands.command import Command, Group, Verb
+from fmalloc_shared.commands.verbs import KEYS, ROUTING, SECTIONS, main
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.verbs import ROUTING, SECTIONS, main
 from tests.support import ROOT
 from tests.support.killing import environment
+from tests.support.needs import skip_without
 from tests.support.verbs import COMMANDS
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-VERBS = {name: verb for table in (SECTIONS, ROUTING) for verbs in table.values() for name, verb in verbs.items()}
+VERBS = {name: verb for table in (SECTIONS, ROUTING, KEYS) for verbs in table.values() for name, verb in verbs.items()}
 WITH_EXTRA = [words for words, command in COMMANDS.items() if isinstance(command, Command) and command.extra]
 # The least that each of them has to be given before it looks for its libraries; verify needs them with a store only.
 GIVEN = {
     ("train",): ("recipe.yaml",),
     ("pretrain",): ("--train", "x", "--output-dir", "absent"),
     ("compare",): ("recipe.yaml",),
+    ("relearn",): ("store", "it", "--data", "x"),
+    ("correct",): ("store", "it", "--from", "x"),
     ("export",): ("--all",),
     ("eval",): ("store",),
+    ("bench",): ("bundles", "--test", "x"),
+    ("shallow",): ("store", "--general", "x"),
     ("verify",): (".", "--store", "store"),
     ("routing", "costs"): (),
+    ("keys", "generate"): ("release",),
+    ("keys", "sign"): ("bundles", "--key", "release.key"),
 }
-# Triton cannot choose a device by itself; train is given the text of its tasks; verify finds text by its digest.
-OTHERWISE = {("--device", "triton"), ("--task", "train"), ("--calibration", "verify")}
+# Triton cannot choose a device by itself; train is given the text of its tasks; verify finds text by its digest;
+# shallow and bench take one text; bench measures several numbers of threads; what export writes is a format of models.
+OTHERWISE = {
+    ("--device", "triton"),
+    ("--task", "train"),
+    ("--calibration", "verify"),
+    ("--sources", "shallow"),
+    ("--sources", "bench"),
+    ("--format", "export"),
+    ("--threads", "bench"),
+    ("--test", "bench"),
+}
 
 
 def names(words: tuple[str, ...]) -> str:
@@ -50,7 +69,7 @@ PROGRAM = """
 import sys
 sys.modules.update(dict.fromkeys({missing!r}))
 sys.argv = ["fmalloc", *{arguments!r}]
-from fmalloc_shared.verbs import main
+from fmalloc_shared.commands.verbs import main
 try:
     main()
 finally:
@@ -74,7 +93,7 @@ def test_the_help_loads_nothing_and_lists_every_verb_by_what_it_is_for() -> None
     assert done.returncode == 0 and not loaded(done), done.stderr
     for section, verbs in SECTIONS.items():
         listed = done.stdout.split(f"\n{section}:\n")[1].split("\n\n")[0]
-        assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == list(verbs)
+        assert re.findall(r"^  ([\w-]+) ", listed, re.MULTILINE) == list(verbs)
     assert "_FMALLOC_COMPLETE=bash_source" in done.stdout
 
 
@@ -100,7 +119,7 @@ def test_help_and_completion_of_every_verb_come_without_engines() -> None:
         [
             "import sys, time",
             "from click.testing import CliRunner",
-            "from fmalloc_shared.verbs import main",
+            "from fmalloc_shared.commands.verbs import main",
             "began = time.perf_counter()",
             f"for words in {list(COMMANDS)!r}:",
             "    assert CliRunner().invoke(main, [*words, '--help']).exit_code == 0, words",
@@ -112,7 +131,7 @@ def test_help_and_completion_of_every_verb_come_without_engines() -> None:
     assert not heavy
     assert float(seconds) < 5, "a tenth of that on an idle machine"
     completing = environment() | {"_FMALLOC_COMPLETE": "bash_complete", "COMP_WORDS": "fmalloc tr", "COMP_CWORD": "1"}
-    program = "from fmalloc_shared.verbs import main; main(prog_name='fmalloc')"
+    program = "from fmalloc_shared.commands.verbs import main; main(prog_name='fmalloc')"
     done = subprocess.run([sys.executable, "-c", program], env=completing, capture_output=True, text=True, check=True)
     assert {line.partition(",")[2] for line in done.stdout.split()} == {"train", "translate", "triton"}
 
@@ -134,11 +153,28 @@ def test_values_of_the_wrong_type_are_a_message(words: tuple[str, ...]) -> None:
             assert option.opts[0] in line and "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=names)
+@pytest.mark.parametrize("path", [".", "..", "a/..", "a\n", "x" * 300])
+def test_odd_paths_are_a_message(
+    words: tuple[str, ...], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    arguments = [path for parameter in COMMANDS[words].params if isinstance(parameter, click.Argument)]
+    options = [parameter for parameter in COMMANDS[words].params if isinstance(parameter, click.Option)]
+    needed = [word for option in options if option.required for word in (option.opts[0], path)]
+    paths = [[option.opts[0], path] for option in options if isinstance(option.type, click.Path)]
+    for given in (*paths, [word for option in paths for word in option]):
+        result = run(*words, *needed, *given, *arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (given, result.exception)
+        assert result.exit_code == 2 or words == ("doctor",), (given, result.output)
+
+
 @pytest.mark.parametrize("words", WITH_EXTRA, ids=names)
 def test_a_missing_library_is_named_with_the_extra_that_installs_it(words: tuple[str, ...], tmp_path: Path) -> None:
     command = COMMANDS[words]
     assert isinstance(command, Command)
-    done = apart(*words, *GIVEN[words], missing=("torch", "transformers", "sacrebleu"), cwd=tmp_path)
+    done = apart(*words, *GIVEN[words], missing=("torch", "transformers", "sacrebleu", "minisign"), cwd=tmp_path)
     assert done.returncode == 2
     (message, _loaded) = done.stderr.splitlines()
     assert re.fullmatch(rf"Error: \w+ is not installed: pip install 'fmalloc\[{command.extra}\]'", message)
@@ -167,7 +203,7 @@ def test_a_flag_has_one_type_everywhere() -> None:
                     found[name][names(words)] = f"{kind}…" if option.multiple else kind
     assert len(found) > 60
     for name, kinds in found.items():
-        assert re.fullmatch(r"--[a-z]+(-[a-z]+)*|-O", name), name
+        assert re.fullmatch(r"--[a-z]+(-[a-z]+)*|-O|-o", name), name
         assert len({kind for verb, kind in kinds.items() if (name, verb) not in OTHERWISE}) <= 1, f"{name}: {kinds}"
     assert all(verb in found[name] and len(set(found[name].values())) > 1 for name, verb in OTHERWISE)
 
@@ -175,7 +211,7 @@ def test_a_flag_has_one_type_everywhere() -> None:
 def test_names_with_a_dash_are_the_same_commands() -> None:
     verbs = ("train", "pretrain", "export", "eval", "translate", "serve")
     same = {f"fmalloc-{name}": VERBS[name].target for name in verbs}
-    assert same | {"fmalloc": "fmalloc_shared.verbs:main"} == SCRIPTS
+    assert same | {"fmalloc": "fmalloc_shared.commands.verbs:main"} == SCRIPTS
     code = "import sys; sys.argv = ['/bin/fmalloc-train', '--help']; from fmalloc.commands import train; train()"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: fmalloc-train [OPTIONS] [RECIPE]")
@@ -223,14 +259,28 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(arguments: tuple[str, ..
     assert done.returncode == 1 and not done.stderr
 
 
+def files_of(process: int) -> set[Path]:
+    """What it has open now."""
+    found = set()
+    folder = Path(f"/proc/{process}/fd")
+    for link in folder.iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            found.add(link.readlink())
+    return found
+
+
 def test_ctrl_c_exits_with_130(tmp_path: Path) -> None:
+    """While it reads a log that takes it seconds."""
+    if not Path("/proc/self/fd").exists():
+        skip_without("proc")
     log = tmp_path / "decisions.jsonl"
-    os.mkfifo(log)
+    time, route = "2026-01-01T00:00:00Z", {"domain": "it", "score": 1.0, "scores": {"it": 1.0}, "reason": "x"}
+    decision = Decision(time=time, asked="auto", bundle="it@0", texts=1, lines=1, characters=1, **route)  # type: ignore[arg-type]
+    log.write_bytes(decision.to_line() * 300_000)
     command = [sys.executable, "-m", "fmalloc", "routing", "replay", str(log)]
-    with (
-        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process,
-        log.open("w"),  # returns when the command has opened it for reading
-    ):
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        while log not in files_of(process.pid):
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

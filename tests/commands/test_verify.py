@@ -4,18 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc_export.bundles.pack import pack
-from fmalloc_export.bundles.publish import CPU, put_live, writing
+from fmalloc_export.bundles.publish import CPU, put_live, remove, writing
 from fmalloc_export.checks.golden import RECORDS, choose_golden
 from fmalloc_export.commands.export import export
 from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_shared.commands.verbs import main
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256
-from fmalloc_shared.verbs import main
 from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.packing import write_family
 from tests.support.stores import PAIRS, write_store
@@ -68,6 +69,27 @@ def test_bundles_are_what_their_store_gives(store: Path, exported: Path) -> None
     assert lines[4].endswith("parity holds, and every byte is the same")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_of_onnx_graphs_are_read(store: Path, tmp_path: Path, value: float | None, packed: bool) -> None:
+    arguments = ["--store", str(store), "--output-dir", str(tmp_path), "--task", "it", "--engine", "onnx"]
+    assert CliRunner().invoke(export, [*arguments, "--quantization", "float32"]).exit_code == 0
+    bundle = bundle_of(tmp_path, "it")
+    if value is not None:
+        data = bytearray((bundle / "model" / "base.onnx_data").read_bytes())
+        data[:4] = np.float32(value).tobytes()
+        bundle = rewritten(bundle, "model/base.onnx_data", bytes(data))
+    if packed:
+        with writing(tmp_path):
+            pack(tmp_path, [Bundle.open(bundle)])
+    result = verify(bundle)
+    (line,) = [line for line in result.output.splitlines() if line.startswith("  tensors")]
+    if value is None:
+        assert result.exit_code == 0 and line.endswith("in its graphs, all finite")
+    else:
+        assert result.exit_code == 2 and "has a value that is NaN or infinite" in line
+
+
 def test_packed_bundles_are_verified_as_plain_ones_are(bundles: Path) -> None:
     with writing(bundles):
         pack(bundles, [Bundle.open(path) for path in bundles.glob("*@*")])
@@ -104,7 +126,7 @@ def test_damage_and_wrong_arguments_are_named(bundles: Path, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert "files        FAILED" in result.output and "golden.jsonl: missing" in result.output
     assert "Error: 1 of 2 bundles failed" in result.output
-    assert "neither a bundle nor a directory of bundles" in verify(tmp_path).output
+    assert "neither a memory store nor a bundle nor a directory of bundles" in verify(tmp_path).output
     assert verify(tmp_path / "nowhere").exit_code == 2
     assert "--calibration goes with --store" in verify(bundles, "--calibration", tmp_path).output
     assert verify().exit_code == 2
@@ -153,6 +175,19 @@ def test_exporting_again_leaves_a_packed_bundle_packed(store: Path, bundles: Pat
     assert result.exit_code == 0, result.output
     assert "already there, unchanged" in result.output
     assert Bundle.open(bundle_of(bundles, "it")).packed
+
+
+def test_a_writer_whose_lock_was_removed_publishes_nothing(bundles: Path) -> None:
+    name = bundle_of(bundles, "it").name
+    with writing(bundles):
+        (bundles / "live.json").unlink()
+        (bundles / ".lock").unlink()
+        with writing(bundles):
+            pass  # another writer was let in meanwhile
+        for write in (lambda: put_live(bundles, name), lambda: remove(bundles, [name])):
+            with pytest.raises(FmallocError, match=r"\.lock: was removed or replaced"):
+                write()
+    assert not (bundles / "live.json").exists() and (bundles / name).is_dir()
 
 
 def test_golden_records_do_not_depend_on_their_neighbours(exported: Path) -> None:

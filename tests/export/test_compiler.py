@@ -15,9 +15,10 @@ from fmalloc.store.store import Store
 from fmalloc_export.commands.export import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_shared.commands.verbs import main as verbs
 from fmalloc_shared.languages import LanguagePair
-from fmalloc_shared.verbs import main as verbs
 from tests.support.bundles import make_live
+from tests.support.compiled import tokens_agree
 from tests.support.stores import PAIRS, subprocess_environment, tree_bytes, write_store
 
 ONE_THREAD = EngineSettings(device="cpu", intra_threads=1)
@@ -63,7 +64,7 @@ def test_o1_states_what_it_did_and_loses_nothing_that_counts(learned: Path, text
     kept = {layer: max(1, int(mask.sum())) for layer, mask in store.mask("office").items()}
     assert all(width <= kept[layer] for layer, width in manifest.widths.items())
     parity = manifest.parity
-    assert set(parity.identical.model_dump().values()) == {parity.real_sentences + parity.random_sentences}
+    assert tokens_agree(parity)
     assert manifest.quality
     assert max(manifest.quality.bleu_drop.value, manifest.quality.chrf_drop.value) <= 0.3
     assert (manifest.quality.pairs, manifest.quality.bound, manifest.quality.allowed) == (20, 0.3, False)
@@ -89,9 +90,9 @@ def test_o2_finds_the_smallest_share_that_is_good_enough(learned: Path, text: Pa
     arguments = ("-O2", "--calibration", str(text), "--max-quality-drop")
     strict = exported(learned, tmp_path / "strict", *arguments, "0.5").manifest
     loose = exported(learned, tmp_path / "loose", *arguments, "100").manifest
-    assert loose.keep == 1 / 16
+    assert loose.keep is not None
     assert strict.keep is not None
-    assert strict.keep > loose.keep
+    assert strict.keep > loose.keep <= 1 / 4
     assert strict.quality
     assert max(strict.quality.bleu_drop.value, strict.quality.chrf_drop.value) <= 0.5
     assert sum(loose.widths.values()) < sum(strict.widths.values())
@@ -132,9 +133,7 @@ def test_onnx_bundles_are_made_as_well(learned: Path, text: Path, tmp_path: Path
     manifest = bundle.manifest
     assert manifest.engine.name == "onnx"
     assert {"model/encoder_model.onnx", "model/decoder_with_past_model.onnx"} <= manifest.files.keys()
-    assert set(manifest.parity.identical.model_dump().values()) == {
-        manifest.parity.real_sentences + manifest.parity.random_sentences
-    }
+    assert tokens_agree(manifest.parity)
     Translator.load(bundle, ONE_THREAD).replay_golden()
 
 

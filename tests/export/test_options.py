@@ -7,11 +7,11 @@ from fmalloc_shared.errors import FmallocError
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"keep": 0.5}, "cells are compacted at -O2 only, this is -O0"),
+        ({"keep": 0.5}, "cells are compacted at -O2 and -O3 only, this is -O0"),
         ({"level": "O2", "keep": 0.0}, "keep 0.0: expected a share above 0"),
         ({"level": "O2", "keep": 1.5}, "keep 1.5: expected a share above 0, at most 1"),
         ({"level": "O2", "keep": float("nan")}, "keep nan"),
-        ({"vocabulary": 9}, "vocabulary 9: target tokens are trimmed at -O1 and -O2 only"),
+        ({"vocabulary": 9}, "vocabulary 9: target tokens are trimmed at -O1 and above only"),
         ({"level": "O1", "vocabulary": 0}, "vocabulary 0: expected 1 token or more"),
         ({"level": "O2", "max_quality_drop": -1.0}, "max quality drop -1.0: expected 0 to 100 points"),
         ({"level": "O2", "max_quality_drop": float("nan")}, "max quality drop nan"),
@@ -27,5 +27,5 @@ def test_settings_that_make_no_sense_are_refused(options: dict[str, object], pro
 def test_o0_is_bound_only_if_asked_for() -> None:
     assert Options().bound is None
     assert Options(max_quality_drop=0.1).bound == 0.1
-    assert [Options(level=level).bound for level in ("O1", "O2")] == [0.3, 0.3]
+    assert [Options(level=level).bound for level in ("O1", "O2", "O3")] == [0.3] * 3
     assert Options(level="O1", max_quality_drop=0.0).bound == 0.0

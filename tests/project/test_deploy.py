@@ -12,7 +12,8 @@ from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.settings import PREFIX, Loaded, Settings
-from fmalloc_shared import verbs
+from fmalloc_shared import __version__
+from fmalloc_shared.commands import verbs
 from tests.support.deploy_files import KUBERNETES, ROOT, Instruction, dockerfile_stages, manifests, read_yaml
 
 BUILD, FINAL = dockerfile_stages()
@@ -138,7 +139,7 @@ def test_everything_is_about_the_same_pods() -> None:
     assert "replicas" not in ALL["Deployment"]["spec"]
     (image,) = read_yaml(KUBERNETES / "kustomization.yaml")["images"]
     assert image["name"] == CONTAINER["image"]
-    assert image["newTag"] == PROJECT["project"]["version"]
+    assert image["newTag"] == __version__
 
 
 def test_pods_run_with_the_least_rights() -> None:

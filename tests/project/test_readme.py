@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.files import SAMPLES
 from tests.support.training import write_recipe
 
 README = ROOT / "README.md"
@@ -20,6 +21,7 @@ SHORTENED = {
     "fmalloc pretrain": ["--updates", "2", "--d-model", "16", "--heads", "2", "--ffn", "16"],
     "fmalloc serve": ["--help"],
     "fmalloc compare": ["--updates", "4"],
+    "fmalloc bench": ["--minutes", "0", "--threads", "1"],
     # The model learned for 20 updates: its BLEU is noise, and the bound on it would refuse the bundle.
     "fmalloc export --task it -O2": ["--allow-quality-drop"],
 }
@@ -44,6 +46,7 @@ def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
     write_recipe(
         tmp_path / "recipe.yaml", tmp_path / "opus-mt-de-en", tmp_path / "corpora", tmp_path / "store", "it", updates=20
     )
+    (tmp_path / "manual.xliff").write_bytes(SAMPLES["a.xliff"])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     found = commands()
     for verb in ("train", "pretrain", "export", "translate", "serve", "status", "report", "compare", "eval", "verify"):
@@ -60,5 +63,6 @@ def test_they_all_work(base: Path, corpora: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-        if "fmalloc translate" in command:
+        if "fmalloc translate --" in command:
             assert done.stdout.strip()
+    assert (tmp_path / "manual.en.xliff").is_file()

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from typing import Literal
 
 import pytest
 
@@ -92,3 +93,14 @@ def test_the_level(written: Callable[[], str]) -> None:
 def test_facts_without_a_request_go_nowhere() -> None:
     copy_context().run(logs.note, domain="it")
     assert logs.request_id.get() is None
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_lines_are_printable_and_one_each(style: Literal["json", "text"], written: Callable[[], str]) -> None:
+    logs.configure(style, "info")
+    extra = {"path": "/x\n2026 ERROR \x1b[2J", "client": "\x9b2J"}
+    logging.getLogger(logs.ACCESS).info("answered \x1b[2J", extra=extra)
+    (line,) = written().splitlines()
+    assert "\x1b" not in line and "\x9b" not in line
+    if style == "json":
+        assert json.loads(line)["path"] == extra["path"]

@@ -97,9 +97,9 @@ def test_variables_that_kubernetes_makes_are_explained(monkeypatch: pytest.Monke
     ("name", "content", "complaint"),
     [
         ("serve.ini", "port: 1", "serve.ini: expected a file name that ends in .yaml, .yml, .toml"),
-        ("serve.yaml", "port: [1", "serve.yaml: not YAML: "),
+        ("serve.yaml", "port: [1", "serve.yaml:1: not YAML: "),
         ("serve.toml", "port = ", "serve.toml: not TOML: "),
-        ("serve.yaml", "- port", "serve.yaml: expected settings as `name: value`"),
+        ("serve.yaml", "- port", "serve.yaml:1: expected `name: value`, found a list"),
         ("serve.yaml", "3: port", "serve.yaml: 3: no such setting"),
         ("missing.yaml", None, "missing.yaml: cannot be read: No such file"),
     ],

@@ -1,6 +1,7 @@
 """A tiny random base of each supported family and kind of tokenizer, as transformers saves it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,43 +47,87 @@ D_MODEL = 16
 POSITIONS = 72
 
 
-def write_marian(directory: Path, seed: int = 0) -> None:
-    """A Marian base of 2+2 layers as transformers saves it, with SentencePiece models of about 60 pieces."""
+def write_marian(directory: Path, seed: int = 0, *, marks: tuple[str, ...] = (), target: str = "en") -> None:
+    """A Marian base of 2+2 layers as transformers saves it, with SentencePiece models of about 60 pieces.
+
+    `marks`: tokens of target languages. `target`: the language that the tokenizer names.
+    """
     directory.mkdir(parents=True)
     pieces = write_sentencepiece(directory / "source.spm", [pair.source for pair in PAIRS])
     pieces += write_sentencepiece(directory / "target.spm", [pair.target for pair in PAIRS])
-    tokens = [*dict.fromkeys(["</s>", "<unk>", *pieces]), "<pad>"]
+    tokens = [*dict.fromkeys(["</s>", "<unk>", *pieces, *marks]), "<pad>"]
     write_json(directory / "vocab.json", {token: index for index, token in enumerate(tokens)})
-    write_json(
-        directory / "tokenizer_config.json",
-        {"tokenizer_class": "MarianTokenizer", "source_lang": "de", "target_lang": "en", "model_max_length": POSITIONS},
-    )
+    _write_marian_tokenizer(directory, target_lang=target)
     _save(MarianMTModel, _marian_config(len(tokens)), directory, seed, zero_row=len(tokens) - 1)
+
+
+def write_marian_of_many_targets(directory: Path, seed: int = 0) -> None:
+    """A Marian base that a token before every source tells what to write, as OPUS-MT's en-ROMANCE."""
+    write_marian(directory, seed, marks=(">>eng<<", ">>fra<<", ">>cmn_Hans<<", ">>cmn_Hant<<"), target="en+fr+zh")
 
 
 def write_separate_marian(directory: Path, seed: int = 0) -> None:
     """A Marian base whose encoder and decoder have vocabularies, and embeddings, of their own."""
+    sides = _separate_pieces(directory)
+    size = max(map(len, sides)) + 1
+    sides = [[*side, *_unused(size - 1 - len(side)), "<pad>"] for side in sides]
+    _write_separate_marian(directory, seed, sides)
+
+
+def write_marian_of_larger_target(directory: Path, seed: int = 0, *, own_padding: bool = True) -> None:
+    """A Marian base whose target has more tokens than its source.
+
+    Its padding is behind them, or, without `own_padding`, among them: where the source ends.
+    """
+    source, target = _separate_pieces(directory)
+    target = [*target, *_unused(len(source) + 9 - len(target))]
+    target.insert(len(target) if own_padding else len(source), "<pad>")
+    _write_separate_marian(directory, seed, [[*source, "<pad>"], target])
+
+
+def write_marian_of_smaller_target(directory: Path, seed: int = 1) -> None:
+    """A Marian base whose source has more tokens than its target, so that both have padding where the target ends."""
+    source, target = _separate_pieces(directory)
+    source = [*source, *_unused(len(target) + 9 - len(source))]
+    source.insert(len(target), "<pad>")
+    _write_separate_marian(directory, seed, [source, [*target, "<pad>"]])
+
+
+def _separate_pieces(directory: Path) -> list[list[str]]:
     directory.mkdir(parents=True)
-    sides = [
+    return [
         ["</s>", "<unk>", *write_sentencepiece(directory / f"{side}.spm", [getattr(pair, side) for pair in PAIRS])]
         for side in ("source", "target")
     ]
-    size = max(map(len, sides)) + 1
+
+
+def _unused(count: int) -> list[str]:
+    return [f"unused{index}" for index in range(count)]
+
+
+def _write_separate_marian(directory: Path, seed: int, sides: list[list[str]]) -> None:
     for tokens, name in zip(sides, ("vocab.json", "target_vocab.json"), strict=True):
-        tokens += [f"unused{index}" for index in range(len(tokens), size - 1)] + ["<pad>"]
         write_json(directory / name, {token: index for index, token in enumerate(tokens)})
-    write_json(
-        directory / "tokenizer_config.json",
-        {
-            "tokenizer_class": "MarianTokenizer",
-            "source_lang": "de",
-            "target_lang": "en",
-            "separate_vocabs": True,
-            "model_max_length": POSITIONS,
-        },
+    _write_marian_tokenizer(directory, separate_vocabs=True)
+    sizes, (source_pad, target_pad) = [len(side) for side in sides], [side.index("<pad>") for side in sides]
+    config = _marian_config(
+        sizes[0],
+        share_encoder_decoder_embeddings=False,
+        decoder_vocab_size=sizes[1],
+        pad_token_id=source_pad,
+        decoder_start_token_id=target_pad,
     )
-    config = _marian_config(size, share_encoder_decoder_embeddings=False, decoder_vocab_size=size)
-    _save(MarianMTModel, config, directory, seed, zero_row=size - 1)
+    _save(MarianMTModel, config, directory, seed, zero_row=source_pad, start_row=target_pad)
+
+
+def _write_marian_tokenizer(directory: Path, **changes: Any) -> None:
+    settings = {
+        "tokenizer_class": "MarianTokenizer",
+        "source_lang": "de",
+        "target_lang": "en",
+        "model_max_length": POSITIONS,
+    }
+    write_json(directory / "tokenizer_config.json", settings | changes)
 
 
 def write_m2m100(directory: Path, seed: int = 0) -> None:
@@ -97,8 +142,11 @@ def write_m2m100(directory: Path, seed: int = 0) -> None:
     _save(M2M100ForConditionalGeneration, _fairseq(M2M100Config, vocabulary), directory, seed, zero_row=1)
 
 
-def write_nllb(directory: Path, seed: int = 0) -> None:
-    """An NLLB base: the M2M100 architecture with a tokenizers file and codes such as deu_Latn."""
+def write_nllb(directory: Path, seed: int = 0, *, legacy: bool = False) -> None:
+    """An NLLB base: the M2M100 architecture with a tokenizers file and codes such as deu_Latn.
+
+    `legacy`: the source's language stands behind its end, as in transformers before 4.31.
+    """
     directory.mkdir(parents=True)
     tokens = list(dict.fromkeys([*FAIRSEQ, *(piece for piece, _ in scored_pieces() if len(piece) == 1)]))
     backend = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, [], unk_token="<unk>", fuse_unk=True))
@@ -109,9 +157,15 @@ def write_nllb(directory: Path, seed: int = 0) -> None:
         merges=[],
         extra_special_tokens=["deu_Latn", "eng_Latn", "fra_Latn"],
         src_lang="deu_Latn",
+        legacy_behaviour=legacy,
     )
     tokenizer.save_pretrained(directory)
     _save(M2M100ForConditionalGeneration, _fairseq(M2M100Config, len(tokenizer)), directory, seed, zero_row=1)
+
+
+def write_legacy_nllb(directory: Path, seed: int = 0) -> None:
+    """An NLLB base whose tokenizer asks for legacy_behaviour."""
+    write_nllb(directory, seed, legacy=True)
 
 
 def write_bart(directory: Path, seed: int = 4) -> None:
@@ -181,14 +235,16 @@ def write_fsmt(directory: Path, seed: int = 1, *, joint: bool = False) -> None:
     _save(FSMTForConditionalGeneration, config, directory, seed, zero_row=1)
 
 
-def write_joint_fsmt(directory: Path, seed: int = 0) -> None:
+def write_joint_fsmt(directory: Path, seed: int = 2) -> None:
     """An FSMT base with one vocabulary for both sides and tied embeddings."""
     write_fsmt(directory, seed, joint=True)
 
 
 BASES: dict[str, tuple[Callable[[Path], None], str, tuple[str, str]]] = {
     "marian": (write_marian, "marian", ("de", "en")),
+    "marian-targets": (write_marian_of_many_targets, "marian", ("de", "eng")),
     "marian-separate": (write_separate_marian, "marian", ("de", "en")),
+    "marian-larger": (write_marian_of_larger_target, "marian", ("de", "en")),
     "m2m100": (write_m2m100, "m2m_100", ("de", "en")),
     "nllb": (write_nllb, "m2m_100", ("deu_Latn", "eng_Latn")),
     "bart": (write_bart, "bart", ("de", "en")),
@@ -197,6 +253,12 @@ BASES: dict[str, tuple[Callable[[Path], None], str, tuple[str, str]]] = {
     "pegasus": (write_pegasus, "pegasus", ("de", "en")),
     "fsmt": (write_fsmt, "fsmt", ("de", "en")),
     "fsmt-joint": (write_joint_fsmt, "fsmt", ("de", "en")),
+}
+# Kinds that differ from one of BASES in what few tests look at.
+VARIANTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, str]]] = {
+    "marian-smaller": (write_marian_of_smaller_target, "marian", ("de", "en")),
+    "marian-inside": (partial(write_marian_of_larger_target, own_padding=False), "marian", ("de", "en")),
+    "nllb-legacy": (write_legacy_nllb, "m2m_100", ("deu_Latn", "eng_Latn")),
 }
 # For what does not depend on the family: no prefix, a prefix from a tokenizers file, vocabularies of two sides.
 CORE_BASES = ("marian", "nllb", "fsmt")
@@ -215,19 +277,18 @@ def _sizes() -> dict[str, Any]:
 
 
 def _marian_config(size: int, **changes: Any) -> MarianConfig:
-    return MarianConfig(
-        vocab_size=size,
-        pad_token_id=size - 1,
-        decoder_start_token_id=size - 1,
-        eos_token_id=0,
-        bos_token_id=0,
-        forced_eos_token_id=None,
-        activation_function="swish",
-        scale_embedding=True,
-        max_position_embeddings=POSITIONS,
-        **_sizes(),
-        **changes,
-    )
+    settings = {
+        "vocab_size": size,
+        "pad_token_id": size - 1,
+        "decoder_start_token_id": size - 1,
+        "eos_token_id": 0,
+        "bos_token_id": 0,
+        "forced_eos_token_id": None,
+        "activation_function": "swish",
+        "scale_embedding": True,
+        "max_position_embeddings": POSITIONS,
+    }
+    return MarianConfig(**(settings | _sizes() | changes))
 
 
 def _fairseq(config: Any, vocabulary: int, **changes: Any) -> Any:
@@ -242,7 +303,7 @@ def _fairseq(config: Any, vocabulary: int, **changes: Any) -> Any:
     return config(**(settings | _sizes() | changes))
 
 
-def _save(kind: Any, config: Any, directory: Path, seed: int, *, zero_row: int) -> None:
+def _save(kind: Any, config: Any, directory: Path, seed: int, *, zero_row: int, start_row: int | None = None) -> None:
     # Weights must not depend on POSITIONS, as what is random when a model is made does: tests know how far they bear
     # quantization. So they are drawn from where the generator stands after a model of 300 positions.
     torch.manual_seed(seed)
@@ -258,6 +319,8 @@ def _save(kind: Any, config: Any, directory: Path, seed: int, *, zero_row: int) 
             parameter.normal_(std=0.3 if is_embedding else 0.6 if parameter.dim() > 1 else 0.2)
         for stack in (model.model.encoder, model.model.decoder):
             stack.embed_tokens.weight[zero_row].zero_()
+        if start_row is not None:
+            model.model.decoder.embed_tokens.weight[start_row].zero_()
         projection = model.lm_head if hasattr(model, "lm_head") else model.model.decoder.output_projection
         projection.weight[config.eos_token_id] *= 3
     model.save_pretrained(directory)

@@ -42,6 +42,11 @@ class WatchedEngine:
             raise EngineError(f"{self.poison} cannot be translated")
         return self._engine.translate(sources, target_prefix, options)
 
+    def score(
+        self, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], target_prefix: Sequence[str]
+    ) -> list[float]:
+        return self._engine.score(sources, targets, target_prefix)
+
     def shut(self) -> None:
         """Let no call pass from now on, and count those that come."""
         self.arrived = threading.Semaphore(0)

@@ -34,6 +34,7 @@ from tests.support.once import once
 
 CPU = EngineSettings(device="cpu", intra_threads=1)
 MAXIMUM_LENGTH = 48
+CELLS = 24
 SPECIAL = ("</s>", "<unk>", "<pad>")
 SENTENCES = {
     "general": [
@@ -108,7 +109,7 @@ def write_model(
     seed: int,
     *,
     width: int = 16,
-    cells: int = 24,
+    cells: int = CELLS,
     kept: Sequence[int] | None = None,
     quantization: str | None = None,
 ) -> None:
@@ -171,6 +172,9 @@ def write_bundle(
     write_model(work / "model", vocabulary, seed, **(model or {}))
     (work / "routing.safetensors").write_bytes(NgramCounts.of(sentences).to_bytes())
     (work / "golden.jsonl").write_bytes(b"")
+    kept = (model or {}).get("kept")
+    cells = len(kept) if kept is not None else (model or {}).get("cells", CELLS)
+    sizes = {"widths": {"encoder.0": cells, "decoder.0": cells}, "target_tokens": len(vocabulary)}
     manifest = _manifest(work, domain)
     if golden is None:
         engine = CTranslate2Engine(work / "model", "cpu", intra_threads=1, maximum_length=MAXIMUM_LENGTH)
@@ -180,7 +184,7 @@ def write_bundle(
         pairs = zip(sources, translated, strict=True)
         golden = tuple(GoldenRecord(source=source, translation=item.text) for source, item in pairs)
     (work / "golden.jsonl").write_bytes(golden_bytes(golden))
-    manifest = _manifest(work, domain).model_copy(update=changes)
+    manifest = _manifest(work, domain).model_copy(update=sizes | changes)
     (work / "manifest.json").write_bytes(manifest.to_bytes())
     path = bundles / manifest.bundle_name
     work.rename(path)
@@ -196,8 +200,8 @@ def _manifest(work: Path, domain: str) -> Manifest:
         level="O0",
         keep=None,
         passes=(),
-        widths={"encoder.0": 24, "decoder.0": 24},
-        target_tokens=150,
+        widths={},
+        target_tokens=1,
         maximum_length=MAXIMUM_LENGTH,
         source=SourceInfo(store=sha256(b"store").hexdigest(), task=None, calibration=None),
         parity=Parity(real_sentences=0, random_sentences=0, tolerance=1e-4, identical=identical),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_export.domain.model import DomainModel, FeedForward
+from fmalloc_export.passes.saliency import Moments, MomentSums
 
 Activation = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -17,6 +18,13 @@ def relu(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def swish(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values / (1 + np.exp(-values)))
+
+
+def moments_of(activations: NDArray[np.float32]) -> Moments:
+    sums = MomentSums(activations.shape[1])
+    for part in np.array_split(activations, 3):
+        sums.add(part)
+    return sums.moments()
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,9 @@ class Stack:
 
     def fired(self, model: DomainModel) -> Mapping[str, NDArray[np.bool_]]:
         return {name: (self.activations(model, name) != 0).any(axis=0) for name in model.widths}
+
+    def moments(self, model: DomainModel) -> Mapping[str, Moments]:
+        return {name: moments_of(self.activations(model, name)) for name in model.widths}
 
     def activations(self, model: DomainModel, layer: str) -> NDArray[np.float32]:
         hidden = self.inputs

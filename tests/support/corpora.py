@@ -60,6 +60,8 @@ def small_recipe(base: Path, corpora: Path, store: Path, *tasks: str, **learning
         "warmup_updates": 10,
         "anneal_updates": 20,
         "validate_every": 20,
+        "gates": "closed",
+        "share": 1.0,
         "validation_sentences": 20,
         "maximum_length": POSITIONS,
     }

@@ -8,8 +8,9 @@ import pytest
 REQUIRED = "TESTS_REQUIRE"
 NEEDS = {
     "browser": "Chromium, package chromium (Debian) or google-chrome, in which the pages are tested",
+    "minisign": "the program minisign, package minisign (Debian), which reads our signatures and makes others",
     "mount": "the right to mount a small file system, which a test fills up",
-    "proc": "/proc, from which peak memory is read",
+    "proc": "/proc, from which peak memory and open files are read",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmalloc.model.tokens import target_frame
+from fmalloc.model.text.tokens import target_frame
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.emit import onnx

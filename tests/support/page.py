@@ -29,7 +29,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_MILLISECONDS = 10_000
+_PATIENCE_MILLISECONDS, _PAUSE_MILLISECONDS = 10_000, 100
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,21 @@ def type_text(visit: Visit, text: str = TEXT) -> None:
 
 
 def answer_with(page: Page, path: str, status: int, content: Any, **headers: str) -> None:
-    """Let the next requests for a path be answered like this."""
+    """Let the next requests for a path be answered like this, whatever was said before."""
+    answered: list[str] = []
 
     def fulfil(route: Route) -> None:
+        answered.append(route.request.url)
         route.fulfill(status=status, headers=headers, content_type="application/json", body=json.dumps(content))
 
     page.route(f"**/{path}", fulfil)
+    # A browser that is short of time lets requests through for a moment longer.
+    for _ in range(_PATIENCE_MILLISECONDS // _PAUSE_MILLISECONDS):
+        page.evaluate("path => fetch(path, { method: 'POST' }).then(() => 0, () => 0)", path)
+        if answered:
+            return
+        page.wait_for_timeout(_PAUSE_MILLISECONDS)
+    raise AssertionError(f"{path}: requests are not caught")
 
 
 @contextmanager

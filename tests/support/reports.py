@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 from fmalloc.methods.comparison.record import Comparison, Learned, MethodRow, MethodRun
 from fmalloc.store.cells import general_mask
@@ -13,9 +14,11 @@ from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
+from fmalloc_shared.ngrams import NgramCounts
 
 LAYERS = ("encoder.0", "encoder.1", "decoder.0")
 WIDTH = 100
+_D_MODEL = 2
 SIGNATURES = {"bleu": "tok:13a|<b>", "chrf": "nc:6"}
 HOSTILE = '<script>alert("x")</script>'
 
@@ -31,11 +34,11 @@ def empty_store(path: Path, sparsity: float = 0.4) -> Store:
     prepared = path / ".work" / "prepared"
     (prepared / "base").mkdir(parents=True)
     (prepared / "base" / "config.json").write_text(json.dumps({"model_type": "marian", "remark": HOSTILE}))
+    (prepared / "base" / "model.safetensors").write_bytes(_base_bytes())
     importance = {layer: np.arange(WIDTH, dtype=np.float64) * 1e-6 for layer in LAYERS}
     masks = {layer: general_mask(values, sparsity) for layer, values in importance.items()}
     (prepared / "general.safetensors").write_bytes(general_bytes(importance, masks))
-    for name in ("routing.safetensors", "samples.jsonl"):
-        (prepared / name).write_bytes(b"")
+    _write_text_files(prepared)
     dead = {layer: index for index, layer in enumerate(LAYERS)}
     return Store.create(
         path,
@@ -60,24 +63,40 @@ def add_task(
         cells = table.free(layer)[:count]
         mask = table.owners[layer] >= 0
         mask[cells] = True
-        zeros = np.zeros((count, 2), dtype=np.float32)
+        zeros = np.zeros((count, _D_MODEL), dtype=np.float32)
         memories[layer] = Memory(mask, cells, zeros, zeros[:, 0].copy(), zeros.T.copy())
     staged = store.path / ".work" / name
     staged.mkdir(parents=True)
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
+    _write_text_files(staged)
     points = list(points_of(earlier=[task.name for task in earlier]) if curve is None else curve)
     known = {GENERAL: score(29.5), **{task.name: task.scores.domains[task.name] for task in earlier}}
     store.commit(
         staged,
         name=name,
-        order=len(earlier) + 1,
         reads=[task.name for task in earlier],
         settings={"updates": 30, "note": settings},
-        data={"train": DataRecord(pairs=1234, sha256="ab" * 32)},
+        data={part: DataRecord(pairs=1234, sha256="ab" * 32) for part in ("train", "dev", "test")},
         scores=Scores(domains={**known, name: score(40.0 + len(earlier), nll=1.5)}, signatures=SIGNATURES),
         dev=Score(bleu=points[-1].bleu, chrf=points[-1].chrf) if points else score(0.0),
         curve=points,
     )
+
+
+def _base_bytes() -> bytes:
+    """The feed-forward layers alone."""
+    tensors = {}
+    for layer in LAYERS:
+        stack, _, index = layer.partition(".")
+        for part, shape in (("fc1", (WIDTH, _D_MODEL)), ("fc2", (_D_MODEL, WIDTH))):
+            tensors[f"model.{stack}.layers.{index}.{part}.weight"] = np.zeros(shape, dtype=np.float32)
+            tensors[f"model.{stack}.layers.{index}.{part}.bias"] = np.zeros(shape[0], dtype=np.float32)
+    return bytes(save(tensors))
+
+
+def _write_text_files(directory: Path) -> None:
+    (directory / "routing.safetensors").write_bytes(NgramCounts.of(["kein Text"]).to_bytes())
+    (directory / "samples.jsonl").write_bytes(b"")
 
 
 def points_of(earlier: Sequence[str] = (), updates: int = 30, bleu: float = 10.0) -> list[CurvePoint]:

@@ -1,5 +1,7 @@
 """Stores around tiny random models, whose memories are drawn instead of learned."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,29 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
-from fmalloc.store.records import samples_bytes
-from fmalloc.store.store import PRIVATE_FILE, Store
+from fmalloc.store.cells import general_mask
+from fmalloc.store.invariants import PRIVATE_FILE
+from fmalloc.store.records import DataRecord, samples_bytes
+from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes, private_bytes
+from fmalloc_shared.files import sha256
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bases import BASES, CORE_BASES, D_MODEL, LAYERS, PAIRS, WIDTH, write_m2m100, write_nllb
+from tests.support.bases import BASES, CORE_BASES, D_MODEL, LAYERS, PAIRS, VARIANTS, WIDTH, write_m2m100, write_nllb
 from tests.support.killing import environment
 
 Masks = dict[str, NDArray[np.bool_]]
+_SPARSITY = 0.3
 
 # Cells that the domain "odd" keeps: none in one layer, a single one in another.
-ODD_WIDTHS = {"encoder.0": 0, "encoder.1": 1, "decoder.0": 7, "decoder.1": 32}
+ODD_WIDTHS = {"encoder.0": 0, "encoder.1": 1, "decoder.0": 7, "decoder.1": 22}
 
 
 def write_store(path: Path, kind: str = "marian", *, samples: tuple[Pair, ...] = PAIRS) -> Store:
     """A store with `general`, a task "it" that owns cells, "odd" (see ODD_WIDTHS), and "late" that reads "it"."""
-    write_base, family, (source, target) = BASES[kind]
+    write_base, family, (source, target) = (BASES | VARIANTS)[kind]
     prepared = path / ".work" / "prepared"
     write_base(prepared / "base")
     draw = np.random.default_rng(7)
-    general = {layer: draw.random(WIDTH) > 0.3 for layer in LAYERS}
     importance = {layer: draw.random(WIDTH) for layer in LAYERS}
+    general = {layer: general_mask(values, _SPARSITY) for layer, values in importance.items()}
     (prepared / "general.safetensors").write_bytes(general_bytes(importance, general))
     _write_text_files(prepared, samples)
     scores = {"domains": {}, "signatures": {}}
@@ -39,7 +45,7 @@ def write_store(path: Path, kind: str = "marian", *, samples: tuple[Pair, ...] =
         family=family,
         languages=LanguagePair(source, target),
         layers=[{"name": layer, "width": WIDTH} for layer in LAYERS],
-        sparsity=0.3,
+        sparsity=_SPARSITY,
         importance={"batches": 2, "batch_tokens": 64, "seed": 1, "rank_correlation": 0.5, "dead_cells": {}},
         base_scores=scores,
         general_scores=scores,
@@ -67,6 +73,7 @@ def commit(
     seed: int,
     reads: list[str] | None = None,
     private: Mapping[str, NDArray[np.float32]] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> None:
     """Add a task that owns `cells` with weights drawn from `seed`, and `private` parameters."""
     draw = np.random.default_rng(seed)
@@ -90,10 +97,9 @@ def commit(
         staged,
         name=name,
         private=["norms", "biases", "attention", "embeddings", "output"] if private else [],
-        order=len(store.tasks()) + 1,
         reads=reads or [],
-        settings={},
-        data={},
+        settings={"updates": 1, "reads": "general", **(settings or {})},
+        data={part: DataRecord(pairs=len(PAIRS), sha256="0" * 64) for part in ("train", "dev", "test")},
         scores={"domains": {}, "signatures": {}},
         dev={"bleu": 1.0, "chrf": 1.0},
         curve=[],
@@ -107,6 +113,71 @@ def tree_bytes(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+def seal(path: Path) -> None:
+    """Let the records of a store name the files and each other as they are now, as one who changed them would."""
+    _mended(path / "store.json")
+    before = json.loads((path / "head.json").read_bytes())["links"]
+    links = [link for link in before if link["kind"] == "freed" or record_path(path, link).exists()]
+    listed = {link["name"] for link in links if link["kind"] == "task"}
+    folders = sorted(folder.name for folder in (path / "tasks").iterdir())
+    links += [{"kind": "task", "name": name} for name in folders if name not in listed]
+    head = sha256(path / "store.json")
+    for link in links:
+        if link["kind"] != "freed":
+            record = record_path(path, link)
+            _mended(record, head)
+            link["record"] = sha256(record)
+        head = hashlib.sha256(f"{head} {link['record']}".encode()).hexdigest()
+    tasks = sum(link["kind"] == "task" for link in links)
+    version = json.loads((path / "head.json").read_bytes()).get("version", 3)
+    _written(path / "head.json", {"version": version, "tasks": tasks, "head": head, "links": links})
+
+
+def _mended(record: Path, head: str = "") -> None:
+    content = json.loads(record.read_bytes())
+    mended = content | ({"files": _digests(record.parent, content["files"])} if "files" in content else {})
+    mended |= {"before": head} if "before" in content and "stores" not in content else {}
+    if mended != content:
+        _written(record, mended)
+
+
+def as_version(path: Path, version: int) -> Path:
+    """The store as an older version wrote it: tasks name their order, in version 2 also the record before."""
+    names = [link["name"] for link in json.loads((path / "head.json").read_bytes())["links"]]
+    head = sha256(path / "store.json")
+    if version == 1:
+        _written(path / "store.json", json.loads((path / "store.json").read_bytes()) | {"version": 1})
+    for order, name in enumerate(names, start=1):
+        content = json.loads((path / f"tasks/{name}/task.json").read_bytes()) | {"version": version, "order": order}
+        head = _written(path / f"tasks/{name}/task.json", content | ({"previous": head} if version == 2 else {}))
+    if version == 1:
+        (path / "head.json").unlink()
+    else:
+        _written(path / "head.json", {"version": 2, "tasks": len(names), "head": head})
+    return path
+
+
+def record_path(path: Path, link: Mapping[str, str]) -> Path:
+    """Where the record of a link of head.json lies."""
+    kinds = {
+        "growth": "grown/{}/growth.json",
+        "freeing": "freed/{}.json",
+        "current": "current/{}.json",
+        "reservation": "reserved/reservation.json",
+        "merge": "merged/{}.json",
+    }
+    return path / kinds.get(link["kind"], "tasks/{}/task.json").format(link["name"])
+
+
+def _digests(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    return {name: sha256(folder / name) if (folder / name).is_file() else files[name] for name in files}
+
+
+def _written(path: Path, content: object) -> str:
+    path.write_text(json.dumps(content))
+    return sha256(path)
 
 
 def subprocess_environment() -> dict[str, str]:
@@ -125,8 +196,7 @@ def _switched(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.b
 
 def _first_general(general: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     mask = np.zeros_like(general)
-    order = np.concatenate([np.flatnonzero(general), np.flatnonzero(~general)])
-    mask[order[:count]] = True
+    mask[np.flatnonzero(general)[:count]] = True
     return mask
 
 
@@ -139,12 +209,15 @@ def _write_text_files(directory: Path, samples: tuple[Pair, ...]) -> None:
 __all__ = [
     "BASES",
     "CORE_BASES",
+    "D_MODEL",
     "GENERAL",
     "LAYERS",
     "ODD_WIDTHS",
     "PAIRS",
+    "VARIANTS",
     "WIDTH",
     "commit",
+    "seal",
     "subprocess_environment",
     "tree_bytes",
     "write_m2m100",

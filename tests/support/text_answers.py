@@ -21,12 +21,19 @@ def translate(
     model: Translator,
     options: TextOptions | None = None,
     batches: list[SourceBatch] | None = None,
+    scores: Sequence[float] = (),
 ) -> TextTranslation:
-    """The text translated by a model that says `answers`, by what it reads; it must not read anything else."""
+    """The text translated by a model that says `answers`, by what it reads; it must not read anything else.
+
+    `scores`: of the translations that it is asked to score.
+    """
 
     def answer(batch: SourceBatch) -> Found:
         if batches is not None:
             batches.append(batch)
+        if batch.targets:
+            wanted = scores or [-1.0] * len(batch.targets)
+            return [(Hypothesis(target, score),) for target, score in zip(batch.targets, wanted, strict=True)]
         return [_hypotheses(source, answers, model, batch) for source in batch.sources]
 
     (translation,) = drive(work_on([text], options or TextOptions(), model), answer)

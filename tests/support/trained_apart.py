@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from fmalloc.corpus import read_corpus
 from fmalloc.methods.finetuning import FineTuning
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import TrainingBatches, encode
 from fmalloc.model.devices import select
+from fmalloc.model.text.batches import TrainingBatches, encode
 from fmalloc.recipe import LearningSettings
 from fmalloc.training.distributed import processes
 from fmalloc.training.loop import Training

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from fmalloc_shared.verbs import main
+from fmalloc_shared.commands.verbs import main
 
 
 def _below(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

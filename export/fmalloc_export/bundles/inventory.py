@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmalloc_export.bundles.publish import bundle_paths, live_index
-from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, Bundle
+from fmalloc_runtime.bundle.bundle import MANIFEST_FILE, SIGNATURE_FILE, Bundle
 from fmalloc_runtime.bundle.packed import SHARED_DIRECTORY
 
 # Identifies a file whatever its hard links are called: device and inode.
@@ -92,7 +92,6 @@ def _place(path: Path) -> tuple[_Place, int]:
 
 
 def _plain(bundle: Bundle) -> int:
-    packed = bundle.packed
-    plain = (path.stat().st_size for name in bundle.manifest.files if (path := bundle.path / name).is_file())
-    manifest = (bundle.path / MANIFEST_FILE).stat().st_size
-    return manifest + sum(plain) + sum(bundle.packed_file(name).delta.size for name in packed)
+    packed, names = bundle.packed, (MANIFEST_FILE, SIGNATURE_FILE, *bundle.manifest.files)
+    plain = (path.stat().st_size for name in names if (path := bundle.path / name).is_file())
+    return sum(plain) + sum(bundle.packed_file(name).delta.size for name in packed)

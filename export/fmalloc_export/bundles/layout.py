@@ -1,14 +1,14 @@
 """Where the tensors lie in an engine's model files, for diffs between them."""
 
 import math
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from fmalloc_runtime.bundle.weights import ModelFile
 from fmalloc_shared.errors import FmallocError
 
-# Version of the binary format that CTranslate2's ModelSpec._serialize writes; a test pins it.
-_CTRANSLATE2_VERSION = 6
 _ITEM_SIZES = (1, 2, 4, 8)
 _ONNX_MINIMUM_BYTES = 1024
 
@@ -58,59 +58,22 @@ def _distinct(tensors: list[StoredTensor], end: int) -> Iterator[StoredTensor]:
 
 def _ctranslate2(data: bytes) -> list[StoredTensor]:
     try:
-        return _Reader(data).tensors()
-    except (struct.error, ValueError, IndexError):
+        model = ModelFile(np.frombuffer(data, dtype=np.uint8))
+    except ValueError:
         return []
-
-
-class _Reader:
-    """Reads what ctranslate2.specs.model_spec.ModelSpec._serialize writes."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def tensors(self) -> list[StoredTensor]:
-        """The tensors; struct.error or ValueError if the data has another format."""
-        if self._number("I") != _CTRANSLATE2_VERSION:
-            raise ValueError("another version")
-        self._string()
-        self._number("I")
-        found = [self._variable() for _ in range(self._number("I"))]
-        aliases: dict[str, list[str]] = {}
-        for _ in range(self._number("I")):
-            alias, name = self._string(), self._string()
-            aliases.setdefault(name, []).append(alias)
-        if self._position != len(self._data):
-            raise ValueError("bytes are left over")
-        return [
-            StoredTensor((name, *aliases.get(name, ())), offset, *_matrix(shape), size // max(1, math.prod(shape)))
-            for name, offset, shape, size in found
-            if size and size % max(1, math.prod(shape)) == 0 and size // max(1, math.prod(shape)) in _ITEM_SIZES
-        ]
-
-    def _variable(self) -> tuple[str, int, list[int], int]:
-        name = self._string()
-        shape = [self._number("I") for _ in range(self._number("B"))]
-        self._number("B")
-        size = self._number("I")
-        offset = self._position
-        self._position += size
-        if self._position > len(self._data):
-            raise ValueError("cut off")
-        return name, offset, shape, size
-
-    def _number(self, kind: str) -> int:
-        (number,) = struct.unpack_from(f"={kind}", self._data, self._position)
-        self._position += struct.calcsize(f"={kind}")
-        return int(number)
-
-    def _string(self) -> str:
-        length = self._number("H")
-        end = self._position + length
-        text = self._data[self._position : end - 1].decode("utf-8")
-        self._position = end
-        return text
+    aliases: dict[str, list[str]] = {}
+    for alias, name in model.aliases.items():
+        aliases.setdefault(name, []).append(alias)
+    return [
+        StoredTensor(
+            (tensor.name, *aliases.get(tensor.name, ())),
+            tensor.offset,
+            *_matrix(tensor.shape),
+            tensor.size // math.prod(tensor.shape),
+        )
+        for tensor in model.tensors.values()
+        if tensor.size
+    ]
 
 
 def _onnx_outside(graph: str, data: bytes, location: str) -> list[StoredTensor]:

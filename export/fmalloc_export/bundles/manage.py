@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from fmalloc_export.bundles.inventory import Entry, Inventory
 from fmalloc_export.bundles.publish import bundle_paths, remove, writing
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.bundle.packed import SHARED_DIRECTORY
+from fmalloc_shared.commands.command import echo
+from fmalloc_shared.commands.terminal import Terminal
 from fmalloc_shared.errors import FmallocError
 
 
@@ -19,7 +20,7 @@ def show(directory: Path, as_json: bool) -> None:
     """Print all bundles with their sizes, and the totals."""
     inventory = Inventory.of(_existing(directory))
     if as_json:
-        click.echo(json.dumps(_record(inventory), indent=2, sort_keys=True))
+        echo(json.dumps(_record(inventory), indent=2, sort_keys=True))
         return
     numbers = (Column(name, justify="right") for name in ("MB plain", "own", "shared"))
     table = Table(
@@ -43,13 +44,13 @@ def show(directory: Path, as_json: bool) -> None:
             manifest.level,
             *(_megabytes(size) for size in (entry.plain, entry.own, entry.shared)),
         )
-    Console().print(table)
-    click.echo(
+    Terminal(markup=False).print(table)
+    echo(
         f"{len(inventory.entries)} bundles, {_megabytes(inventory.disk)} MB on disk, {_megabytes(inventory.plain)} MB "
         f"plain: as much as {inventory.ratio:.2f} plain bundles"
     )
     if inventory.unused:
-        click.echo(f"{len(inventory.unused)} shared files are no longer needed: --prune deletes them")
+        echo(f"{len(inventory.unused)} shared files are no longer needed: --prune deletes them")
 
 
 def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> None:
@@ -65,7 +66,7 @@ def manage(directory: Path, action: str, names: Sequence[str], *, ask: bool) -> 
 
         chosen = [Bundle.open(path) for path in _chosen(directory, names)]
         act = pack if action == "pack" else unpack
-        act(directory, chosen, lambda file: click.echo(f"{action} {file}", err=True))
+        act(directory, chosen, lambda file: echo(f"{action} {file}", err=True))
 
 
 def _prune(directory: Path, ask: bool) -> None:
@@ -74,14 +75,14 @@ def _prune(directory: Path, ask: bool) -> None:
     if inventory.entries and len(stale) == len(inventory.entries):
         raise FmallocError(f"{directory}: no domain is live, so --prune would delete every bundle; nothing was deleted")
     for entry in stale:
-        click.echo(f"{entry.bundle.name}: not live, {_megabytes(entry.own)} MB")
+        echo(f"{entry.bundle.name}: not live, {_megabytes(entry.own)} MB")
     names = [entry.bundle.name for entry in stale]
     if names and ask:
         click.confirm(f"delete {len(names)} bundles?", abort=True)
     remove(directory, names)
     unused = Inventory.of(directory).unused
     remove(directory, [f"{SHARED_DIRECTORY}/{name}" for name in unused])
-    click.echo(f"deleted {len(names)} bundles and {len(unused)} shared files")
+    echo(f"deleted {len(names)} bundles and {len(unused)} shared files")
 
 
 def _existing(directory: Path) -> Path:

@@ -52,7 +52,7 @@ class _Member:
 
     @property
     def delta(self) -> Path:
-        return self.path.with_name(f"{self.path.name}{DELTA_SUFFIX}")
+        return self.path.parent / f"{self.path.name}{DELTA_SUFFIX}"
 
     @property
     def is_model(self) -> bool:

@@ -1,7 +1,8 @@
 """Parity of tokens and scores: masked = sliced model in PyTorch, compiled model in PyTorch = emitted float32 model.
 
 At -O0 the compiled model is the masked one, so all four must agree. At -O1 and -O2 the passes that change translations
-lie between the two comparisons; quality.py measures their cost.
+lie between the two comparisons; quality.py measures their cost, against an emitted -O0 model that must agree too. At
+-O3 the masked model is the student as it was distilled, and the -O0 model its teacher's.
 
 Two searches over the same function can differ where two hypotheses tie up to the last bits. So one sentence in a
 hundred may differ; both models score both outputs, and all scores must agree.
@@ -31,13 +32,17 @@ _NEW_TOKENS = 64
 class ComparedModels:
     """Three transformers models, and the folder of the emitted float32 model.
 
-    `compiled`: with the cells that the passes left; None if they changed nothing beyond the mask.
+    `compiled`: with the cells that the passes left; None if they changed nothing beyond the mask. `learned`: folder of
+    another emitted float32 model, at -O0, and `teacher` the model that it is of if that is not the masked one: then
+    masked and sliced are a student's.
     """
 
     masked: Any
     sliced: Any
     compiled: Any | None
     emitted: Path
+    learned: Path | None = None
+    teacher: Any | None = None
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,6 @@ class ParityReport:
     largest_difference: float
 
 
-UNCHECKED = Parity(
-    real_sentences=0,
-    random_sentences=0,
-    tolerance=TOLERANCE,
-    identical=Identical(sliced_greedy=0, sliced_beam=0, emitted_greedy=0, emitted_beam=0),
-)
-
-
 def check(
     models: ComparedModels,
     emitter: Emitter,
@@ -69,13 +66,14 @@ def check(
     maximum_length: int,
 ) -> ParityReport:
     """Compare the models; FmallocError if they differ. `target_tokens`: those that the emitted model can write."""
-    whole = problem_of(
-        sentences, vocabulary, np.arange(len(vocabulary.target), dtype=np.int64), target_prefix, maximum_length
-    )
+    whole = problem_of(sentences, vocabulary, vocabulary.writable, target_prefix, maximum_length)
     trimmed = replace(whole, target_tokens=target_tokens)
     masked = pytorch("masked PyTorch", models.masked, whole, BEAM_SIZE)
     sliced, sliced_difference = _compare(masked, pytorch("sliced PyTorch", models.sliced, whole, BEAM_SIZE))
     compiled = masked
+    if models.learned is not None:
+        taught = masked if models.teacher is None else pytorch("learned PyTorch", models.teacher, whole, BEAM_SIZE)
+        _compare(taught, emitter.outputs(models.learned, whole, vocabulary, BEAM_SIZE))
     if models.compiled is not None:
         compiled = pytorch("compiled PyTorch", models.compiled, trimmed, BEAM_SIZE)
     found = emitter.outputs(models.emitted, trimmed, vocabulary, BEAM_SIZE)

@@ -1,13 +1,12 @@
-"""Translation quality before and after compiling, on held-out pairs, and the fewest cells that keep it."""
+"""Translation quality before and after compiling, on held-out pairs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmalloc.corpus import Pair, digest
-from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score, translate
+from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
 from fmalloc.evaluation.significance import METRICS, MetricName, Statistics, difference, signature
 from fmalloc.store.records import Score
-from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Drop, Quality
 from fmalloc_runtime.engines.base import TranslationOptions
@@ -15,23 +14,19 @@ from fmalloc_runtime.live.translator import Translator
 
 _OPTIONS = TranslationOptions(max_length=MAXIMUM_NEW_TOKENS)
 NAMES: Mapping[MetricName, str] = {"bleu": "BLEU", "chrf": "chrF"}
-# Shares of the cells that are tried: sixteenths.
-_STEPS = 16
 
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """Held-out pairs, and the learned model's translations of their sources (masked, in PyTorch)."""
+    """Held-out pairs, at least one, and the learned model's translations of their sources."""
 
     pairs: tuple[Pair, ...]
     learned: tuple[str, ...]
 
     @classmethod
-    def of(cls, domain: Domain, pairs: Sequence[Pair]) -> "QualityCheck":
-        """Translate the sources of `pairs`, at least one, with beam search."""
-        sources = [pair.source for pair in pairs]
-        translated = translate(domain.masked, domain.tokenizer, sources, domain.languages, beam_size=_OPTIONS.beam_size)
-        return cls(tuple(pairs), tuple(translated.texts))
+    def of(cls, pairs: Sequence[Pair], learned: Translator) -> "QualityCheck":
+        """Translate the sources of `pairs`; `learned`: the model at -O0 in float32, which parity holds to PyTorch's."""
+        return cls(tuple(pairs), tuple(_translated(learned, pairs)))
 
     @property
     def references(self) -> list[str]:
@@ -40,8 +35,7 @@ class QualityCheck:
 
     def translated(self, emitted: Translator) -> list[str]:
         """An emitted model's translations of the sources, with the same search."""
-        translations = emitted.translate([pair.source for pair in self.pairs], _OPTIONS)
-        return [translation.text for translation in translations]
+        return _translated(emitted, self.pairs)
 
     def score(self, translations: Sequence[str]) -> Score:
         """BLEU and chrF."""
@@ -66,6 +60,10 @@ class QualityCheck:
             bound=bound,
             allowed=False,
         )
+
+
+def _translated(model: Translator, pairs: Sequence[Pair]) -> list[str]:
+    return [translation.text for translation in model.translate([pair.source for pair in pairs], _OPTIONS)]
 
 
 def drop(metric: MetricName, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> Drop:
@@ -98,6 +96,7 @@ def refusal(quality: Quality, options: Options) -> str:
         ("a larger --vocabulary or none", options.vocabulary is not None),
         (f"another --quantization than {options.quantization}", options.quantization != "float32"),
         ("more --calibration text", options.level != "O0"),
+        ("more --updates or --minutes, --sources, another --depth", options.level == "O3"),
         (f"-O{int(options.level[1:]) - 1}", options.level != "O0"),
     ]
     helpful = [remedy for remedy, applies in remedies if applies]
@@ -123,18 +122,3 @@ def warning(quality: Quality) -> str | None:
 
 def _drops(quality: Quality) -> Mapping[str, Drop]:
     return {NAMES["bleu"]: quality.bleu_drop, NAMES["chrf"]: quality.chrf_drop}
-
-
-def smallest_share(drop: Callable[[float], float], maximum: float) -> float:
-    """The smallest share of the cells that loses at most `maximum`, or 1; found by bisection over sixteenths.
-
-    `drop(keep)`: the quality lost with the share `keep`, taken to fall as `keep` rises.
-    """
-    low, high = 0, _STEPS
-    while high - low > 1:
-        middle = (low + high) // 2
-        if drop(middle / _STEPS) <= maximum:
-            high = middle
-        else:
-            low = middle
-    return high / _STEPS

@@ -16,7 +16,8 @@ _BYTES = {"int8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "float32": 4}
 class SizeRow:
     """The model as learned, after a pass, or as emitted.
 
-    `flops`: see flops_per_token. `bleu`: on held-out pairs; None if it was not measured.
+    `flops`: see flops_per_token. On held-out pairs, None where it was not measured: `divergence` of its predictions
+    from the learned model's, in nats per token, and `bleu`.
     """
 
     name: str
@@ -25,12 +26,21 @@ class SizeRow:
     parameters: int
     megabytes: float
     flops: int
+    divergence: float | None
     bleu: float | None
     note: str
 
     @classmethod
     def of(
-        cls, name: str, domain: Domain, model: DomainModel, *, quantization: str, bleu: float | None, note: str
+        cls,
+        name: str,
+        domain: Domain,
+        model: DomainModel,
+        *,
+        quantization: str,
+        divergence: float | None = None,
+        bleu: float | None = None,
+        note: str = "",
     ) -> "SizeRow":
         """Count what `model` holds."""
         return cls(
@@ -40,6 +50,7 @@ class SizeRow:
             parameters=parameters(domain, model),
             megabytes=megabytes(domain, model, quantization),
             flops=flops_per_token(domain, model),
+            divergence=divergence,
             bleu=bleu,
             note=note,
         )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import PATH, flag
+from fmalloc_shared.commands.command import Command
+from fmalloc_shared.commands.flags import PATH, flag
 
 
 @click.command("bundles", cls=Command)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import PATH, flag
+from fmalloc_shared.commands.command import Command
+from fmalloc_shared.commands.flags import PATH, flag
 
 if TYPE_CHECKING:
     from fmalloc_runtime.routing.costs import Metric

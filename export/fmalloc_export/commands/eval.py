@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import PATH, flag
+from fmalloc_shared.commands.command import Command
+from fmalloc_shared.commands.flags import PATH, flag
 from fmalloc_shared.languages import LanguagePair
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @flag("--device")
 @flag("--source", help="Source language, where a model's tokenizer does not tell.")
 @flag("--target", help="Target language, where a model's tokenizer does not tell.")
+@flag("--dry-run")
 def evaluate(
     model: Path,
     tasks: tuple[str, ...],
@@ -49,6 +50,7 @@ def evaluate(
     device: "DeviceName",
     source: str | None,
     target: str | None,
+    dry_run: bool,
 ) -> None:
     """Score models on test sets and compare them.
 
@@ -70,4 +72,16 @@ def evaluate(
     from fmalloc_export.evaluation.evaluate import evaluate_models
 
     languages = LanguagePair(source, target) if source and target else None
-    evaluate_models(model, tasks, tests, beam_size, sentences, against, output, translations, device, languages)
+    evaluate_models(
+        model,
+        tasks,
+        tests,
+        beam_size,
+        sentences,
+        against,
+        output,
+        translations,
+        device,
+        languages,
+        dry_run=dry_run,
+    )

@@ -6,8 +6,8 @@ from typing import Literal
 import click
 
 from fmalloc_export.triton.options import ROUTER, TritonOptions
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import COUNT, PATH, flag
+from fmalloc_shared.commands.command import Command, echo
+from fmalloc_shared.commands.flags import COUNT, PATH, flag
 
 
 @click.command("triton", cls=Command)
@@ -53,4 +53,4 @@ def triton(
 
     options = TritonOptions(device, instances, threads, batch_texts, queue_seconds, queue_requests, router)
     for model, version in write_triton_repository(bundles, output_dir, options, force=force).items():
-        click.echo(f"{output_dir / model}: version {version}")
+        echo(f"{output_dir / model}: version {version}")

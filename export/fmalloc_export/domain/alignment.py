@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmalloc.model.batches import IGNORED, Example, batch_indices, collate
+from fmalloc.model.text.batches import IGNORED, Example, batch_indices, collate
 from fmalloc_export.domain.vocabulary import Vocabulary
 
 _PAIRS = 64
@@ -42,7 +42,8 @@ def last_layer(model: Any) -> Alignment:
 def choose_alignment(model: Any, vocabulary: Vocabulary, examples: Sequence[Example]) -> Alignment:
     """The best layer and all its heads, measured on at most 64 pairs; the last layer if they copy no token.
 
-    `model`: the transformers model as the domain uses it; `examples`: pairs as fmalloc.model.batches.encode gives them.
+    `model`: the transformers model as the domain uses it. `examples`: pairs as
+    fmalloc.model.text.batches encodes them.
     Means are rounded to six places before they are compared: the choice must not depend on the number of threads.
     """
     copies = copied_tokens(examples[:_PAIRS], vocabulary)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fmalloc.corpus import Pair
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
-from fmalloc.model.batches import encode
+from fmalloc.model.text.batches import encode
+from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
 from fmalloc_export.domain.alignment import Alignment, choose_alignment, last_layer
 from fmalloc_export.domain.model import DomainModel, FeedForward
@@ -29,23 +30,34 @@ _ALIGNED_TOKENS = 128
 class Domain:
     """A task, or general, as the passes and the emitters take it.
 
-    `base`: the base model with this domain's cells written in, all switched on. `model`: its cells and mask.
+    `task`: the version of the domain, as the store names it. `base`: the base model with this domain's cells written
+    in, all switched on. `model`: its cells and mask.
     """
 
     store: Store
-    name: str
+    task: str
     base: Any
     tokenizer: Any
     vocabulary: Vocabulary
     model: DomainModel
 
     @classmethod
-    def load(cls, store: Store, name: str) -> "Domain":
-        """Read what `name` (a task, or general) uses."""
-        base, tokenizer = load_dense(store, name)
+    def load(cls, store: Store, task: str) -> "Domain":
+        """Read what a task, or general, uses."""
+        base, tokenizer = load_dense(store, task)
         vocabulary = vocabulary_of(base, tokenizer)
-        model = domain_model(name, base, store.mask(name), len(vocabulary.target))
-        return cls(store, name, base, tokenizer, vocabulary, model)
+        model = domain_model(domain_of(task), base, store.mask(task), vocabulary.writable)
+        return cls(store, task, base, tokenizer, vocabulary, model)
+
+    @property
+    def name(self) -> str:
+        """Of the domain, whichever version of it this is."""
+        return domain_of(self.task)
+
+    @property
+    def distillation(self) -> str | None:
+        """Digest of the record of a distilled model; None: it is the learned one."""
+        return None
 
     @property
     def languages(self) -> LanguagePair:
@@ -68,31 +80,34 @@ class Domain:
     @cached_property
     def samples(self) -> tuple[Pair, ...]:
         """Held-out pairs that the store keeps of this domain."""
-        return self.store.samples(self.name)
+        return self.store.samples(self.task)
 
     @cached_property
     def alignment(self) -> Alignment:
         """The attention heads that align words, chosen on the samples."""
         if not self.samples:
             return last_layer(self.base)
-        examples = encode(self.tokenizer, self.samples, self.languages, maximum_length=_ALIGNED_TOKENS).examples
+        longest = min(_ALIGNED_TOKENS, self.maximum_length)
+        examples = encode(self.tokenizer, self.samples, self.languages, maximum_length=longest).examples
         return choose_alignment(self.masked, self.vocabulary, examples)
 
     @cached_property
     def masked(self) -> Any:
         """The learned model with cells switched off by multiplication: the reference for all other forms."""
-        return load_masked(self.store, self.name)[0]
+        return load_masked(self.store, self.task)[0]
 
     @cached_property
     def sliced(self) -> Any:
         """The learned model as fmalloc slices it."""
-        return load_sliced(self.store, self.name)[0]
+        return load_sliced(self.store, self.task)[0]
 
 
-def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]], target_tokens: int) -> DomainModel:
+def domain_model(
+    domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]], target_tokens: NDArray[np.int64]
+) -> DomainModel:
     """Copy every cell of the dense model (see fmalloc.model.assembly); `masks` bool (width,) by layer switch them.
 
-    `target_tokens`: size of the target vocabulary, all of which can be written.
+    `target_tokens`: ids of the target vocabulary that can be written, ascending.
     Raises FmallocError if the masks do not fit the layers.
     """
     layers = feed_forward_layers(dense)
@@ -105,7 +120,7 @@ def domain_model(domain: str, dense: Any, masks: Mapping[str, NDArray[np.bool_]]
         domain=domain,
         family=dense.config.model_type,
         activation=dense.config.activation_function,
-        target_tokens=np.arange(target_tokens, dtype=np.int64),
+        target_tokens=target_tokens,
         feed_forward=tuple(
             FeedForward(
                 name=layer.name,

@@ -95,6 +95,11 @@ class DomainModel:
     target_tokens: NDArray[np.int64]
 
     @property
+    def cut(self) -> tuple[bytes, ...]:
+        """By layer, which cells are left; equal for models that were cut alike from one domain."""
+        return tuple(layer.cells.tobytes() for layer in self.feed_forward)
+
+    @property
     def widths(self) -> dict[str, int]:
         """Cells by layer name."""
         return {layer.name: layer.width for layer in self.feed_forward}

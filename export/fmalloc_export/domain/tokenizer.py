@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fmalloc.model.architectures import FAMILIES
-from fmalloc.model.tokens import is_multilingual, set_languages, target_frame
+from fmalloc.model.text.tokens import is_multilingual, set_languages, target_frame
 from fmalloc_export.domain.vocabulary import MARIAN, Vocabulary, language_token
 from fmalloc_runtime.tokenizer.moses import MosesModel
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
@@ -30,12 +30,15 @@ def write_tokenizer(
 
     Raises FmallocError if a file is missing in `base` or the model does not know a language.
     """
-    if is_multilingual(tokenizer):
-        for code in languages:
-            language_token(vocabulary, code)
     set_languages(tokenizer, languages)
+    if is_multilingual(tokenizer):
+        for code in (tokenizer.src_lang, tokenizer.tgt_lang):
+            language_token(vocabulary, code)
     kind, models = _write_models(base, tokenizer, family, directory)
-    around = tokenizer.convert_ids_to_tokens(tokenizer("")["input_ids"])
+    ids = tokenizer("")["input_ids"]
+    around = [vocabulary.source[index] for index in ids if index < len(vocabulary.source)]
+    if len(around) < len(ids) or vocabulary.end not in around:
+        raise FmallocError(f"{base}: its vocabulary lacks the tokens that end a sentence")
     end = around.index(vocabulary.end)
     config = TokenizerConfig(
         kind=kind,

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fmalloc.model.tokens import target_frame
+import numpy as np
+from numpy.typing import NDArray
+
+from fmalloc.model.text.tokens import is_marian, language_tokens, target_frame
 from fmalloc_shared.errors import FmallocError
 
 MARIAN = "marian"
@@ -14,7 +17,8 @@ MARIAN = "marian"
 class Vocabulary:
     """Tokens by id; most bases have one list for both sides.
 
-    `special`: tokens that text is never encoded to. `unknown`: the token for pieces without an id.
+    `special`: tokens that text is never encoded to. `unknown`: the token for pieces without an id. `pad`: the id of
+    Marian's padding in `target`, which cannot be written, where it is not the last token and thus left out.
     """
 
     source: tuple[str, ...]
@@ -22,24 +26,35 @@ class Vocabulary:
     special: tuple[str, ...]
     unknown: str
     end: str
+    pad: int | None = None
+
+    @property
+    def writable(self) -> NDArray[np.int64]:
+        """Ids of the target tokens that a model can write."""
+        return np.array([index for index in range(len(self.target)) if index != self.pad], dtype=np.int64)
 
 
 def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
-    """The vocabularies of a transformers model, without Marian's pad token.
+    """The vocabularies of a transformers model; without Marian's pad token where it is the last.
 
     Read by id: the vocabularies that tokenizers list lack language tokens, or hold more than the model has.
 
     Raises FmallocError if the model and its tokenizer do not fit together.
     """
     sizes = [len(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
+    pad = None
     if model.config.model_type == MARIAN:
-        _check_marian(model, sizes)
-        sizes = [size - 1 for size in sizes]
-    target, unnamed = _unique(tokenizer.convert_ids_to_tokens(list(range(sizes[1]))))
+        _check_marian(model, tokenizer, sizes)
+        pads = (model.config.pad_token_id, model.config.decoder_start_token_id)
+        sizes = [size - (own == size - 1) for size, own in zip(sizes, pads, strict=True)]
+        pad = pads[1] if pads[1] < sizes[1] else None
+    # Not asked for by id: transformers gives the special tokens of a Marian source in the target's vocabulary too.
+    by_id = tokenizer.decoder.get if is_marian(tokenizer) else tokenizer.convert_ids_to_tokens
+    target, unnamed = _unique([by_id(index) for index in range(sizes[1])])
     source = target
     if (own := _source_ids(tokenizer)) is not None:
-        by_id = {index: token for token, index in own.items()}
-        source, unnamed_source = _unique([by_id.get(index) for index in range(sizes[0])])
+        tokens = {index: token for token, index in own.items()}
+        source, unnamed_source = _unique([tokens.get(index) for index in range(sizes[0])])
         unnamed |= unnamed_source
     elif sizes[0] != sizes[1]:
         raise FmallocError(f"the model reads {sizes[0]} tokens and writes {sizes[1]}, but its tokenizer has one list")
@@ -47,13 +62,15 @@ def vocabulary_of(model: Any, tokenizer: Any) -> Vocabulary:
     for token in (end, unknown):
         if token not in source or token not in target:
             raise FmallocError(f"the tokenizer's special token {token!r} is not among the model's tokens")
-    special = unnamed.union(tokenizer.all_special_tokens, getattr(tokenizer, "lang_token_to_id", ()))
+    languages = language_tokens(tokenizer).values()
+    special = unnamed.union(tokenizer.all_special_tokens, getattr(tokenizer, "lang_token_to_id", ()), languages)
     return Vocabulary(
         source=source,
         target=target,
         special=tuple(token for token in dict.fromkeys((*target, *source)) if token in special),
         unknown=unknown,
         end=end,
+        pad=pad,
     )
 
 
@@ -101,20 +118,22 @@ def _unique(found: Sequence[str | None]) -> tuple[tuple[str, ...], set[str]]:
     return tuple(tokens), unnamed
 
 
-def _check_marian(model: Any, sizes: Sequence[int]) -> None:
-    """Check that pad is the last token and has a zero embedding: the engine starts from zero and drops that row."""
+def _check_marian(model: Any, tokenizer: Any, sizes: Sequence[int]) -> None:
+    """Check that both sides' pads are where the configuration says, and that the decoder starts from zero.
+
+    The engine starts from a zero embedding and has no pad token.
+    """
     config = model.config
-    last = sizes[0] - 1
-    if sizes[1] != sizes[0]:
-        raise FmallocError(f"this Marian model reads {sizes[0]} tokens and writes {sizes[1]}, expected as many")
-    if config.pad_token_id != last or config.decoder_start_token_id != last:
+    pads = tokenizer.encoder.get("<pad>"), getattr(tokenizer, "target_encoder", tokenizer.encoder).get("<pad>")
+    named = config.pad_token_id, config.decoder_start_token_id
+    if named != pads or any(pad >= size for pad, size in zip(named, sizes, strict=True)):
         raise FmallocError(
-            f"config.json: pad_token_id is {config.pad_token_id} and decoder_start_token_id "
-            f"{config.decoder_start_token_id}; expected the last token, {last}, for both"
+            f"config.json: pad_token_id is {named[0]} and decoder_start_token_id {named[1]}; expected the ids of <pad> "
+            f"in the source's and the target's vocabulary, {pads[0]} and {pads[1]}, below {sizes[0]} and {sizes[1]}"
         )
-    largest = float(model.model.decoder.embed_tokens.weight[last].abs().max())
+    largest = float(model.model.decoder.embed_tokens.weight[named[1]].abs().max())
     if largest != 0.0:
         raise FmallocError(
-            f"embedding of the pad token {last}: largest absolute value is {largest:.3g}, expected 0: it drifts when "
-            "a tied model is trained without freezing it; set that row of the base model to zero and learn again"
+            f"embedding of the pad token {named[1]}: largest absolute value is {largest:.3g}, expected 0: it drifts "
+            "when a tied model is trained without freezing it; set that row of the base model to zero and learn again"
         )

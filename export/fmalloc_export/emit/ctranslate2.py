@@ -53,8 +53,7 @@ def emit(domain: Domain, model: DomainModel, directory: Path, quantization: str)
     spec = specification(domain.base)
     _replace_cells(spec, model)
     vocabulary = domain.vocabulary
-    if len(model.target_tokens) < len(vocabulary.target):
-        _trim_target(spec, model.target_tokens)
+    _keep_tokens(spec, len(vocabulary.source), model.target_tokens)
     if quantization == "int16":
         _avoid_zero_scales(spec)
     spec.decoder.alignment_layer = np.int16(domain.alignment.layer)
@@ -82,6 +81,13 @@ def specification(base: Any) -> Any:
         spec = loader.get_model_spec(base)
     except KeyError as error:
         raise FmallocError(f"CTranslate2 has no activation function {config.activation_function!r}") from error
+    if config.model_type == MARIAN:
+        # The loader leaves out the last row of each table, where the pad token need not be.
+        spec.encoder.embeddings[0].weight = base.model.encoder.embed_tokens.weight.detach()
+        spec.decoder.embeddings.weight = base.model.decoder.embed_tokens.weight.detach()
+        spec.decoder.projection.weight = base.lm_head.weight.detach()
+        if spec.decoder.projection.has_bias():
+            spec.decoder.projection.bias = base.final_logits_bias[0]
     spec.decoder.num_heads = np.int16(config.decoder_attention_heads)  # loaders set the encoder's number on both
     return spec
 
@@ -131,8 +137,9 @@ def _replace_cells(spec: Any, model: DomainModel) -> None:
         second.weight, second.bias = np.array(block.fc2_weight), np.array(block.fc2_bias)
 
 
-def _trim_target(spec: Any, kept: NDArray[np.int64]) -> None:
-    """Keep some rows of the decoder's embeddings and projection; the encoder's stay complete."""
+def _keep_tokens(spec: Any, source_tokens: int, kept: NDArray[np.int64]) -> None:
+    """Keep the first rows of the encoder's embeddings, and some of the decoder's and of the projection."""
+    spec.encoder.embeddings[0].weight = spec.encoder.embeddings[0].weight[:source_tokens]
     decoder = spec.decoder
     decoder.embeddings.weight = _rows(decoder.embeddings.weight, kept)
     decoder.projection.weight = _rows(decoder.projection.weight, kept)
@@ -140,7 +147,9 @@ def _trim_target(spec: Any, kept: NDArray[np.int64]) -> None:
         decoder.projection.bias = _rows(decoder.projection.bias, kept)
 
 
-def _rows(tensor: Any, kept: NDArray[np.int64]) -> NDArray[np.float32]:
+def _rows(tensor: Any, kept: NDArray[np.int64]) -> Any:
+    if np.array_equal(kept, np.arange(len(kept))):
+        return tensor[: len(kept)]
     return np.array(tensor.detach().numpy()[kept], dtype=np.float32)
 
 

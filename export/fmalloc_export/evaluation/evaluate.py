@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from fmalloc.model.devices import DeviceName
-from fmalloc.progress import console
 from fmalloc_export.evaluation.results import ModelDifference, Results
 from fmalloc_export.evaluation.scoring import Evaluation, TestPairs, common_tests, compare_models, counterparts
 from fmalloc_export.evaluation.systems import Systems
 from fmalloc_export.evaluation.tables import print_results
+from fmalloc_shared.commands.command import echo
+from fmalloc_shared.commands.outputs import check_file, check_folder
+from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.languages import LanguagePair, short_code
 
 
 def _tests(systems: Systems, given: Sequence[str], sentences: int | None) -> tuple[TestPairs, ...]:
@@ -60,7 +62,7 @@ class _Against:
             self.pairs = counterparts(names, list(self.results.models), given)
         elif Path(given).is_dir():
             systems = Systems.find(Path(given), languages=evaluation.systems.languages, device=device)
-            if systems.languages != evaluation.systems.languages:
+            if [*map(short_code, systems.languages)] != [*map(short_code, evaluation.systems.languages)]:
                 raise FmallocError(f"--against {given}: it translates {'-'.join(systems.languages)}")
             self.pairs = counterparts(names, [system.name for system in systems.systems], given)
             needed = tuple(system for system in systems.systems if system.name in self.pairs.values())
@@ -90,12 +92,27 @@ def evaluate_models(
     translations: Path | None,
     device: DeviceName,
     languages: LanguagePair | None,
+    *,
+    dry_run: bool = False,
 ) -> None:
-    """Score the models called `names`, or all, print the results, and write them to `output`."""
+    """Score the models called `names`, or all, print the results, and write them to `output`.
+
+    `dry_run`: check everything, say what would be scored, and stop.
+    """
+    if output:
+        check_file(output)
     systems = Systems.find(model, names, languages, device)
+    if translations:
+        for system in systems.systems:
+            check_folder(translations / system.name)
     evaluation = Evaluation(systems, _tests(systems, tests, sentences), beam_size, translations)
     other = _Against(against, evaluation, device) if against else None
     known = _known(output) if output and output.exists() else None
+    evaluation.nothing()  # needs the versions of all libraries
+    if dry_run:
+        for test in evaluation.tests:
+            echo(f"{test.name}: {len(test.pairs)} pairs, {', '.join(system.name for system in systems.systems)}")
+        return
 
     def keep(results: Results) -> None:
         if output:
@@ -108,7 +125,7 @@ def evaluate_models(
     except KeyboardInterrupt:
         if output:
             raise
-        click.echo("interrupted: with --output FILE, what is finished is kept", err=True)
+        echo("interrupted: with --output FILE, what is finished is kept", err=True)
         raise click.exceptions.Exit(130) from None
     keep(results)
     print_results(results)

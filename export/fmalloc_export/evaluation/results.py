@@ -1,7 +1,6 @@
 """`results.json` of fmalloc eval: scores as flat records, and the counts behind them; it holds no sentences."""
 
 import re
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,11 +10,10 @@ from pydantic import Field, model_validator
 
 from fmalloc.evaluation.significance import METRICS, RESAMPLES, MetricName, Statistics, signature
 from fmalloc.model import devices
-from fmalloc_runtime.bundle.manifest import Digest
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.languages import LanguagePair
-from fmalloc_shared.strict import StrictModel
+from fmalloc_shared.strict import Digest, StrictModel
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 # A list of numbers that json spread over several lines; JSON strings contain no line breaks.
@@ -159,4 +157,4 @@ def signatures() -> dict[MetricName, str]:
 
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that scores depend on."""
-    return devices.versions() | {"ctranslate2": version("ctranslate2")}
+    return devices.versions() | {"ctranslate2": devices.installed_version("ctranslate2")}

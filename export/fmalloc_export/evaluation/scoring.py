@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fmalloc.corpus import Pair, digest, read_corpus, read_pairs
 from fmalloc.evaluation.significance import METRICS, Statistics, difference
-from fmalloc.progress import bar
 from fmalloc_export.evaluation.results import (
     Counts,
     ModelDifference,
@@ -17,6 +16,7 @@ from fmalloc_export.evaluation.results import (
     versions,
 )
 from fmalloc_export.evaluation.systems import System, Systems, Translating
+from fmalloc_shared.commands.progress import bar
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.languages import LanguagePair

@@ -12,10 +12,11 @@ from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, nll_of, translate
 from fmalloc.model.architectures import languages_of, load_base
 from fmalloc.model.assembly import load_sliced
 from fmalloc.model.devices import DeviceName, select
+from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
-from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_runtime.live.translator import EngineSettings, Translator, check_loadable
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256 as file_sha256
@@ -120,8 +121,11 @@ class _Emitted:
 
 def _of_store(store: Store, names: Sequence[str], device: DeviceName) -> Systems:
     languages, target = store.description.languages, select(device).torch
-    tasks = [task.name for task in store.tasks()]
-    digests = {GENERAL: _digest(store.digest(GENERAL))} | {task: _digest(store.digest(task)) for task in tasks}
+    # By the name that users give: the domain's for its current version; another one's only if it is asked for.
+    tasks = {domain_of(task.name): task.name for task in store.served()}
+    tasks |= {name: store.resolve(name) for name in names if "@" in name}
+    digests = {GENERAL: _digest(store.digest(GENERAL))}
+    digests |= {name: _digest(store.digest(task)) for name, task in tasks.items()}
     if BASE not in tasks:  # a task of that name takes precedence
         files = {name: d for name, d in store.description.files.items() if name.startswith("base/")}
         digests = {BASE: _digest(files), **digests}
@@ -129,18 +133,23 @@ def _of_store(store: Store, names: Sequence[str], device: DeviceName) -> Systems
     def loader(name: str) -> Callable[[], Translating]:
         def load() -> Translating:
             untouched = name == BASE and name not in tasks
-            model, tokenizer = load_base(store.base, languages) if untouched else load_sliced(store, name)
+            model, tokenizer = (
+                load_base(store.base, languages) if untouched else load_sliced(store, tasks.get(name, name))
+            )
             return _Model(model.to(target), tokenizer, languages)
 
         return load
 
     systems = tuple(System(name, digests[name], loader(name)) for name in _chosen(store.path, names, list(digests)))
-    samples = {domain: store.samples(domain) for domain in (GENERAL, *tasks)}
+    samples = {GENERAL: store.samples(GENERAL)}
+    samples |= {domain: store.samples(task) for domain, task in tasks.items() if "@" not in domain}
     return Systems("store", languages, systems, {domain: pairs for domain, pairs in samples.items() if pairs})
 
 
 def _of_bundles(path: Path, found: Mapping[str, Path], names: Sequence[str], device: DeviceName) -> Systems:
     bundles = {name: Bundle.open(found[name]) for name in _chosen(path, names, list(found))}
+    for bundle in bundles.values():
+        check_loadable(bundle)
     pairs = {bundle.manifest.languages for bundle in bundles.values()}
     if len(pairs) != 1:
         shown = ", ".join(sorted(f"{pair.source}-{pair.target}" for pair in pairs)) or "none"
@@ -156,9 +165,7 @@ def _of_bundles(path: Path, found: Mapping[str, Path], names: Sequence[str], dev
 
 
 def _of_model(path: Path, names: Sequence[str], languages: LanguagePair | None, device: DeviceName) -> Systems:
-    pair = languages or languages_of(path)
-    if pair is None:
-        raise FmallocError(f"{path}: its tokenizer does not name the language pair; give --source and --target")
+    pair = languages_of(path, *(languages or ()))
     target = select(device).torch
 
     def load() -> Translating:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from fmalloc_export.evaluation.results import ModelScore, Results
+from fmalloc_shared.commands.terminal import Terminal
 
 _LABELS = {"bleu": "BLEU", "chrf": "chrF", "nll": "NLL"}
 _MISSING = "–"
 
 
-def print_results(results: Results, console: Console | None = None) -> None:
+def print_results(results: Results, console: Terminal | None = None) -> None:
     """Print tables of scores and of differences to standard output."""
-    console = console or Console()
+    console = console or Terminal(markup=False)
     metrics = [name for name in _LABELS if any(getattr(score, name) is not None for score in results.scores)]
     if len(results.tests) == 1:
         (test,) = results.tests
@@ -42,7 +43,7 @@ def _table(title: str, results: Results, columns: list[tuple[str, str]]) -> Tabl
         for test, metric in columns:
             shown = _shown(scores[model, test], metric)
             is_best = getattr(scores[model, test], metric) == best[test, metric]
-            cells.append(f"[bold]{shown}[/]" if is_best and len(results.models) > 1 else shown)
+            cells.append(Text(shown, style="bold") if is_best and len(results.models) > 1 else shown)
         table.add_row(model, *cells)
     return table
 

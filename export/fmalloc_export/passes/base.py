@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc_export.domain.model import DomainModel
+from fmalloc_export.passes.saliency import Moments
 
 
 class Pass(Protocol):
@@ -37,8 +38,8 @@ class Calibration(Protocol):
     def fired(self, model: DomainModel) -> Mapping[str, NDArray[np.bool_]]:
         """By layer, bool (width,): whether the cell's f(k.x + b) is other than 0 at any position."""
 
-    def activations(self, model: DomainModel, layer: str) -> NDArray[np.float32]:
-        """f(k.x + b) of the layer's cells, float32 (positions, width), with the inputs that `model` gives it."""
+    def moments(self, model: DomainModel) -> Mapping[str, Moments]:
+        """By layer, mean and covariance of f(k.x + b) over the positions, with the inputs that `model` gives it."""
 
     def positions(self) -> tuple[int, int]:
         """Number of source and of target positions."""

@@ -1,8 +1,7 @@
 """Activations of the cells on the domain's own text, layer by layer."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from fmalloc.corpus import Pair
 from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
-from fmalloc.model.batches import IGNORED, Batch, Example, encode, ordered_batches
-from fmalloc.model.objective import shifted_right
+from fmalloc.model.objective import forward
+from fmalloc.model.text.batches import IGNORED, Example, encode, ordered_batches
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import set_cells
+from fmalloc_export.passes.saliency import Moments, MomentSums
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
@@ -23,10 +23,6 @@ from fmalloc_shared.languages import LanguagePair
 POSITIONS = 16_384
 _BATCH_TOKENS = 2048
 _LONGEST = 256
-
-
-class _Reached(Exception):  # noqa: N818 - no error
-    """The layer that was asked for has been computed."""
 
 
 class TextCalibration:
@@ -45,83 +41,46 @@ class TextCalibration:
             raise FmallocError(f"calibration text: none of its {len(pairs)} pairs fits into {longest} tokens per side")
         self._batches = list(ordered_batches(examples, _BATCH_TOKENS, base.config.pad_token_id))
         self._positions = sum(len(e.source) for e in examples), sum(len(e.target) for e in examples)
-        self._encoded: tuple[tuple[Any, ...], list[Tensor]] = ((), [])
+        self._fired: tuple[tuple[bytes, ...], dict[str, NDArray[np.bool_]]] = ((), {})
 
     def positions(self) -> tuple[int, int]:
         """Number of source and of target tokens."""
         return self._positions
 
-    @torch.inference_mode()
     def fired(self, model: DomainModel) -> Mapping[str, NDArray[np.bool_]]:
-        """By layer, whether each cell is other than 0 anywhere."""
-        names = list(model.widths)
-        found = {name: np.zeros(width, dtype=np.bool_) for name, width in model.widths.items()}
+        """By layer, whether each cell is other than 0 anywhere; computed once for the same cells."""
+        known, found = self._fired
+        if known != model.cut:
+            found = {name: np.zeros(width, dtype=np.bool_) for name, width in model.widths.items()}
 
-        def note(name: str, active: Tensor) -> None:
-            found[name] |= (active != 0).any(dim=0).numpy()
-            if name == names[-1]:
-                raise _Reached
+            def note(name: str, active: Tensor) -> None:
+                found[name] |= (active != 0).any(dim=0).numpy()
 
-        set_cells(self._model, model)
-        for batch in self._batches:
-            with self._watched(batch, names, note):
-                self._decode(batch, self._encode(batch))
+            self._run(model, note)
+            self._fired = model.cut, found
         return found
 
+    def moments(self, model: DomainModel) -> Mapping[str, Moments]:
+        """By layer, mean and covariance of its cells' activations."""
+        sums = {name: MomentSums(width) for name, width in model.widths.items()}
+        self._run(model, lambda name, active: sums[name].add(active.numpy()))
+        return {name: found.moments() for name, found in sums.items()}
+
     @torch.inference_mode()
-    def activations(self, model: DomainModel, layer: str) -> NDArray[np.float32]:
-        """(positions, width) of one layer."""
-        collected: list[NDArray[np.float32]] = []
-
-        def note(_name: str, active: Tensor) -> None:
-            collected.append(active.numpy())
-            raise _Reached
-
+    def _run(self, model: DomainModel, note: Callable[[str, Tensor], None]) -> None:
+        """Call `note` with every layer's name and activations (positions, width), batch by batch."""
         set_cells(self._model, model)
-        in_encoder = layer.startswith("encoder")
-        states = [None] * len(self._batches) if in_encoder else self._states(model)
-        for batch, state in zip(self._batches, states, strict=True):
-            with self._watched(batch, [layer], note):
-                self._decode(batch, self._encode(batch) if state is None else state)
-        return np.concatenate(collected)
-
-    def _states(self, model: DomainModel) -> list[Tensor]:
-        """The encoder's outputs, computed once for the same cells."""
-        cells = tuple(layer for layer in model.feed_forward if layer.name.startswith("encoder"))
-        held, states = self._encoded
-        if len(held) != len(cells) or any(a is not b for a, b in zip(held, cells, strict=True)):
-            states = [self._encode(batch) for batch in self._batches]
-            self._encoded = cells, states
-        return states
-
-    def _encode(self, batch: Batch) -> Tensor:
-        encoder = self._model.get_encoder()
-        return encoder(input_ids=batch.source, attention_mask=batch.source_mask)[0]  # type: ignore[no-any-return]
-
-    def _decode(self, batch: Batch, state: Tensor) -> None:
-        self._model(
-            input_ids=batch.source,  # not read, but without it an FSMT's decoder has no causal mask
-            encoder_outputs=(state,),
-            attention_mask=batch.source_mask,
-            decoder_input_ids=shifted_right(batch.target, self._model.config),
-            use_cache=False,
-        )
-
-    @contextmanager
-    def _watched(self, batch: Batch, names: Sequence[str], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-        """Call `note` with the activations (positions, width) of the layers `names`, until it raises _Reached."""
-        masks = {"encoder": batch.source_mask.bool(), "decoder": batch.target != IGNORED}
-        handles = [
-            layer.module.fc2.register_forward_pre_hook(_hook(layer, masks[layer.stack], note))
-            for layer in feed_forward_layers(self._model)
-            if layer.name in names
-        ]
-        try:
-            with suppress(_Reached):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        for batch in self._batches:
+            masks = {"encoder": batch.source_mask.bool(), "decoder": batch.target != IGNORED}
+            handles = [
+                layer.module.fc2.register_forward_pre_hook(_hook(layer, masks[layer.stack], note))
+                for layer in feed_forward_layers(self._model)
+            ]
+            try:
+                forward(self._model.base_model, self._model.config, batch)
+            finally:
+                for handle in handles:
+                    handle.remove()
 
 
 def _hook(layer: FeedForwardLayer, mask: Tensor, note: Callable[[str, Tensor], None]) -> Callable[..., None]:

@@ -1,8 +1,9 @@
 """compact-cells: keep the cells that matter most to this domain, and let them do the work of the others.
 
-The number of cells per layer is chosen to make every layer lose the same share of its outputs' variance. Layers are
-compacted in order, each on the outputs of its compacted predecessors. The cells to remove are found one after another,
-with the others' values adjusted to each loss (see saliency.py); then fc2 is fitted again in closed form.
+The number of cells per layer is chosen to make every layer lose the same share of its outputs' variance. Which cells
+go first is found once, with the others' values adjusted to each loss (see saliency.py); for any share, fc2 is then
+fitted in closed form. Both take the layers' inputs as they are before any layer is compacted, so that one pass over the
+text serves every share that is tried.
 """
 
 from collections.abc import Mapping
@@ -13,34 +14,32 @@ from numpy.typing import NDArray
 
 from fmalloc_export.domain.model import DomainModel, FeedForward
 from fmalloc_export.passes.base import Calibration
-from fmalloc_export.passes.saliency import Moments, eliminate, losses, refit
+from fmalloc_export.passes.saliency import Ranking, refit
 
 
 @dataclass(frozen=True)
-class LossCurves:
-    """By layer, the loss for every number of cells kept (see saliency.losses); computed once for the same cells."""
+class Rankings:
+    """By layer, its cells in the order in which they can go; computed once for the same cells."""
 
     calibration: Calibration
-    _known: dict[tuple[bytes, ...], dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    _known: dict[tuple[bytes, ...], dict[str, Ranking]] = field(default_factory=dict)
 
-    def of(self, model: DomainModel) -> Mapping[str, NDArray[np.float64]]:
-        """The curves of a model before any of its layers is compacted."""
-        key = tuple(layer.cells.tobytes() for layer in model.feed_forward)
-        if key not in self._known:
-            self._known[key] = {
-                layer.name: losses(
-                    Moments.of(self.calibration.activations(model, layer.name)), layer.fc2_weight.T.astype(np.float64)
-                )
+    def of(self, model: DomainModel) -> Mapping[str, Ranking]:
+        """The rankings of a model before any of its layers is compacted."""
+        if model.cut not in self._known:
+            moments = self.calibration.moments(model)
+            self._known[model.cut] = {
+                layer.name: Ranking.of(moments[layer.name], layer.fc2_weight.T.astype(np.float64))
                 for layer in model.feed_forward
             }
-        return self._known[key]
+        return self._known[model.cut]
 
 
 @dataclass(frozen=True)
 class CompactCells:
     """Afterwards the share `keep` (0 to 1) of all cells is left, rounded; at least one per layer that had one."""
 
-    curves: LossCurves
+    rankings: Rankings
     keep: float
     name: str = "compact-cells"
     exact: bool = False
@@ -54,19 +53,15 @@ class CompactCells:
         )
 
     def apply(self, model: DomainModel) -> tuple[DomainModel, str]:
-        """Cut cells and replace fc2 and its bias, layer by layer."""
+        """Cut cells and replace fc2 and its bias in every layer."""
         before = sum(model.widths.values())
         if round(self.keep * before) == before:
             return model, f"nothing to do: all {before} cells are kept"
-        counts = allocate(self.curves.of(model), round(self.keep * before))
-        lost = []
-        compacted = model
-        for index, layer in enumerate(model.feed_forward):
-            activations = self.curves.calibration.activations(compacted, layer.name)
-            smaller, share = compact(layer, activations, counts[layer.name])
-            lost.append(share)
-            layers = (*compacted.feed_forward[:index], smaller, *compacted.feed_forward[index + 1 :])
-            compacted = replace(compacted, feed_forward=layers)
+        rankings = self.rankings.of(model)
+        counts = allocate({name: ranking.losses for name, ranking in rankings.items()}, round(self.keep * before))
+        done = [compact(layer, rankings[layer.name], counts[layer.name]) for layer in model.feed_forward]
+        lost = [share for _, share in done]
+        compacted = replace(model, feed_forward=tuple(layer for layer, _ in done))
         return compacted, (
             f"kept {sum(compacted.widths.values())} of {before} cells and fitted fc2 again; on calibration text the "
             f"layers' outputs lose {min(lost):.1%} to {max(lost):.1%} of their variance"
@@ -83,15 +78,10 @@ def allocate(curves: Mapping[str, NDArray[np.float64]], total: int) -> dict[str,
     return counts
 
 
-def compact(layer: FeedForward, activations: NDArray[np.float32], count: int) -> tuple[FeedForward, float]:
-    """The layer with its `count` most useful cells, and the share of its outputs' variance that is lost.
-
-    `activations` (positions, width): what the cells do on the domain's text.
-    """
-    moments = Moments.of(activations)
-    values = layer.fc2_weight.T.astype(np.float64)
-    kept = eliminate(moments, values, count).kept
-    fitted = refit(moments, values, layer.fc2_bias.astype(np.float64), kept)
+def compact(layer: FeedForward, ranking: Ranking, count: int) -> tuple[FeedForward, float]:
+    """The layer with its `count` most useful cells, and the share of its outputs' variance that is lost."""
+    kept = ranking.kept(count)
+    fitted = refit(ranking.moments, layer.fc2_weight.T.astype(np.float64), layer.fc2_bias.astype(np.float64), kept)
     smaller = replace(
         layer.select(kept),
         fc2_weight=np.ascontiguousarray(fitted.values.T, dtype=np.float32),

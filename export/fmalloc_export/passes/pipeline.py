@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.passes.bake_mask import BakeMask
 from fmalloc_export.passes.base import Calibration, Pass
-from fmalloc_export.passes.compact_cells import CompactCells, LossCurves
+from fmalloc_export.passes.compact_cells import CompactCells, Rankings
 from fmalloc_export.passes.drop_dead_cells import DropDeadCells
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_export.passes.trim_vocabulary import TrimVocabulary
@@ -32,7 +32,7 @@ class DomainText:
     """What drop-dead-cells, compact-cells and trim-vocabulary know of the domain's text."""
 
     calibration: Calibration
-    curves: LossCurves
+    rankings: Rankings
     trimming: TrimVocabulary
 
 
@@ -52,7 +52,7 @@ def compacted(text: DomainText, keep: float, quantization: str) -> tuple[Pass, .
         BakeMask(),
         DropDeadCells(text.calibration),
         text.trimming,
-        CompactCells(text.curves, keep),
+        CompactCells(text.rankings, keep),
         pad_width(quantization),
     )
 

@@ -7,7 +7,7 @@ cells R go and let D be added to the values of those kept, K, so that |a_R v_R -
 
 The cells to remove are found by Optimal Brain Surgeon (Hassibi and Stork, 1993) over whole cells: with
 P = (C + ridge I)^-1, removing cell i and adjusting the others costs |v_i|^2 / P_ii. The cheapest cell is removed, P and
-v are updated, and so on. All in float64.
+v are updated, and so on, until none is left: one run ranks the cells for every number that may be kept. All in float64.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ Array = NDArray[np.float64]
 _RIDGE = 1e-3
 # Cells removed between two updates of the whole inverse, and those among which they are chosen.
 _BLOCK, _POOL = 32, 96
-_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,33 @@ class Moments:
     mean: Array
     covariance: Array
 
-    @classmethod
-    def of(cls, activations: NDArray[np.float32]) -> "Moments":
-        """From float32 (positions, width), in blocks of rows to avoid a float64 copy of all."""
-        positions, width = activations.shape
-        mean = activations.mean(axis=0, dtype=np.float64)
-        covariance = np.zeros((width, width))
-        for start in range(0, positions, _ROWS):
-            centred = activations[start : start + _ROWS] - mean
-            covariance += centred.T @ centred
-        return cls(mean, covariance / max(1, positions))
-
     @property
     def ridge(self) -> float:
         """The ridge added to the diagonal; positive even if no cell ever fires."""
         return float(_RIDGE * np.trace(self.covariance) / len(self.mean)) or 1.0
+
+
+@dataclass
+class MomentSums:
+    """Sums over positions from which moments follow; activations come in batches and are not kept."""
+
+    width: int
+
+    def __post_init__(self) -> None:
+        self._positions = 0
+        self._sum = np.zeros(self.width)
+        self._products = np.zeros((self.width, self.width))
+
+    def add(self, activations: NDArray[np.float32]) -> None:
+        """Float32 (positions, width). Products of one batch are summed in float32, batches in float64."""
+        self._positions += len(activations)
+        self._sum += activations.sum(axis=0, dtype=np.float64)
+        self._products += activations.T @ activations
+
+    def moments(self) -> Moments:
+        """Of all that was added."""
+        mean = self._sum / max(1, self._positions)
+        return Moments(mean, self._products / max(1, self._positions) - np.outer(mean, mean))
 
 
 class Fit(NamedTuple):
@@ -57,22 +68,40 @@ class Fit(NamedTuple):
     lost_variance: float
 
 
-class Elimination(NamedTuple):
-    """`kept` (count,): indices, ascending. `costs` (removed,): what each removal added to the mean squared error."""
+@dataclass(frozen=True)
+class Ranking:
+    """The cells of a layer in the order in which they can go.
 
-    kept: NDArray[np.int64]
-    costs: Array
+    `order` int64 (width,): the first goes first. `losses` (width + 1,): the share of its outputs' variance that the
+    layer loses with 0, 1, … width cells; it never rises.
+    """
+
+    moments: Moments
+    order: NDArray[np.int64]
+    losses: Array
+
+    @classmethod
+    def of(cls, moments: Moments, values: Array) -> "Ranking":
+        """Eliminate one cell after another; `values` (width, d)."""
+        order, costs = _eliminate(moments, values)
+        variance = _variance(moments, values)
+        losses = np.cumsum(costs)[::-1] / variance if variance else np.zeros(len(values))
+        return cls(moments, order, np.concatenate([losses, [0.0]]))
+
+    def kept(self, count: int) -> NDArray[np.int64]:
+        """The `count` cells that go last, ascending."""
+        return np.sort(self.order[len(self.order) - count :])
 
 
-def eliminate(moments: Moments, values: Array, count: int) -> Elimination:
-    """Remove the cheapest cell, one after another, until `count` are left; `values` (width, d)."""
-    width = len(values)
-    alive: NDArray[np.int64] = np.arange(width)
-    inverse: NDArray[np.floating] = np.linalg.inv(moments.covariance + moments.ridge * np.eye(width))
+def _eliminate(moments: Moments, values: Array) -> tuple[NDArray[np.int64], Array]:
+    """Indices in the order of removal, and what each removal adds to the mean squared error."""
+    alive: NDArray[np.int64] = np.arange(len(values))
+    inverse: NDArray[np.floating] = np.linalg.inv(moments.covariance + moments.ridge * np.eye(len(values)))
     adjusted: NDArray[np.floating] = values.copy()
-    costs = []
-    while len(alive) > count:
-        gone, paid = _cheapest(inverse, adjusted, min(_BLOCK, len(alive) - count))
+    order, costs = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+    while len(alive):
+        gone, paid = _cheapest(inverse, adjusted, min(_BLOCK, len(alive)))
+        order.append(alive[gone])
         costs.append(paid)
         rest = np.setdiff1d(np.arange(len(alive)), gone)
         across = inverse[np.ix_(rest, gone)]
@@ -80,14 +109,7 @@ def eliminate(moments: Moments, values: Array, count: int) -> Elimination:
         adjusted = adjusted[rest] - across @ solved[:, len(rest) :]
         inverse = inverse[np.ix_(rest, rest)] - across @ solved[:, : len(rest)]
         alive = alive[rest]
-    return Elimination(alive, np.concatenate([np.zeros(0), *costs]))
-
-
-def losses(moments: Moments, values: Array) -> Array:
-    """(width + 1,): the share of its outputs' variance that a layer loses with 0, 1, … width cells; it never rises."""
-    variance = np.einsum("id,ij,jd->", values, moments.covariance, values, optimize=True)
-    costs = np.cumsum(eliminate(moments, values, 0).costs)[::-1]
-    return np.concatenate([costs / variance if variance else np.zeros(len(values)), [0.0]])
+    return np.concatenate(order), np.concatenate(costs)
 
 
 def _cheapest(
@@ -97,16 +119,18 @@ def _cheapest(
     costs = (values**2).sum(axis=1) / np.diag(inverse)
     pool = np.sort(np.argsort(costs, kind="stable")[:_POOL])
     inverse, values = inverse[np.ix_(pool, pool)], values[pool]
-    chosen, paid = np.zeros(len(pool), dtype=np.bool_), []
+    chosen = np.zeros(len(pool), dtype=np.bool_)
+    order, paid = [], []
     for _ in range(min(number, len(pool))):
         costs = (values**2).sum(axis=1) / np.maximum(np.diag(inverse), np.finfo(np.float64).tiny)
         cell = int(np.argmin(np.where(chosen, np.inf, costs)))
         chosen[cell] = True
+        order.append(cell)
         paid.append(costs[cell])
         column = inverse[:, cell] / inverse[cell, cell]
         values = values - np.outer(column, values[cell])
         inverse = inverse - np.outer(column, inverse[cell])
-    return pool[chosen], np.array(paid)
+    return pool[order], np.array(paid)
 
 
 def refit(moments: Moments, values: Array, bias: Array, kept: NDArray[np.int64]) -> Fit:
@@ -117,6 +141,10 @@ def refit(moments: Moments, values: Array, bias: Array, kept: NDArray[np.int64])
     added = np.linalg.solve(among, covariance[np.ix_(kept, gone)] @ values[gone])
     change = np.zeros_like(values)
     change[kept], change[gone] = added, -values[gone]
-    variance = float(np.einsum("id,ij,jd->", values, covariance, values, optimize=True))
-    lost = float(np.einsum("id,ij,jd->", change, covariance, change, optimize=True))
+    variance, lost = _variance(moments, values), _variance(moments, change)
     return Fit(values[kept] + added, bias - moments.mean @ change, lost / variance if variance else 0.0)
+
+
+def _variance(moments: Moments, values: Array) -> float:
+    """Of what cells with these values add, over all dimensions."""
+    return float(((moments.covariance @ values) * values).sum())

@@ -1,19 +1,19 @@
-"""A domain's own text: what the passes of -O1 and -O2 calibrate on, and what quality is measured on."""
+"""A domain's own text: what the passes above -O0 calibrate on, and what quality is measured on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmalloc.corpus import Pair, read_train_and_dev
+from fmalloc.corpus import Pair, read_train_and_dev, spread
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.passes.calibration import TextCalibration
-from fmalloc_export.passes.compact_cells import LossCurves
+from fmalloc_export.passes.compact_cells import Rankings
 from fmalloc_export.passes.pipeline import DomainText
 from fmalloc_export.passes.vocabulary_use import trimming
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
-_MOST_HELD_OUT = 200
+_MOST_HELD_OUT = 1000
 # Pairs to calibrate on, and pairs to measure on.
 _FEWEST = 20
 # Of calibration text without dev, one pair in this many is held out.
@@ -45,8 +45,8 @@ class TextSplit:
     def of(cls, samples: Sequence[Pair], text: CalibrationText | None, *, required: bool) -> "TextSplit":
         """Choose held-out pairs, and keep them out of what is calibrated on.
 
-        Held-out is the first of these that has 20 pairs: the store's `samples`; dev of the text; a tenth of the text.
-        At most 200 are taken of the text. `text` None (-O0): the samples, however few.
+        Held-out are the store's `samples` and dev of the text, or where these have no 20 pairs, a tenth of the text; of
+        the text, at most as many as make 1,000. `text` None (-O0): the samples, however few.
 
         Raises:
             FmallocError: `required`, and none has 20 pairs; or the text leaves fewer than 20 to calibrate on.
@@ -54,13 +54,12 @@ class TextSplit:
         known = set(samples)
         pairs = [pair for pair in text.pairs if pair not in known] if text else []
         dev = text.dev if text else ()
-        sources = {
-            "the store's samples": tuple(samples),
-            "dev of the calibration text": _spread(dev, _MOST_HELD_OUT),
-            "a tenth of the calibration text": _spread(pairs, min(_MOST_HELD_OUT, len(pairs) // _SHARE)),
-        }
-        origin = next((name for name, found in sources.items() if len(found) >= _FEWEST), "the store's samples")
-        held_out = sources[origin]
+        more = spread([pair for pair in dev if pair not in known], max(0, _MOST_HELD_OUT - len(samples)))
+        parts = {"the store's samples": tuple(samples), "dev of the calibration text": more}
+        held_out, origin = (*samples, *more), " and ".join(name for name, found in parts.items() if found)
+        tenth = spread(pairs, min(_MOST_HELD_OUT, len(pairs) // _SHARE))
+        if len(held_out) < _FEWEST <= len(tenth):
+            held_out, origin = tenth, "a tenth of the calibration text"
         known.update(held_out)
         pairs = [pair for pair in pairs if pair not in known]
         if text and len(pairs) < _FEWEST:
@@ -88,10 +87,4 @@ def domain_text(domain: Domain, split: TextSplit, vocabulary: int | None = None)
     """What passes know of the text; `vocabulary`: the most target tokens."""
     calibration = TextCalibration(domain.base, domain.tokenizer, split.calibration, domain.languages)
     trimmed = trimming(domain, split.calibration, split.held_out, vocabulary)
-    return DomainText(calibration, LossCurves(calibration), trimmed)
-
-
-def _spread(pairs: Sequence[Pair], count: int) -> tuple[Pair, ...]:
-    """Evenly spaced pairs, at most `count`."""
-    count = min(count, len(pairs))
-    return tuple(pairs[index * len(pairs) // count] for index in range(count))
+    return DomainText(calibration, Rankings(calibration), trimmed)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
-from fmalloc.model.tokens import set_languages, target_ids
+from fmalloc.model.text.tokens import set_languages, target_ids
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.vocabulary import Vocabulary, needed_tokens
 from fmalloc_export.passes.trim_vocabulary import TrimVocabulary

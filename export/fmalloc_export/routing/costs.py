@@ -14,16 +14,16 @@ from fmalloc_export.bundles.publish import writing
 from fmalloc_export.routing.threshold import Documents, choose_threshold
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
-from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, Metric, RoutingCosts, Score, ScoredText
+from fmalloc_runtime.live.translator import EngineSettings, Translator, check_loadable
+from fmalloc_runtime.routing.costs import PARTIAL_FILE, ROUTING_COSTS_FILE, Metric, RoutingCosts, Score, ScoredText
 from fmalloc_runtime.routing.router import Router
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.commands.outputs import check_folder
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.strict import StrictModel
 
-_PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.scores"
 _CHUNK_LINES = 50
 
 
@@ -72,7 +72,7 @@ def _of_costs(bundles: Path) -> ScoreMatrix | None:
 
 def _of_partial(bundles: Path) -> ScoreMatrix | None:
     try:
-        return ScoreMatrix.read(bundles / _PARTIAL_FILE)
+        return ScoreMatrix.read(bundles / PARTIAL_FILE)
     except FmallocError:
         return None
 
@@ -119,7 +119,8 @@ class Measurement:
     def of(cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int) -> "Measurement":
         """Read live.json, the bundles and the dev parts of `texts`, which are corpora by domain.
 
-        Raises FmallocError if fewer than two domains are live, or if the text of one is missing.
+        Raises FmallocError if fewer than two domains are live, if one cannot be loaded here, if the text of one is
+        missing, or if `bundles` cannot be written.
         """
         index = LiveIndex.of(bundles)
         if len(index.domains) < 2:
@@ -133,7 +134,10 @@ class Measurement:
         if missing := sorted(set(index.domains) - set(texts)):
             options = " ".join(f"--text {domain}=PATH" for domain in missing)
             raise FmallocError(f"text of {', '.join(missing)} is missing, and every live domain needs some: {options}")
+        check_folder(bundles)
         live = {domain: Bundle.open(bundles / name) for domain, name in sorted(index.domains.items())}
+        for bundle in live.values():
+            check_loadable(bundle)
         fits = _fitting(list(live.values()))
         read = {domain: HeldOutText.read(texts[domain], bundle, fits, lines) for domain, bundle in live.items()}
         return cls(bundles, live, read, ScoreMatrix.known(bundles, beam_size))
@@ -185,7 +189,7 @@ class Measurement:
         """Replace routing.json atomically. FmallocError if bundles are being written; the measured scores are kept."""
         with writing(self.bundles):
             write_atomically(self.bundles / ROUTING_COSTS_FILE, costs.to_bytes())
-            for left in (*self.bundles.glob(f".{_PARTIAL_FILE}.*"), *self.bundles.glob(f".{ROUTING_COSTS_FILE}.*")):
+            for left in (*self.bundles.glob(f".{PARTIAL_FILE}.*"), *self.bundles.glob(f".{ROUTING_COSTS_FILE}.*")):
                 left.unlink()
 
     def _measure(
@@ -203,7 +207,7 @@ class Measurement:
             found = score(translations, [pair.target for pair in text.pairs]).score
             rounded = Score(bleu=round(found.bleu, 4), chrf=round(found.chrf, 4))
             self.scores = self.scores.adding(bundle.name, text.digest, rounded)
-            write_atomically(self.bundles / _PARTIAL_FILE, self.scores.to_bytes())
+            write_atomically(self.bundles / PARTIAL_FILE, self.scores.to_bytes())
 
     def _score(self, bundle: Bundle, text: HeldOutText) -> Score:
         found = self.scores.get(bundle.name, text.digest)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
-from rich.console import Console
 from rich.table import Column, Table
 
-from fmalloc.progress import bar
 from fmalloc_export.routing.costs import Measurement
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.routing.costs import Metric, RoutingCosts
+from fmalloc_shared.commands.command import echo
+from fmalloc_shared.commands.progress import bar
+from fmalloc_shared.commands.terminal import Terminal
 from fmalloc_shared.names import GENERAL
 
 
@@ -29,12 +29,12 @@ def measure_costs(
     measurement = Measurement.of(bundles, texts, lines=sentences, beam_size=beam_size)
     missing = measurement.missing
     for domain, text in measurement.texts.items():
-        click.echo(f"{domain}: {len(text.pairs)} of {len(text.lines)} lines of dev, {measurement.live[domain].name}")
+        echo(f"{domain}: {len(text.pairs)} of {len(text.lines)} lines of dev, {measurement.live[domain].name}")
     if GENERAL not in measurement.live:
-        click.echo(f"{GENERAL} is not live: uncertain text goes to the likeliest domain, so no threshold can help")
+        echo(f"{GENERAL} is not live: uncertain text goes to the likeliest domain, so no threshold can help")
     total = sum(len(measurement.texts[domain].pairs) for _, domain in missing)
     known = len(measurement.live) ** 2 - len(missing)
-    click.echo(f"{len(missing)} scores to measure, {total} lines to translate; {known} scores are known")
+    echo(f"{len(missing)} scores to measure, {total} lines to translate; {known} scores are known")
     if dry_run:
         return
     with bar("translate", total) as advance:
@@ -51,7 +51,7 @@ def _show(costs: RoutingCosts) -> None:
     for model in domains:
         row = costs.matrix[model]
         table.add_row(model, *(f"{row[text].bleu:.2f} / {row[text].chrf:.2f}" for text in domains))
-    Console().print(table)
+    Terminal(markup=False).print(table)
     expected = costs.simulation.expected
     rows = [
         ("threshold 0: the likeliest always", expected.zero),
@@ -64,4 +64,4 @@ def _show(costs: RoutingCosts) -> None:
     losses = Table(Column(title, overflow="fold"), Column("", justify="right"))
     for name, value in rows:
         losses.add_row(name, "–" if value is None else f"{value:.3f}")
-    Console().print(losses)
+    Terminal(markup=False).print(losses)

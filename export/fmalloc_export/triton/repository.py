@@ -8,8 +8,17 @@ from pathlib import Path
 from fmalloc_export.triton.files import domain_config, domain_model, routing_config, routing_model
 from fmalloc_export.triton.layout import CONFIG_FILE, MODEL_FILE, next_version, update
 from fmalloc_export.triton.options import TritonOptions
-from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, MODEL_DIRECTORY, ROUTING_FILE, Bundle, LiveIndex
+from fmalloc_runtime.bundle.bundle import (
+    LIVE_FILE,
+    MANIFEST_FILE,
+    MODEL_DIRECTORY,
+    ROUTING_FILE,
+    SIGNATURE_FILE,
+    Bundle,
+    LiveIndex,
+)
 from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
+from fmalloc_shared.commands.outputs import check_folder
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sync_directory, sync_tree
 
@@ -27,6 +36,7 @@ def write_triton_repository(
     options = options or TritonOptions()
     live = _read_live(bundles, options)
     _check_output(output, force)
+    check_folder(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
         built = Path(work) / "built"
@@ -98,7 +108,7 @@ def _write_model(folder: Path, version: int, config: str, model: str) -> Path:
 
 def _copy(bundle: Bundle, destination: Path) -> None:
     """Copy a bundle, with packed model files as plain ones."""
-    for name in (MANIFEST_FILE, *bundle.manifest.files):
+    for name in (MANIFEST_FILE, SIGNATURE_FILE, *bundle.manifest.files):
         (destination / name).parent.mkdir(parents=True, exist_ok=True)
         if (bundle.path / name).is_file():
             shutil.copyfile(bundle.path / name, destination / name)

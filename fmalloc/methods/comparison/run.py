@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from fmalloc.evaluation.evaluate import Evaluation
-from fmalloc.learning.run import Run, Scorer
+from fmalloc.learning.run import Run
+from fmalloc.learning.scoring import Scorer
 from fmalloc.methods import method_of
 from fmalloc.methods.comparison.record import Learned, MethodRow, MethodRun
 from fmalloc.methods.method import BASE, Method, MethodSettings
@@ -16,8 +17,10 @@ from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
+from fmalloc_shared.strict import read_json
 
 _LEARNED = "learned.json"
+_SETTINGS = "settings.json"
 
 
 def make_method(run: Run, name: str, folder: Path) -> Method:
@@ -46,8 +49,9 @@ def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> M
     base: the folder with scores of the untouched base, which several runs share.
     """
     method = make_method(run, name, folder)
+    check_settings(run, method, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, _settings(run, method), method.settings_type())
+    write_atomically(folder / _SETTINGS, _settings_bytes(run, method))
     base = base or folder / "scores" / BASE
     tasks = run.recipe.tasks[:1] if method.joint else run.recipe.tasks
     names = [task.name for task in tasks]
@@ -105,16 +109,23 @@ def _settings(run: Run, method: Method) -> dict[str, Any]:
     }
 
 
-def _claim(folder: Path, settings: dict[str, Any], defaults: MethodSettings) -> None:
-    """Record the settings of this folder's run; refuse a folder that holds a run with other settings."""
-    path, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
+def _settings_bytes(run: Run, method: Method) -> bytes:
+    return json.dumps(_settings(run, method), indent=1, sort_keys=True).encode()
+
+
+def check_settings(run: Run, method: Method, folder: Path) -> None:
+    """Raise FmallocError if the folder holds a run of the method with other settings."""
+    path = folder / _SETTINGS
     if path.is_file():
-        held, wanted = _completed(json.loads(path.read_bytes()), defaults), json.loads(text)
+        try:
+            held = _completed(read_json(path), method.settings_type())
+        except (KeyError, TypeError, ValueError) as error:
+            raise FmallocError(f"{path}: damaged, no settings of a run; delete {folder} to begin anew") from error
+        wanted = json.loads(_settings_bytes(run, method))
         if changed := sorted(key for key in wanted if held.get(key) != wanted[key]):
             raise FmallocError(
                 f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"
             )
-    write_atomically(path, text.encode())
 
 
 def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:

@@ -44,17 +44,28 @@ class Gatekeeper:
         finally:
             gate.close()
 
+    def check(self, credential: str | None) -> None:
+        """Raise UnauthorizedError without a known key where one is needed; nothing is counted."""
+        with self._counted():
+            self._identify(credential)
+
+    def knows(self, credential: str | None) -> bool:
+        """Whether the key is known, or none is needed."""
+        return self._keys is None or (credential is not None and self._keys.find(credential) is not None)
+
     def enter(self, credential: str | None, characters: int) -> str:
         """Count a request with so many characters to translate, and return the client's name.
 
         Raises UnauthorizedError, RateLimitedError or QuotaExceededError, or BodyTooLargeError if the request exceeds
         the limit per minute by itself; nothing is counted then.
         """
-        try:
+        with self._counted():
             return self._enter(self._identify(credential), characters)
-        except RequestError as error:
-            self._metrics.refused.labels(_reason(error)).inc()
-            raise
+
+    def count(self, credential: str | None, characters: int) -> None:
+        """Count characters of a request that was admitted before they were known; errors as of `enter`."""
+        with self._counted():
+            self._enter(self._identify(credential), characters, requests=False)
 
     def give_back(self, client: str, characters: int) -> None:
         """Uncount characters that were not translated after all."""
@@ -70,6 +81,15 @@ class Gatekeeper:
         """Write the usage file, if there is one."""
         self._usage.flush()
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what is refused, by the reason."""
+        try:
+            yield
+        except RequestError as error:
+            self._metrics.refused.labels(_reason(error)).inc()
+            raise
+
     def _identify(self, credential: str | None) -> KeyEntry | None:
         if self._keys is None:
             return None
@@ -80,7 +100,7 @@ class Gatekeeper:
             raise UnauthorizedError("the API key is not known to this server")
         return entry
 
-    def _enter(self, entry: KeyEntry | None, characters: int) -> str:
+    def _enter(self, entry: KeyEntry | None, characters: int, *, requests: bool = True) -> str:
         name = entry.name if entry else ANONYMOUS
         note(client=name, characters=characters)
         settings = self._settings
@@ -92,7 +112,7 @@ class Gatekeeper:
             raise QuotaExceededError(
                 f"{used} of {quota} characters are used this month: {characters} more exceed the quota"
             )
-        self._rates.take(name, characters, requests_limit, characters_limit)
+        self._rates.take(name, characters, requests_limit if requests else None, characters_limit)
         self._usage.add(name, characters)
         return name
 

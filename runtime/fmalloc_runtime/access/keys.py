@@ -6,7 +6,6 @@ impossible here, and would let anybody keep the server busy with wrong keys.
 
 import hmac
 import logging
-import os
 import re
 import secrets
 import time
@@ -20,8 +19,8 @@ from filelock import FileLock
 from pydantic import Field, model_validator
 
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.files import sync_directory
-from fmalloc_shared.strict import StrictModel
+from fmalloc_shared.files import write_private
+from fmalloc_shared.strict import Digest, StrictModel
 
 _log = logging.getLogger(__name__)
 _PREFIX = "fm-"
@@ -38,7 +37,7 @@ class KeyEntry(StrictModel):
     """A client: the digest of its key, and limits that differ from the server's; `characters` per month."""
 
     name: ClientName
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Digest
     requests_per_minute: Limit | None = None
     characters_per_minute: Limit | None = None
     characters: Limit | None = None
@@ -129,26 +128,10 @@ def digest_of(key: str) -> str:
     return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` atomically by a file that only its owner can ever read, whatever the umask."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_directory(path.parent)
-
-
 @contextmanager
 def _edited(path: Path) -> Iterator[KeyFile]:
     """The file's content, locked against other editors."""
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.parent / f".{path.name}.lock"):
         yield KeyFile.read(path) if path.exists() else KeyFile()
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fmalloc_runtime.access.keys import write_private
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import write_private
 from fmalloc_shared.strict import StrictModel
 
 _log = logging.getLogger(__name__)

@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from fmalloc_runtime.api.bodies import JSON
-from fmalloc_runtime.errors import BusyError, OverloadedError, status_of
+from fmalloc_runtime.errors import BusyError, NothingServedError, OverloadedError, status_of
 from fmalloc_runtime.routing.router import Route
 from fmalloc_shared.errors import FmallocError
 
 _log = logging.getLogger(__name__)
 _FAILED = "the server failed to answer; see its log"
+_UNSERVED = "nothing is served yet: /readyz and the log say why"
 
 
 class ErrorAnswer(BaseModel):
@@ -66,7 +67,8 @@ def answer_error(error: FmallocError, dialect: Dialect) -> Response:
     status = dialect.overloaded if isinstance(error, OverloadedError) else status_of(error)
     if status == 500:
         _log.error("a request failed", exc_info=error)
-    response = answer_problem(_FAILED if status == 500 else str(error), status, dialect)
+    hidden = _FAILED if status == 500 else _UNSERVED if isinstance(error, NothingServedError) else None
+    response = answer_problem(hidden or str(error), status, dialect)
     if isinstance(error, BusyError):
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if status == 413:

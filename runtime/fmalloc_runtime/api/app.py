@@ -1,5 +1,8 @@
 """The HTTP app: all dialects on one service."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,6 +12,7 @@ from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.answers import answer_problem
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.dialects.deepl import DeepL
+from fmalloc_runtime.api.dialects.documents import DeepLDocuments
 from fmalloc_runtime.api.dialects.health import Health
 from fmalloc_runtime.api.dialects.inference import Inference
 from fmalloc_runtime.api.dialects.libretranslate import LibreTranslate
@@ -17,37 +21,50 @@ from fmalloc_runtime.api.middleware import middleware
 from fmalloc_runtime.api.openapi import openapi_route
 from fmalloc_runtime.api.operation import routes
 from fmalloc_runtime.api.page import page_routes
+from fmalloc_runtime.batching.documents import Documents
 from fmalloc_runtime.batching.service import Service
+from fmalloc_runtime.corrections.log import CorrectionLog
 from fmalloc_runtime.settings import Settings
 
 
 def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starlette:
-    """The app; the caller opens and closes `service` and `gate`."""
-    backend = Backend(service, settings, gate)
+    """The app; the caller opens and closes `service` and `gate`. FmallocError if corrections cannot be kept."""
+    backend = Backend(service, settings, gate, CorrectionLog(settings.corrections, settings.corrections_limit))
+    documents = Documents(service, settings, gate.give_back)
     operations = [
         operation
         for dialect in (LibreTranslate, DeepL, Native, Inference, Health)
         for operation in dialect(backend).operations
     ]
-    dialects = {operation.path: operation.dialect for operation in operations}
+    if settings.documents:
+        operations += DeepLDocuments(backend, documents).operations
+    by_path = {operation.path: operation.dialect for operation in operations}
 
     async def refuse(request: Request, error: Exception) -> Response:
         """Answer 404 and 405 in the route's dialect; for unknown paths, with the error fields of all dialects."""
         assert isinstance(error, HTTPException)
-        dialect = dialects.get(getattr(request.scope.get("route"), "path", ""))
+        dialect = by_path.get(getattr(request.scope.get("route"), "path", ""))
         if dialect is None:
             text = error.detail
             return JSONResponse({"error": text, "message": text}, error.status_code, error.headers)
         return answer_problem(error.detail, error.status_code, dialect, error.headers)
 
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await documents.close()
+
     app = Starlette(
         routes=[
             *routes(operations),
-            openapi_route(operations, settings, service.registry),
+            openapi_route(operations, backend),
             *(page_routes() if settings.page else ()),
         ],
         middleware=middleware(settings, service.metrics),
         exception_handlers={HTTPException: refuse},
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app

@@ -1,32 +1,40 @@
 """Query strings and bodies of requests, read up to a limit, as named values."""
 
-import gc
+import asyncio
 import json
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from anyio.to_thread import run_sync
 from python_multipart.multipart import parse_options_header
-from starlette.exceptions import HTTPException
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.types import Message
 
+from fmalloc_runtime.batching.collection import uncollected
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnsupportedMediaTypeError
 
 JSON = "application/json"
 URL_ENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FORMS = (URL_ENCODED, MULTIPART)
+# A form may have so many bytes besides its file.
+FORM_BYTES = 64 * 2**10
 # A client that is still sending does not read the answer yet: what it sends is discarded up to these limits.
-_DRAIN_BYTES = 128 * 2**20
+DRAIN_BYTES = 128 * 2**20
 _DRAIN_SECONDS = 10.0
 # Fields per form: each costs memory far beyond its bytes.
 _FORM_FIELDS = 20_000
+# A larger body is not parsed on the event loop.
+_INLINE_BYTES = 32 * 2**10
+# In the scope of a request whose body is read to no use.
+DISCARDED = "fmalloc.discarded"
 
 
 @dataclass(frozen=True)
@@ -35,27 +43,66 @@ class Sent:
 
     values: Mapping[str, Any]
     is_form: bool
+    is_large: bool = False
+
+    def text(self, name: str) -> str | None:
+        """A value, the first one of a form; None if it is not a string."""
+        value = self.values.get(name)
+        value = value[0] if self.is_form and value else value
+        return value if isinstance(value, str) else None
 
 
-async def read_sent(request: Request, limit: int, *, forms: bool = True) -> Sent:
+async def read_sent(request: Request, limit: int, *, forms: bool = True, drain: int = DRAIN_BYTES) -> Sent:
     """Read a request: a JSON object, or a query string and a form together.
 
-    Raises BodyTooLargeError beyond `limit` bytes, UnsupportedMediaTypeError for other content types, BadRequestError
-    for malformed bodies.
+    `drain`: bytes of a body that are read all the same after it is too long. Raises BodyTooLargeError beyond `limit`
+    bytes, UnsupportedMediaTypeError for other content types, BadRequestError for malformed bodies.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await _read_body(request, limit)
-    if kind == JSON and (body or request.method == "POST"):
-        return Sent(_json_object(body), is_form=False)
-    if not forms or (body and kind not in FORMS):
-        expected = " or ".join((JSON, *FORMS) if forms else (JSON,))
-        raise UnsupportedMediaTypeError(f"content type {shown(kind)}: expected {expected}")
+    body = await _read_body(request, limit, drain)
+    parse = partial(parsed, request, body, forms=forms)
+    large = len(body) > _INLINE_BYTES
+    return Sent(*(await run_sync(parse) if large or _kind(request) == MULTIPART else parse()), is_large=large)
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """A file of a form, with the name that the client gave it."""
+
+    name: str
+    content: bytes
+
+
+async def read_upload(request: Request, size: int) -> tuple[Sent, UploadedFile]:
+    """Read a form with one file, named `file`, of at most `size` bytes; errors as of read_sent."""
+    if _kind(request) != MULTIPART:
+        raise UnsupportedMediaTypeError(f"content type {shown(_kind(request))}: expected {MULTIPART} with a file")
+    body = await _read_body(request, size + FORM_BYTES, DRAIN_BYTES)
+    return await run_sync(_uploaded, request, body, size)
+
+
+def _uploaded(request: Request, body: bytes, size: int) -> tuple[Sent, UploadedFile]:
+    form = asyncio.run(_form(request, body, files=1))
+    name, content = "", None
+    for field, value in form:
+        if isinstance(value, UploadFile):
+            with value.file as file:
+                name, content = value.filename or "", file.read() if field == "file" else None
+    if content is None:
+        raise BadRequestError("file is missing: expected a form with one file, named file")
+    if len(content) > size:
+        raise BodyTooLargeError(f"the file has {len(content)} bytes, at most {size} are allowed")
     pairs = _url_encoded(request.scope.get("query_string", b""), "the query string")
-    if kind == URL_ENCODED:
-        pairs += _url_encoded(body, "the body")
-    elif kind == MULTIPART and body:
-        pairs += await _multipart(request, body)
-    return Sent(_by_name(pairs), is_form=True)
+    pairs += [(name, value) for name, value in form if isinstance(value, str)]
+    return Sent(_by_name(pairs), is_form=True), UploadedFile(name, content)
+
+
+async def discard(request: Request, limit: int) -> None:
+    """Read up to `limit` bytes of a body that nobody wants: its client reads no answer while it is still sending."""
+    request.scope[DISCARDED] = True
+    async for chunk in request.stream():
+        limit -= len(chunk)
+        if limit < 0:
+            break
 
 
 def shown(value: object) -> str:
@@ -73,7 +120,7 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def _read_body(request: Request, limit: int, drain: int) -> bytes:
     body = bytearray()
     received = 0
     deadline = time.monotonic() + _DRAIN_SECONDS
@@ -84,34 +131,42 @@ async def _read_body(request: Request, limit: int) -> bytes:
             deadline = time.monotonic() + _DRAIN_SECONDS
             continue
         body.clear()
-        if received > limit + _DRAIN_BYTES or time.monotonic() > deadline:
+        if received > limit + drain or time.monotonic() > deadline:
             break
     if received > limit:
         raise BodyTooLargeError(f"the body is larger than {limit} bytes, the limit for a request")
     return bytes(body)
 
 
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parsed(request: Request, body: bytes, *, forms: bool) -> tuple[Mapping[str, Any], bool]:
+    """The values of a request by name, and whether they are those of a form."""
+    kind = _kind(request)
+    if kind == JSON and (body or request.method == "POST"):
+        return _json_object(body), False
+    if not forms or (body and kind not in FORMS):
+        expected = " or ".join((JSON, *FORMS) if forms else (JSON,))
+        raise UnsupportedMediaTypeError(f"content type {shown(kind)}: expected {expected}")
+    pairs = _url_encoded(request.scope.get("query_string", b""), "the query string")
+    if kind == URL_ENCODED:
+        pairs += _url_encoded(body, "the body")
+    elif kind == MULTIPART and body:
+        pairs += asyncio.run(_multipart(request, body))  # Starlette's parser is asynchronous for the sake of files
+    return _by_name(pairs), True
+
+
 def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
-        with _uncollected():
+        with uncollected():
             found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON in UTF-8: {error}") from error
     if not isinstance(found, dict):
         raise BadRequestError(f"the body is {shown(found)}: expected a JSON object")
     return found
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which would traverse the growing lists of a body again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,21 +191,33 @@ def _url_encoded(encoded: bytes, where: str) -> list[tuple[str, str]]:
 
 
 async def _multipart(request: Request, body: bytes) -> list[tuple[str, str]]:
-    async def replay() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
     try:
         body.decode()
-        form = await Request(request.scope, replay).form(
-            max_files=0, max_fields=_FORM_FIELDS, max_part_size=len(body) + 1
-        )
-    except (HTTPException, UnicodeDecodeError) as error:
-        problem = error.detail if isinstance(error, HTTPException) else error
-        raise BadRequestError(f"the body is not a form of text fields in UTF-8: {problem}") from error
-    if b"--" + boundary + b"--" not in body:
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"the body is not a form of text fields in UTF-8: {error}") from error
+    return [(name, value) for name, value in await _form(request, body) if isinstance(value, str)]
+
+
+async def _form(request: Request, body: bytes, files: int = 0) -> list[tuple[str, str | UploadFile]]:
+    """The fields of a form, and at most so many files of it, which stay in memory."""
+
+    async def replay() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    if boundary and b"--" + boundary + b"--" not in body:
         raise BadRequestError(f"the body is not a whole form: it ends before the last boundary, {shown(boundary)}--")
-    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    parser = MultiPartParser(
+        request.headers, replay(), max_files=files, max_fields=_FORM_FIELDS, max_part_size=len(body) + 1
+    )
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except (MultiPartException, UnicodeDecodeError, KeyError) as error:
+        what = f"{files} file and text fields" if files else "text fields in UTF-8"
+        problem = error.message if isinstance(error, MultiPartException) else error
+        raise BadRequestError(f"the body is not a form of {what}: {problem}") from error
+    return form.multi_items()
 
 
 def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -21,6 +21,8 @@ from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError
 # Texts per request: each costs memory far beyond its characters.
 TEXTS_LIMIT = 10_000
 _TAGS_LIMIT = 1_000
+# Wrong fields that an error names.
+_PROBLEMS = 5
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 # In a schema: the setting that limits the property, as its `maximum`, or `maxLength` for strings.
 LIMIT = "x-limit"
@@ -31,22 +33,27 @@ SERVED = "x-served"
 class Fields(BaseModel):
     """The fields of a request. JSON must have the types of the model; text of forms is converted.
 
-    Fields in `several` may be repeated in a form. A blank optional field of a form counts as missing.
+    Fields in `several` may be repeated in a form. A blank optional field of a form counts as missing. `key`: the field
+    that may hold the client's key.
     """
 
     model_config = ConfigDict(frozen=True)
     several: ClassVar[frozenset[str]] = frozenset()
+    key: ClassVar[str | None] = None
 
     @classmethod
     def of(cls, sent: Sent) -> Self:
-        """Check what a client sent; BadRequestError names each wrong field."""
+        """Check what a client sent; BadRequestError names the first few wrong fields."""
         values = cls._single(sent.values) if sent.is_form else sent.values
         if cls.model_config.get("extra") == "forbid" and (unknown := sorted(values.keys() - cls.model_fields.keys())):
             raise BadRequestError(f"{shown(unknown[0])} is not a field: expected one of {', '.join(cls.model_fields)}")
         try:
             return cls.model_validate(values, strict=not sent.is_form)
         except ValidationError as error:
-            raise BadRequestError("; ".join(map(cls._problem, error.errors(include_url=False)))) from error
+            problems = error.errors(include_url=False)
+            named = [cls._problem(problem) for problem in problems[:_PROBLEMS]]
+            more = len(problems) - len(named)
+            raise BadRequestError("; ".join([*named, f"and {more} more problems"] if more else named)) from error
 
     @classmethod
     def _single(cls, values: Mapping[str, list[str]]) -> dict[str, Any]:

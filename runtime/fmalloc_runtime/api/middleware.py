@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fmalloc_runtime import logs
+from fmalloc_runtime.api.bodies import DISCARDED, FORM_BYTES
 from fmalloc_runtime.errors import OverloadedError, SlowClientError
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.settings import Settings
@@ -22,6 +23,8 @@ REQUEST_ID = "X-Request-ID"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready"})
 _OTHER = "other"
+# Where documents are uploaded.
+DOCUMENTS = "/v2/document"
 _RETRY_SECONDS = 1.0
 _access = logging.getLogger(logs.ACCESS)
 
@@ -43,7 +46,10 @@ def middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         Middleware(
             BodiesBudget,
             limit=settings.bodies_limit,
-            body_limit=settings.body_limit,
+            body_limits={
+                "": settings.body_limit,
+                DOCUMENTS: min(settings.document_limit + FORM_BYTES, settings.bodies_limit),
+            },
             seconds=settings.body_seconds,
             metrics=metrics,
         )
@@ -118,13 +124,16 @@ class BodiesBudget:
     """Limits the bytes of all bodies in memory, and the time that one may take to arrive.
 
     Reading a body beyond the limits raises OverloadedError or SlowClientError. A body counts with what is kept of it:
-    at most `body_limit` bytes, which is at most `limit`, so that a single body always has room.
+    at most as many bytes as `body_limits` says for its path, or for ''; that is at most `limit`, so that a single body
+    always has room.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, body_limit: int, seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int, body_limits: Mapping[str, int], seconds: float, metrics: Metrics
+    ) -> None:
         self._app = app
         self._limit = limit
-        self._body_limit = body_limit
+        self._body_limits = body_limits
         self._seconds = seconds
         self._metrics = metrics
         self._held = 0
@@ -136,6 +145,7 @@ class BodiesBudget:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._seconds
         more, held, received = _has_body(scope), 0, 0
+        limit = self._body_limits.get(scope["path"], self._body_limits[""])
 
         async def counted() -> Message:
             nonlocal more, held, received
@@ -149,8 +159,9 @@ class BodiesBudget:
                 raise SlowClientError(f"the body did not arrive within {self._seconds:g} seconds") from None
             received += len(message.get("body", b""))
             more = bool(message.get("more_body", False))
-            # A body that is too long is not kept: the rest of it is read and discarded.
-            grown = (received if received <= self._body_limit else 0) - held
+            # A body that is too long or not wanted is not kept: the rest of it is read and discarded.
+            kept = received <= limit and DISCARDED not in scope
+            grown = (received if kept else 0) - held
             if self._held + grown > self._limit:
                 self._metrics.refused.labels("bodies").inc()
                 raise OverloadedError("the server has no room for more request bodies now: try again", _RETRY_SECONDS)

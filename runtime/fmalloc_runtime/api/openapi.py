@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -12,15 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fmalloc_runtime.api.bodies import FORMS, JSON
+from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.bodies import FORMS, JSON, MULTIPART
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields
 from fmalloc_runtime.api.languages import deepl_source, deepl_targets
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.errors import NotReadyError
-from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.settings import Settings
+from fmalloc_shared import __version__
 from fmalloc_shared.languages import short_code
 
 Schema = dict[str, Any]
@@ -29,8 +29,8 @@ _REF = "#/components/schemas/{model}"
 _QUALIFIED = re.compile(r"fmalloc_runtime__api__dialects__([a-z]+)__")
 _DESCRIPTIONS = {
     400: "A field is missing, malformed or not supported",
-    403: "The API key is missing or unknown",
-    404: "Unknown model or version",
+    403: "The API key is missing or unknown, or the server does not do this",
+    404: "Unknown model, version or document",
     408: "The body did not arrive in time",
     413: "The body, or the text in it, exceeds the limit",
     415: "The content type is not supported",
@@ -38,6 +38,7 @@ _DESCRIPTIONS = {
     456: "The monthly quota of this key is used up",
     500: "The server failed",
     503: "Nothing is served yet, or the server is shutting down",
+    507: "There is no room for more corrections",
     529: "The server is overloaded",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
@@ -53,40 +54,46 @@ _SCHEMES = {
 }
 
 
-def openapi_route(operations: Sequence[Operation], settings: Settings, registry: Registry) -> Route:
-    """The route of /openapi.json, whose content is made once per snapshot."""
-    made: tuple[Snapshot | None, bytes] | None = None
+def openapi_route(operations: Sequence[Operation], backend: Backend) -> Route:
+    """The route of /openapi.json, whose content is made once per snapshot; domains only for who may see them."""
+    made: tuple[Snapshot | None, dict[bool, bytes]] = (None, {})
 
-    def content(snapshot: Snapshot | None) -> bytes:
-        return json.dumps(describe(operations, settings, snapshot), ensure_ascii=False).encode()
+    def content(snapshot: Snapshot | None, domains: bool) -> bytes:
+        found = describe(operations, backend.settings, snapshot, domains=domains)
+        return json.dumps(found, ensure_ascii=False).encode()
 
-    async def serve(_request: Request) -> Response:
+    async def serve(request: Request) -> Response:
         nonlocal made
         try:
-            snapshot = registry.snapshot()
+            snapshot = backend.service.registry.snapshot()
         except NotReadyError:
             snapshot = None
-        if made is None or made[0] is not snapshot:
-            made = (snapshot, await run_sync(content, snapshot))
-        return Response(made[1], media_type=JSON)
+        if made[0] is not snapshot:
+            made = (snapshot, {})
+        contents, sees = made[1], backend.may_see(request, "models")
+        if sees not in contents:
+            contents[sees] = await run_sync(content, snapshot, sees)
+        return Response(contents[sees], media_type=JSON)
 
     return Route("/openapi.json", serve)
 
 
-def describe(operations: Sequence[Operation], settings: Settings, snapshot: Snapshot | None) -> Schema:
-    """The description. Without a snapshot, domains and languages are arbitrary strings."""
+def describe(
+    operations: Sequence[Operation], settings: Settings, snapshot: Snapshot | None, *, domains: bool = True
+) -> Schema:
+    """The description. Without a snapshot, domains and languages are any strings; without `domains`, domains are."""
     names, schemas = _schemas(operations)
     paths: dict[str, Schema] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, names, schemas)
     found = {
         "openapi": "3.1.0",
-        "info": {"title": "fmalloc", "version": version("fmalloc"), "description": _introduction(operations)},
+        "info": {"title": "fmalloc", "version": __version__, "description": _introduction(operations)},
         "tags": [{"name": name} for name in dict.fromkeys(operation.dialect.name for operation in operations)],
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
     }
-    filled = _filled(found, settings, _served(snapshot))
+    filled = _filled(found, settings, _served(snapshot, domains=domains))
     assert isinstance(filled, dict)
     return filled
 
@@ -127,7 +134,7 @@ def _operation(operation: Operation, names: Mapping[type, str], schemas: Mapping
         schema = schemas[names[operation.request].rpartition("/")[2]]
         found["parameters"] += _query(schema)
         return found
-    kinds = (JSON, *FORMS) if operation.dialect.forms else (JSON,)
+    kinds = (MULTIPART,) if operation.upload else (JSON, *FORMS) if operation.dialect.forms else (JSON,)
     found["requestBody"] = {
         "required": _needed(operation.request),
         "content": {kind: {"schema": {"$ref": names[operation.request]}} for kind in kinds},
@@ -152,7 +159,7 @@ def _path_schema(name: str) -> Schema:
 
 
 def _responses(operation: Operation, names: Mapping[type, str]) -> Schema:
-    content = {"text/plain": {"schema": {"type": "string"}}}
+    content = {operation.media: {"schema": {"type": "string"}}}
     if operation.response is not None:
         content = {JSON: {"schema": {"$ref": names[operation.response]}}}
     found: Schema = {"200": {"description": operation.summary, "content": content}}
@@ -166,14 +173,14 @@ def _responses(operation: Operation, names: Mapping[type, str]) -> Schema:
     return found
 
 
-def _served(snapshot: Snapshot | None) -> Mapping[str, list[str]]:
+def _served(snapshot: Snapshot | None, *, domains: bool) -> Mapping[str, list[str]]:
     if snapshot is None:
         return {}
     pair = snapshot.languages
-    domains = sorted(snapshot.bundles)
+    names = sorted(snapshot.bundles)
     return {
-        "models": domains,
-        "domains": [AUTO, *domains],
+        "models": names if domains else [],
+        "domains": [AUTO, *names] if domains else [],
         "sources": [AUTO, short_code(pair.source)],
         "targets": [short_code(pair.target)],
         "deepl_sources": [deepl_source(pair.source)],

@@ -22,10 +22,10 @@ _WITH_KEY = frozenset({403, 429})
 
 @dataclass(frozen=True)
 class Operation:
-    """`request`: fields of the body, or of the query string with GET. `response`: of 200, None for plain text.
+    """`request`: fields of the body, or of the query string with GET. `response`: of 200, None for one in `media`.
 
     `statuses`: statuses of failure besides those that follow from the rest. `keyed`: an operation without request
-    fields needs a key, as all that have some do.
+    fields needs a key, as all that have some do. `upload`: the request is a form with a file.
     """
 
     method: Literal["GET", "POST"]
@@ -37,6 +37,8 @@ class Operation:
     response: type[BaseModel] | None = None
     statuses: Collection[int] = ()
     keyed: bool = False
+    upload: bool = False
+    media: str = "text/plain"
 
     @property
     def needs_key(self) -> bool:

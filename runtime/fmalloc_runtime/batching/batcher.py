@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 
 from fmalloc_runtime.batching.queue import Queue, QueuedSentence, Task
-from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis
+from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis, score_exactly
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
@@ -150,11 +150,13 @@ class Batcher:
         task = batch[0].task
         translator, options = task.translator, task.batch.options
         began = time.perf_counter()
-        found = translator.engine.translate(
-            [sentence.task.batch.sources[sentence.position] for sentence in batch],
-            translator.tokenizer.target_prefix,
-            options,
-        )
+        sources = [sentence.task.batch.sources[sentence.position] for sentence in batch]
+        prefix = translator.tokenizer.target_prefix
+        if task.batch.targets:
+            targets = [sentence.task.batch.targets[sentence.position] for sentence in batch]
+            found = score_exactly(translator.engine, sources, targets, prefix)
+        else:
+            found = translator.engine.translate(sources, prefix, options)
         manifest = translator.bundle.manifest
         self._metrics.stage("inference", time.perf_counter() - began)
         self._metrics.batch_sentences.labels(manifest.domain).observe(len(batch))

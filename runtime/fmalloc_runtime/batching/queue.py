@@ -44,7 +44,8 @@ class QueuedSentence(NamedTuple):
         return self.position in self.task.waiting
 
 
-_Key = tuple[Translator, TranslationOptions]
+# Also whether targets are scored.
+_Key = tuple[Translator, TranslationOptions, bool]
 
 
 class Queue:
@@ -71,7 +72,7 @@ class Queue:
 
     def put(self, task: Task) -> None:
         """Add all sentences of a task."""
-        key = task.translator, task.batch.options
+        key = task.translator, task.batch.options, bool(task.batch.targets)
         group = self._groups.get(key)
         if group is None:
             mixing = task.translator.engine.mixing
@@ -87,7 +88,7 @@ class Queue:
 
     def remove(self, task: Task) -> None:
         """Drop the waiting sentences of a task, if there are any."""
-        key = task.translator, task.batch.options
+        key = task.translator, task.batch.options, bool(task.batch.targets)
         group = self._groups.get(key)
         if group is not None and task in group.tasks:
             group.remove(task)

@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from fmalloc_runtime import machine
 from fmalloc_runtime.batching.admission import Admission
 from fmalloc_runtime.batching.batcher import Batcher
+from fmalloc_runtime.batching.collection import uncollected
+from fmalloc_runtime.bundle.signature import TrustedKeys
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import Lease
 from fmalloc_runtime.live.registry import Registry
@@ -54,6 +58,11 @@ class TranslationRequest:
         """What the request counts for in admission control, in characters; context and number of texts add some."""
         return self.characters + len(self.context) + _TEXT_WEIGHT * len(self.texts)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether work on the texts would keep the event loop from others."""
+        return self.weight > _INLINE_CHARACTERS
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -80,6 +89,8 @@ class Service:
         self.admission = admission
         self.metrics = metrics
         self.decisions = decisions
+        # Threads take turns with the interpreter: several would be no faster, and the event loop would wait for each.
+        self._reading = CapacityLimiter(1)
         metrics.decisions_lost.set_function(lambda: decisions.lost)
 
     @classmethod
@@ -88,7 +99,8 @@ class Service:
         workers = workers_of(settings)
         engines = EngineSettings(settings.device, settings.compute_type, settings.threads, workers)
         metrics = metrics or Metrics()
-        registry = Registry(settings.bundles, engines, settings.memory, settings.preload, metrics)
+        trusted = TrustedKeys.read(settings.trusted_keys) if settings.trusted_keys else None
+        registry = Registry(settings.bundles, engines, settings.memory, settings.preload, metrics, trusted)
         batcher = Batcher(workers, settings.batch_tokens, settings.batch_wait, metrics, exact=settings.exact)
         decisions = DecisionLog(settings.decisions, settings.decisions_text)
         return cls(registry, batcher, Admission(settings.queue_characters, metrics), metrics, decisions)
@@ -123,25 +135,33 @@ class Service:
         Raises NotReadyError if no bundles are served yet or the domain's model cannot be loaded. Cancelling the caller
         takes its sentences out of the queue.
         """
-        with self.admission.admit(request.weight):
+        with self.admission.admit(request.weight), uncollected() if request.is_long else nullcontext():
             seconds: dict[str, float] = {}
             snapshot, route, lease = await self._lease(request, seconds)
             try:
                 self.metrics.routes.labels(route.domain, "no" if request.domain == AUTO else "yes").inc()
                 if self.decisions.on:
-                    self.decisions.record(request.domain, _routed_texts(request), route)
+                    texts = await self.apart(request, partial(_routed_texts, request))
+                    self.decisions.record(request.domain, texts, route)
                 translations = await self._translate(request, lease.ready.result(), seconds)
             finally:
                 lease.release()
             self.metrics.characters.labels(route.domain).inc(request.characters)
+            sentences = (sentence for translation in translations for sentence in translation.sentences)
+            for result, count in Counter(sentence.numbers for sentence in sentences if sentence.numbers).items():
+                self.metrics.numbers.labels(route.domain, result).inc(count)
             return Answer(translations, route, snapshot.languages, seconds)
+
+    async def route_apart(self, request: TranslationRequest) -> Route:
+        """As `route`, off the event loop."""
+        return await self._in_thread(partial(self.route, request))
 
     async def _lease(self, request: TranslationRequest, seconds: dict[str, float]) -> tuple[Snapshot, Route, Lease]:
         """Route the request and claim its domain's model, of the same snapshot; the caller releases the lease."""
         while True:
             began = time.perf_counter()
             snapshot = self.registry.snapshot()
-            route = await self._step(request, partial(self.route, request, snapshot))
+            route = await self.apart(request, partial(self.route, request, snapshot))
             routed = time.perf_counter()
             lease = snapshot.lease(route.domain)
             try:
@@ -161,22 +181,50 @@ class Service:
         work = work_on(request.texts, request.options, translator)
         seconds |= {"tokenise": 0.0, "queue": 0.0, "inference": 0.0}
         found: Found | None = None
-        while True:
-            began = time.perf_counter()
-            step = await self._step(request, partial(advance, work, found))
-            submitted = time.perf_counter()
-            seconds["tokenise"] += submitted - began
-            if not isinstance(step, SourceBatch):
-                self.metrics.stage("tokenise", seconds["tokenise"])
-                return step
-            task = self.batcher.submit(translator, step)
-            found = await _done(task)
-            queued = task.queued or 0.0
-            seconds["queue"] += queued
-            seconds["inference"] += time.perf_counter() - submitted - queued
+        try:
+            while True:
+                began = time.perf_counter()
+                step = await self.apart(request, partial(advance, work, found))
+                submitted = time.perf_counter()
+                seconds["tokenise"] += submitted - began
+                if not isinstance(step, SourceBatch):
+                    self.metrics.stage("tokenise", seconds["tokenise"])
+                    return step
+                task = self.batcher.submit(translator, step)
+                found = await _done(task)
+                queued = task.queued or 0.0
+                seconds["queue"] += queued
+                seconds["inference"] += time.perf_counter() - submitted - queued
+        finally:
+            # What is left of cancelled work would wait for the collector, and the event loop for that. It cannot be
+            # closed while its thread runs, which who was cancelled twice did not wait for.
+            with suppress(ValueError):
+                work.close()
 
-    async def _step(self, request: TranslationRequest, work: Callable[[], _T]) -> _T:
-        return work() if request.weight <= _INLINE_CHARACTERS else await run_sync(work)
+    async def apart(self, request: TranslationRequest, work: Callable[[], _T]) -> _T:
+        """The result of work on a request's texts, done in a thread if they are long."""
+        if not request.is_long:
+            return work()
+        return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """The result of work done in a thread, one at a time. Whoever is cancelled waits for its thread to end.
+
+        Until then its texts are held in memory, and so count in admission control.
+        """
+        async with self._reading:
+            running = asyncio.ensure_future(run_sync(_uncollected, work))
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait([running])
+                running.exception()
+                raise
+
+
+def _uncollected(work: Callable[[], _T]) -> _T:
+    with uncollected():
+        return work()
 
 
 def _routed_lines(request: TranslationRequest) -> list[str]:

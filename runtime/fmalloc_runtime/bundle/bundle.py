@@ -6,9 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from fmalloc_runtime.bundle.delta import Bytes
 from fmalloc_runtime.bundle.manifest import (
     MANIFEST_FILE,
-    DomainName,
     Drop,
     EngineInfo,
     Identical,
@@ -19,8 +21,19 @@ from fmalloc_runtime.bundle.manifest import (
     SourceInfo,
 )
 from fmalloc_runtime.bundle.packed import DELTA_SUFFIX, SHARED_DIRECTORY, PackedFile
+from fmalloc_runtime.bundle.signature import SIGNATURE_FILE, Signed, TrustedKeys
+from fmalloc_runtime.bundle.verification import (
+    GOLDEN_FILE,
+    MODEL_DIRECTORY,
+    ROUTING_FILE,
+    TOKENIZER_DIRECTORY,
+    check_manifest,
+    check_model,
+    vocabularies,
+)
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.files import verify_files
+from fmalloc_shared.files import check_plain, read_small, verify_files
+from fmalloc_shared.names import DomainName
 from fmalloc_shared.ngrams import NgramCounts
 from fmalloc_shared.strict import StrictModel
 
@@ -30,6 +43,7 @@ __all__ = [
     "MANIFEST_FILE",
     "MODEL_DIRECTORY",
     "ROUTING_FILE",
+    "SIGNATURE_FILE",
     "TOKENIZER_DIRECTORY",
     "Bundle",
     "Drop",
@@ -45,12 +59,9 @@ __all__ = [
     "golden_bytes",
 ]
 
-ROUTING_FILE = "routing.safetensors"
-GOLDEN_FILE = "golden.jsonl"
-MODEL_DIRECTORY = "model"
-TOKENIZER_DIRECTORY = "tokenizer"
 LIVE_FILE = "live.json"
-_NEEDED_FILES = (ROUTING_FILE, GOLDEN_FILE, f"{TOKENIZER_DIRECTORY}/tokenizer.json")
+# Bytes from which a file is mapped instead of read.
+_MAPPED = 2**20
 
 
 class GoldenRecord(StrictModel):
@@ -61,11 +72,12 @@ class GoldenRecord(StrictModel):
 
 
 class Bundle:
-    """A verified bundle directory."""
+    """A verified bundle directory. `signed`: whose signature it has, if that was asked for."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, signed: Signed | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self.signed = signed
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":
@@ -75,18 +87,22 @@ class Bundle:
         return bundle
 
     @classmethod
-    def read(cls, path: Path) -> "Bundle":
-        """Read and verify name and manifest, but not the files."""
+    def read(cls, path: Path, trusted: TrustedKeys | None = None) -> "Bundle":
+        """Read and verify name and manifest, but not the files; with `trusted`, one of those keys must have signed it.
+
+        The manifest in memory is the one that was signed: what is loaded later is compared with it, not with the file.
+        """
         manifest_path = path / MANIFEST_FILE
         if not path.is_dir():
             raise FmallocError(f"{path}: no such bundle directory")
-        manifest = Manifest.read(manifest_path)
-        expected = f"{manifest.domain}@{sha256(manifest_path.read_bytes()).hexdigest()[:12]}"
+        content = read_small(manifest_path)
+        signed = trusted.check(path, content) if trusted else None
+        manifest = Manifest.parse(content, str(manifest_path))
+        expected = f"{manifest.domain}@{sha256(content).hexdigest()[:12]}"
         if path.name != expected:
             raise FmallocError(f"{path}: expected the name {expected}, by its manifest: one of the two was changed")
-        if missing := [name for name in _NEEDED_FILES if name not in manifest.files]:
-            raise FmallocError(f"{manifest_path}: files: {', '.join(missing)} not listed")
-        return cls(path, manifest)
+        check_manifest(manifest, str(manifest_path))
+        return cls(path, manifest, signed)
 
     @property
     def name(self) -> str:
@@ -138,20 +154,37 @@ class Bundle:
     def golden(self) -> tuple[GoldenRecord, ...]:
         """Records to replay before the bundle goes live; empty if the store keeps no samples."""
         path = self.path / GOLDEN_FILE
-        lines = path.read_bytes().split(b"\n")
+        lines = read_small(path).split(b"\n")
         return tuple(GoldenRecord.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
 
+    def vocabularies(self) -> tuple[list[str], list[str]]:
+        """Source and target tokens of the model, by id."""
+        names = [path.name for path in self.model.glob("*")]
+        return vocabularies(self.manifest.engine.name, names, self.content, str(self.path))
+
+    def content(self, name: str) -> Bytes:
+        """A file of the manifest, plain or packed."""
+        path = self.path / name
+        if name in self.packed:
+            return np.frombuffer(self.packed_file(name).content(self.manifest.files[name]), dtype=np.uint8)
+        try:
+            large = check_plain(path).stat().st_size >= _MAPPED
+            return np.asarray(np.memmap(path, mode="r")) if large else np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise FmallocError(f"{path}: cannot be read: {error.strerror}") from error
+
     def verify(self) -> None:
-        """Raise FmallocError unless the files, plain or packed, match the manifest."""
+        """Raise FmallocError unless the files, plain or packed, match the manifest, and the model is what it says."""
         packed = self.packed
         try:
             digests = self.manifest.files
             plain = {name: digest for name, digest in digests.items() if name not in packed}
             # A plain file may have a delta beside it, if a writer was stopped between the two.
             deltas = {f"{name}{DELTA_SUFFIX}" for name in digests if name.startswith(f"{MODEL_DIRECTORY}/")}
-            verify_files(self.path, plain, besides=frozenset({MANIFEST_FILE, *deltas}))
+            verify_files(self.path, plain, besides=frozenset({MANIFEST_FILE, SIGNATURE_FILE, *deltas}))
             for name in sorted(packed):
                 self.packed_file(name).verify(digests[name])
+            check_model(self.manifest, self.content, str(self.path))
         except FmallocError:
             if self.packed == packed:
                 raise

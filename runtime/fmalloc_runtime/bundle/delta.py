@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fmalloc_runtime.bundle.manifest import Digest
-from fmalloc_shared.strict import StrictModel
+from fmalloc_shared.strict import Digest, StrictModel
 
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.uint32]

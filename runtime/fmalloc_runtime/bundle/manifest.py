@@ -1,47 +1,50 @@
 """`manifest.json`: what a bundle is, how it was compiled, and what files it has."""
 
+import re
 from hashlib import sha256
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
-from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
-from fmalloc_shared.names import check_name
-from fmalloc_shared.strict import StrictModel
+from fmalloc_shared.names import DomainName
+from fmalloc_shared.strict import Count, Digest, StrictModel
 
 MANIFEST_FILE = "manifest.json"
-
-
-def _domain(name: str) -> str:
-    try:
-        return check_name(name)
-    except FmallocError as error:
-        raise ValueError(str(error)) from error
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 
 
 def _inner_path(name: str) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name in (".", MANIFEST_FILE):
+    if not _PATH.fullmatch(name) or ".." in path.parts or path.as_posix() != name or name in (".", MANIFEST_FILE):
         raise ValueError("expected the relative path of a file inside the bundle")
     return name
 
 
-DomainName = Annotated[str, AfterValidator(_domain)]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")]
+LayerName = Annotated[str, Field(pattern=r"^(encoder|decoder)\.(0|[1-9]\d{0,3})$")]
 FilePath = Annotated[str, AfterValidator(_inner_path)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
+
+
+class _Extended(StrictModel):
+    """A record that has `ADDED` keys since its version began; without them it has the bytes that it always had."""
+
+    ADDED: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if key not in self.ADDED or value is not None}
 
 
 class EngineInfo(StrictModel):
     """The engine that runs `model/`, its minimum version, and the type of the weights (`float32`, `int8` …)."""
 
-    name: str
+    name: Word
     """`ctranslate2` or `onnx`."""
-    minimum_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    minimum_version: Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9}){0,3}$")]
     """The oldest that reads the model."""
-    quantization: str
+    quantization: Word
     """Type of the weights: `float32`, `int8` …."""
 
 
@@ -54,8 +57,10 @@ class PassInfo(StrictModel):
     """What it did, or why it does not apply."""
 
 
-class SourceInfo(StrictModel):
+class SourceInfo(_Extended):
     """Digests of what the bundle was compiled from."""
+
+    ADDED = ("distilled",)
 
     store: Digest
     """SHA-256 of store.json."""
@@ -63,6 +68,8 @@ class SourceInfo(StrictModel):
     """SHA-256 of task.json; null for `general`."""
     calibration: Digest | None
     """SHA-256 of the calibration pairs; null at `O0`."""
+    distilled: Digest | None = None
+    """SHA-256 of the record of the distilled model; absent below `O3`."""
 
 
 class Identical(StrictModel):
@@ -133,8 +140,10 @@ class Quality(StrictModel):
     """Whether a drop is above the bound, and was allowed with `--allow-quality-drop`."""
 
 
-class Manifest(StrictModel):
+class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
+
+    ADDED = ("out_of_domain",)
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -144,17 +153,17 @@ class Manifest(StrictModel):
     """Of the pair."""
     engine: EngineInfo
     """What runs `model/`."""
-    level: Literal["O0", "O1", "O2"]
+    level: Literal["O0", "O1", "O2", "O3"]
     """Of the compiler."""
     keep: Annotated[float, Field(gt=0, le=1)] | None
     """Share of the cells that compact-cells left; null below `O2`."""
     passes: tuple[PassInfo, ...]
     """In order."""
-    widths: dict[str, Annotated[int, Field(ge=1)]]
+    widths: dict[LayerName, Annotated[int, Field(ge=1, le=2**24)]]
     """Cells kept per layer, padding included."""
-    target_tokens: Annotated[int, Field(ge=1)]
+    target_tokens: Annotated[int, Field(ge=1, le=2**24)]
     """How many can be written."""
-    maximum_length: Annotated[int, Field(ge=1)]
+    maximum_length: Annotated[int, Field(ge=1, le=2**20)]
     """Tokens of input and of output that the model can take."""
     source: SourceInfo
     """What it was compiled from."""
@@ -162,6 +171,8 @@ class Manifest(StrictModel):
     """Against the learned model."""
     quality: Quality | None
     """Null without held-out pairs, which only `O0` can do without."""
+    out_of_domain: Quality | None = None
+    """The same on general pairs, without a bound; absent below `O3`, for `general`, and without general samples."""
     files: dict[FilePath, Digest]
     """SHA-256 of all other files."""
 

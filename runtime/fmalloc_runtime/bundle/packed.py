@@ -30,7 +30,7 @@ class PackedFile:
     @classmethod
     def open(cls, path: Path, shared: Path) -> "PackedFile":
         """Read a delta against a file in the folder `shared`; FmallocError if it is malformed."""
-        with _reading(path), safe_open(path, framework="numpy") as file:
+        with _reading(path), safe_open(files.check_plain(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             found = {name: (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         if list(metadata) != [METADATA_KEY]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
 from fmalloc_runtime.diagnosis import machine
-from fmalloc_runtime.diagnosis.doctor import Check, Finding, readable
 from fmalloc_runtime.diagnosis.engines import compute_types
 from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_runtime.live.loading import model_bytes
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, TokenizerConfig
+from fmalloc_shared.commands.findings import Check, Finding
+from fmalloc_shared.commands.outputs import readable
 from fmalloc_shared.errors import FmallocError
 
 _PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("onnxruntime", "onnxruntime-gpu")}
@@ -21,10 +22,10 @@ _PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("onnxruntime", "onnxrunti
 
 def checks(bundles: Path) -> list[Check]:
     """All checks of this part."""
-    return [partial(examine, bundles)]
+    return [partial(examine_bundles, bundles)]
 
 
-def examine(bundles: Path) -> Iterator[Finding]:
+def examine_bundles(bundles: Path) -> Iterator[Finding]:
     """Findings about live.json, each live bundle, memory and disk."""
     try:
         index = LiveIndex.of(bundles)

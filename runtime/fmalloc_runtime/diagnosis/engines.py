@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fmalloc_runtime.diagnosis.doctor import Check, Finding
 from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_runtime.engines.ctranslate2 import ctranslate2_version
 from fmalloc_runtime.engines.onnx import onnxruntime_version
+from fmalloc_shared.commands.findings import Check, Finding
 from fmalloc_shared.errors import FmallocError
 
 CTRANSLATE2 = "4.8.2"

@@ -4,15 +4,15 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from fmalloc_runtime import machine
-from fmalloc_runtime.diagnosis.doctor import Check, Finding, readable
 from fmalloc_runtime.settings import Loaded, Settings
+from fmalloc_shared import processor
+from fmalloc_shared.commands.findings import Check, Finding
+from fmalloc_shared.commands.outputs import readable
 from fmalloc_shared.errors import FmallocError
 
 _PYTHON = (3, 11)
-_CPU_INFO = Path("/proc/cpuinfo")
 _FAST = ("avx512f", "avx2", "asimd")
 # Files besides connections: models, libraries, logs.
 _OTHER_FILES = 128
@@ -44,8 +44,8 @@ def settings() -> Iterator[Finding]:
 
 
 def cpu() -> Iterator[Finding]:
-    """Instruction sets that make int8 models fast, and a switch that makes them slow."""
-    vendor, flags = _cpu_info()
+    """Instruction sets that make int8 models fast and exact, and a switch that makes them slow."""
+    vendor, flags = processor.features()
     if not flags:
         yield Finding("CPU", "ok", f"{platform.machine()}, its features are unknown")
         return
@@ -55,6 +55,9 @@ def cpu() -> Iterator[Finding]:
     else:
         advice = f"expect int8 models to be several times slower than on a CPU with one of {', '.join(_FAST)}"
         yield Finding("CPU", "warn", f"{vendor or platform.machine()} without {', '.join(_FAST)}", advice)
+    if not processor.adds_integers_exactly():
+        advice = "int8 models translate slightly worse here; --compute-type float32 serves them exactly, but slower"
+        yield Finding("int8", "warn", "sums of int8 products saturate: the CPU has no VNNI", advice)
     if vendor == "AuthenticAMD" and os.environ.get("CT2_USE_MKL") == "1":
         yield Finding("MKL", "warn", "CT2_USE_MKL=1 on an AMD CPU", "unset it: int8 is 7 to 16 times slower with it")
 
@@ -95,12 +98,3 @@ def memory(needed: int) -> Iterator[Finding]:
         yield Finding("memory", "warn", f"models need {readable(needed)}, there is {readable(limit)}", advice)
     else:
         yield Finding("memory", "ok", f"models need {readable(needed)}, there is {readable(limit)}")
-
-
-def _cpu_info() -> tuple[str, frozenset[str]]:
-    try:
-        lines = [line.partition(":") for line in _CPU_INFO.read_text().splitlines()]
-    except OSError:
-        return "", frozenset()
-    fields = {name.strip(): value.strip() for name, _, value in reversed(lines)}
-    return fields.get("vendor_id", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())

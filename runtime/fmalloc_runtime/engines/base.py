@@ -1,6 +1,6 @@
 """The engine interface: source tokens in, target tokens out. The rest of the runtime knows no other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,7 +21,8 @@ class TranslationOptions:
 
     `max_length` bounds the output in tokens, end token included (None: as long as the model can).
     `length_penalty` is the exponent of the length that a hypothesis' log-probability is divided by.
-    `hypotheses`: how many to return per source, at most `beam_size`; `attention`: whether they carry attention.
+    `hypotheses`: how many to return per source, at most `beam_size`; `attention`: whether they carry attention;
+    `fast_attention`: then the first token's may be zero, where finding it takes the engine more time.
     """
 
     beam_size: int = 4
@@ -29,6 +30,7 @@ class TranslationOptions:
     length_penalty: float = 1.0
     hypotheses: int = 1
     attention: bool = False
+    fast_attention: bool = False
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
@@ -69,21 +71,51 @@ class Engine(Protocol):
         """The best hypotheses of each source, best first. Sources carry prefix and end token; none is truncated."""
         ...
 
+    def score(
+        self, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], target_prefix: Sequence[str]
+    ) -> list[float]:
+        """Log-probability of each target, in nats per token, end token included and prefix not.
+
+        Targets carry neither prefix nor end token.
+        """
+        ...
+
 
 def translate_exactly(
     engine: Engine, sources: Sequence[Sequence[str]], target_prefix: Sequence[str], options: TranslationOptions
 ) -> list[tuple[Hypothesis, ...]]:
     """As Engine.translate, but batch-invariant: in as many calls as `engine.mixing` requires."""
-    groups: dict[int, list[int]] = {}
-    for position, source in enumerate(sources):
-        key = {"any": 0, "equal": len(source), "none": position}[engine.mixing]
-        groups.setdefault(key, []).append(position)
     found: list[tuple[Hypothesis, ...]] = [()] * len(sources)
-    for positions in groups.values():
+    for positions in _groups(engine.mixing, map(len, sources)):
         batch = [sources[position] for position in positions]
         for position, hypotheses in zip(positions, engine.translate(batch, target_prefix, options), strict=True):
             found[position] = hypotheses
     return found
+
+
+def score_exactly(
+    engine: Engine,
+    sources: Sequence[Sequence[str]],
+    targets: Sequence[Sequence[str]],
+    target_prefix: Sequence[str],
+) -> list[tuple[Hypothesis, ...]]:
+    """The targets with their scores as Engine.score gives them, batch-invariant as `translate_exactly`."""
+    found: list[tuple[Hypothesis, ...]] = [()] * len(sources)
+    lengths = [(len(source), len(target)) for source, target in zip(sources, targets, strict=True)]
+    for positions in _groups(engine.mixing, lengths):
+        read, said = ([texts[position] for position in positions] for texts in (sources, targets))
+        for position, score in zip(positions, engine.score(read, said, target_prefix), strict=True):
+            found[position] = (Hypothesis(tuple(targets[position]), score),)
+    return found
+
+
+def _groups(mixing: Mixing, lengths: Iterable[object]) -> Iterable[list[int]]:
+    """Positions of the sources that may share a batch."""
+    groups: dict[object, list[int]] = {}
+    for position, length in enumerate(lengths):
+        key = {"any": 0, "equal": length, "none": position}[mixing]
+        groups.setdefault(key, []).append(position)
+    return groups.values()
 
 
 def version_tuple(version: str) -> tuple[int, ...]:

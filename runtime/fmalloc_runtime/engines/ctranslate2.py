@@ -78,8 +78,25 @@ class CTranslate2Engine:
         )
         found = [_hypotheses(result, len(prefix), len(source)) for result, source in zip(results, sources, strict=True)]
         if options.attention and options.beam_size > 1 and not prefix and self.device == "cpu":
-            self._mend_first_rows(sources, found)
+            self._mend_first_rows(sources, found, fast=options.fast_attention)
         return found
+
+    def score(
+        self, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], target_prefix: Sequence[str]
+    ) -> list[float]:
+        """Log-probability of each target per token; see Engine."""
+        try:
+            results = self._translator.score_batch(
+                [list(source) for source in sources],
+                [[*target_prefix, *target] for target in targets],
+                max_batch_size=BATCH_TOKENS,
+                batch_type="tokens",
+                max_input_length=0,
+            )
+        except RuntimeError as error:
+            raise EngineError(f"{self._model}: CTranslate2 failed: {error}") from error
+        scored = (result.log_probs[len(target_prefix) :] for result in results)
+        return [float(sum(found)) / len(found) for found in scored]
 
     def _search(self, sources: Sequence[Sequence[str]], **settings: Any) -> Any:
         try:
@@ -93,11 +110,19 @@ class CTranslate2Engine:
         except RuntimeError as error:
             raise EngineError(f"{self._model}: CTranslate2 failed: {error}") from error
 
-    def _mend_first_rows(self, sources: Sequence[Sequence[str]], found: Sequence[tuple[Hypothesis, ...]]) -> None:
+    def _mend_first_rows(
+        self, sources: Sequence[Sequence[str]], found: Sequence[tuple[Hypothesis, ...]], *, fast: bool
+    ) -> None:
         """Replace the attention of first tokens, which is the same for all hypotheses of a source, by greedy search's.
 
         CTranslate2's beam search (4.8.5, on a CPU, without a prefix) returns that of another source of the batch.
+        `fast`: by zeros.
         """
+        if fast:
+            for hypothesis in (one for hypotheses in found for one in hypotheses):
+                if hypothesis.attention is not None:
+                    hypothesis.attention[:1] = 0
+            return
         results = self._search(
             sources, beam_size=1, max_decoding_length=1, min_decoding_length=1, return_attention=True
         )

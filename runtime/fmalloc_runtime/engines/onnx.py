@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import BoundedSemaphore
 
+import numpy as np
+
 from fmalloc_runtime.engines.base import BATCH_TOKENS, Hypothesis, Mixing, TranslationOptions
-from fmalloc_runtime.engines.beam import BeamOutput, BeamSearch
+from fmalloc_runtime.engines.beam import BeamOutput, BeamSearch, Floats, Integers
 from fmalloc_runtime.engines.onnx_model import VOCABULARY_FILE, OnnxModel, import_onnxruntime
 from fmalloc_runtime.errors import EngineError
 from fmalloc_shared.errors import FmallocError
@@ -78,6 +80,32 @@ class OnnxEngine:
             tuple(Hypothesis(tuple(tokens[i] for i in output.ids), output.score, output.attention) for output in found)
             for found in outputs
         ]
+
+    def score(
+        self, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], target_prefix: Sequence[str]
+    ) -> list[float]:
+        """Log-probability of each target per token, one at a time; see Engine."""
+        vocabulary = self._model.vocabulary
+        unknown, end = self._target_ids.get(vocabulary.unknown, 0), self._target_ids[vocabulary.end]
+        found = []
+        try:
+            with self._free:
+                for source, target in zip(sources, targets, strict=True):
+                    wanted = [self._target_ids.get(token, unknown) for token in (*target_prefix, *target)] + [end]
+                    read = [self._source_ids.get(token, self._source_ids[vocabulary.unknown]) for token in source]
+                    decoder = self._model.encode([read])
+                    logits = decoder.advance(np.array([[vocabulary.start, *wanted[:-1]]]))[0, len(target_prefix) :]
+                    found.append(mean_log_probability(logits, np.array(wanted[len(target_prefix) :])))
+        except Exception as error:  # ONNX Runtime's exceptions have no common class
+            raise EngineError(f"{self._path}: ONNX Runtime failed: {error}") from error
+        return found
+
+
+def mean_log_probability(logits: Floats, ids: Integers) -> float:
+    """Of the ids (tokens,) under the logits (tokens, vocabulary), in nats per token."""
+    peaks = logits.max(axis=1)
+    totals = peaks + np.log(np.exp(logits - peaks[:, None]).sum(axis=1))
+    return float((logits[np.arange(len(ids)), ids] - totals).mean())
 
 
 def search_batches(

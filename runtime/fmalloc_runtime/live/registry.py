@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, Bundle, LiveIndex
-from fmalloc_runtime.errors import NotReadyError
+from fmalloc_runtime.bundle.signature import TrustedKeys
+from fmalloc_runtime.errors import NothingServedError
 from fmalloc_runtime.live.loading import ModelCache
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.live.translator import EngineSettings
@@ -31,6 +32,7 @@ class Registry:
 
     `memory`: most bytes of loaded models (None: unlimited); the least recently used is unloaded first.
     `preload`: domains to load at the start (None: as many as fit); the others are loaded on demand.
+    `trusted`: whose signature every bundle has to have (None: none is asked for).
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Registry:
         memory: int | None = None,
         preload: Sequence[str] | None = None,
         metrics: Metrics | None = None,
+        trusted: TrustedKeys | None = None,
     ) -> None:
-        self._bundles = bundles
+        self._bundles, self._trusted = bundles, trusted
         self._metrics = metrics or Metrics()
         self._models = ModelCache(settings, memory, self._metrics)
         self._preload = preload
@@ -59,7 +62,7 @@ class Registry:
     def snapshot(self) -> Snapshot:
         """The current snapshot; NotReadyError if none could be loaded yet."""
         if self._snapshot is None:
-            raise NotReadyError(self._failure or "bundles are being loaded")
+            raise NothingServedError(self._failure or "bundles are being loaded")
         return self._snapshot
 
     def load(self) -> Snapshot:
@@ -126,7 +129,7 @@ class Registry:
             raise FmallocError(f"{self._bundles / LIVE_FILE}: no domain is live: run fmalloc export first")
         known = {bundle.name: bundle for bundle in before.bundles.values()} if before else {}
         bundles = {
-            domain: known[name] if name in known else Bundle.read(self._bundles / name)
+            domain: known[name] if name in known else Bundle.read(self._bundles / name, self._trusted)
             for domain, name in sorted(index.domains.items())
         }
         pairs = {bundle.manifest.languages for bundle in bundles.values()}

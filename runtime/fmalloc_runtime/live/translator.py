@@ -1,24 +1,59 @@
 """A loaded bundle: text in, text out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.engines.base import Engine, TranslationOptions, translate_exactly, version_tuple
+from fmalloc_runtime.engines.base import Engine, TranslationOptions, score_exactly, translate_exactly, version_tuple
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_version
 from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
 from fmalloc_runtime.errors import InputTooLongError
 from fmalloc_runtime.text.pipeline import work_on
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
-from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
+from fmalloc_shared.commands.command import needs
 from fmalloc_shared.errors import FmallocError
 
 DEFAULT_OPTIONS = TranslationOptions()
-# By the manifest's name: the engine, its display name, its package, and the version that is installed.
-_ENGINES: Mapping[str, tuple[Callable[..., Engine], str, str, Callable[[], str]]] = {
-    "ctranslate2": (CTranslate2Engine, "CTranslate2", "ctranslate2", ctranslate2_version),
-    "onnx": (OnnxEngine, "ONNX Runtime", "onnxruntime", onnxruntime_version),
+
+
+class _EngineKind(NamedTuple):
+    """An engine, its display name, its package, and the version that is installed."""
+
+    load: Callable[..., Engine]
+    name: str
+    package: str
+    version: Callable[[], str]
+
+
+# By the manifest's name.
+_ENGINES = {
+    "ctranslate2": _EngineKind(CTranslate2Engine, "CTranslate2", "ctranslate2", ctranslate2_version),
+    "onnx": _EngineKind(OnnxEngine, "ONNX Runtime", "onnxruntime", onnxruntime_version),
 }
+
+
+def check_engine(name: str, minimum_version: str, where: str) -> None:
+    """See that an engine is installed that runs what needs `minimum_version`; FmallocError names `where` if not."""
+    if name not in _ENGINES:
+        known = " or ".join(map(repr, _ENGINES))
+        raise FmallocError(f"{where}: engine {name!r} is not supported by this version, expected {known}")
+    kind = _ENGINES[name]
+    if version_tuple(found := kind.version()) < version_tuple(minimum_version):
+        raise FmallocError(
+            f"{where}: needs {kind.name} {minimum_version} or newer, found {found}: "
+            f"pip install '{kind.package}>={minimum_version}'"
+        )
+
+
+def check_loadable(bundle: Bundle) -> None:
+    """See, before anything is loaded, that what a bundle needs is installed; FmallocError names it if not."""
+    engine = bundle.manifest.engine
+    check_engine(engine.name, engine.minimum_version, str(bundle.path))
+    if TokenizerConfig.read(bundle.tokenizer / CONFIG_FILE).kind == "moses":
+        needs("sacremoses", extra="moses")
 
 
 @dataclass(frozen=True)
@@ -50,12 +85,19 @@ class Translator:
     @classmethod
     def load(cls, bundle: Bundle, settings: EngineSettings | None = None) -> "Translator":
         """Load a verified bundle; FmallocError if no engine here can run it."""
-        return cls(bundle, Tokenizer.load(bundle.tokenizer), _load_engine(bundle, settings or EngineSettings()))
+        tokenizer = Tokenizer.load(bundle.tokenizer)
+        _check_frame(bundle, tokenizer)
+        return cls(bundle, tokenizer, _load_engine(bundle, settings or EngineSettings()))
 
     @property
     def source_language(self) -> str:
         """Code of the source language."""
         return self.bundle.manifest.languages.source
+
+    @property
+    def target_language(self) -> str:
+        """Code of the target language."""
+        return self.bundle.manifest.languages.target
 
     @property
     def maximum_length(self) -> int:
@@ -88,8 +130,11 @@ class Translator:
         return drive(work_on(texts, options, self), self.search)
 
     def search(self, batch: SourceBatch) -> Found:
-        """The hypotheses of each source, batch-invariant: no source changes another's translation."""
-        return translate_exactly(self.engine, batch.sources, self.tokenizer.target_prefix, batch.options)
+        """The hypotheses of each source, batch-invariant: no source changes another's translation or score."""
+        prefix = self.tokenizer.target_prefix
+        if batch.targets:
+            return score_exactly(self.engine, batch.sources, batch.targets, prefix)
+        return translate_exactly(self.engine, batch.sources, prefix, batch.options)
 
     def replay_golden(self) -> None:
         """Raise FmallocError for the first golden source that no longer translates to what is recorded.
@@ -98,6 +143,11 @@ class Translator:
         """
         for number, record in enumerate(self.bundle.golden(), start=1):
             (translation,) = self.translate([record.source])
+            if translation.score is not None and not math.isfinite(translation.score):
+                raise FmallocError(
+                    f"{self.bundle.path}: golden.jsonl record {number}: the score is {translation.score}: the model "
+                    "has values that are not finite"
+                )
             if translation.text != record.translation:
                 raise FmallocError(
                     f"{self.bundle.path}: golden.jsonl record {number}: {record.source!r} translates to "
@@ -116,6 +166,21 @@ class Translator:
         return tokens
 
 
+def _check_frame(bundle: Bundle, tokenizer: Tokenizer) -> None:
+    """Raise FmallocError unless the model knows the tokens that the tokenizer puts around every text."""
+    source, target = bundle.vocabularies()
+    config = tokenizer.config
+    for name, tokens, known in (
+        ("source_prefix", config.source_prefix, source),
+        ("source_suffix", config.source_suffix, source),
+        ("target_prefix", config.target_prefix, target),
+    ):
+        if unknown := set(tokens).difference(known):
+            raise FmallocError(
+                f"{bundle.tokenizer / CONFIG_FILE}: {name}: {min(unknown)!r} is not in the model's vocabulary"
+            )
+
+
 def _load_engine(bundle: Bundle, settings: EngineSettings) -> Engine:
     files = bundle.model_files()
     try:
@@ -129,16 +194,8 @@ def _load_engine(bundle: Bundle, settings: EngineSettings) -> Engine:
 
 def _engine(bundle: Bundle, settings: EngineSettings, files: Mapping[str, bytes] | None) -> Engine:
     info = bundle.manifest.engine
-    if info.name not in _ENGINES:
-        known = " or ".join(repr(name) for name in _ENGINES)
-        raise FmallocError(f"{bundle.path}: engine {info.name!r} is not supported by this version, expected {known}")
-    engine, name, package, version = _ENGINES[info.name]
-    if version_tuple(found := version()) < version_tuple(info.minimum_version):
-        raise FmallocError(
-            f"{bundle.path}: needs {name} {info.minimum_version} or newer, found {found}: "
-            f"pip install '{package}>={info.minimum_version}'"
-        )
-    return engine(
+    check_engine(info.name, info.minimum_version, str(bundle.path))
+    return _ENGINES[info.name].load(
         bundle.model,
         settings.device,
         settings.compute_type,

@@ -6,10 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fmalloc_runtime.bundle.manifest import Count, Digest, DomainName
-from fmalloc_shared.strict import StrictModel
+from fmalloc_shared.names import DomainName
+from fmalloc_shared.strict import Count, Digest, StrictModel
 
 ROUTING_COSTS_FILE = "routing.json"
+# Finished scores while they are measured.
+PARTIAL_FILE = f".{ROUTING_COSTS_FILE}.scores"
 Metric = Literal["bleu", "chrf"]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Points = Annotated[float, Field(ge=0, le=100)]

@@ -4,21 +4,25 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.routing.costs import ROUTING_COSTS_FILE, RoutingCosts
 from fmalloc_runtime.routing.decisions import Decision, lines_of
 from fmalloc_runtime.routing.router import AUTO, THRESHOLD, Router, detect
+from fmalloc_shared.commands.command import echo
+from fmalloc_shared.commands.terminal import Terminal
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.files import open_plain
 from fmalloc_shared.names import GENERAL
 
 _SHOWN_PROBLEMS = 5
+# In bytes; a decision holds at most the text of a request.
+_LONGEST_LINE = 2**24
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def evaluate(log: Path, bundles: Path | None, threshold: float | None, *, as_jso
         raise FmallocError(f"{log}: expected at least one decision")
     record = replay.record(setup)
     if as_json:
-        click.echo(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False))
+        echo(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False))
     else:
         _show(record)
 
@@ -149,8 +153,10 @@ def read_decisions(path: Path) -> Iterator[Decision]:
     problems = []
     count = 0
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with open_plain(path) as file:
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1):
+                if len(line) == _LONGEST_LINE:
+                    raise FmallocError(f"{path}:{number}: a line of {_LONGEST_LINE} bytes or more is no decision")
                 try:
                     yield Decision.parse(line, f"{path}:{number}")
                 except FmallocError as error:
@@ -171,7 +177,7 @@ def _share(detected: Counter[str]) -> float | None:
 
 
 def _show(record: Mapping[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(markup=False, soft_wrap=True, highlight=False)
     table = Table("domain", *(Column(name, justify="right") for name in ("logged", "now")))
     for name, counts in record["domains"].items():
         table.add_row(name, str(counts["logged"]), str(counts["replayed"]))

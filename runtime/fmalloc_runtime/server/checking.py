@@ -2,9 +2,11 @@
 
 from fmalloc_runtime.access.keys import Keys
 from fmalloc_runtime.access.usage import UsageLedger
+from fmalloc_runtime.bundle.signature import TrustedKeys
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.settings import Loaded, Settings, shown
+from fmalloc_shared.corrections import ENDING, read_log
 from fmalloc_shared.errors import FmallocError
 
 
@@ -14,7 +16,7 @@ def check_settings(loaded: Loaded) -> str:
     Opens each live bundle as the server does: hashes, engine, golden translations. FmallocError has all problems.
     """
     facts, problems = [], []
-    for check in (_bundles, _keys, _usage):
+    for check in (_bundles, _keys, _usage, _corrections):
         try:
             facts.extend(check(loaded.settings))
         except FmallocError as error:
@@ -29,10 +31,12 @@ def check_settings(loaded: Loaded) -> str:
 
 def _bundles(settings: Settings) -> list[str]:
     engines = EngineSettings(settings.device, settings.compute_type, settings.threads)
-    snapshot = Registry(settings.bundles, engines, settings.memory, settings.preload).load()
+    trusted = TrustedKeys.read(settings.trusted_keys) if settings.trusted_keys else None
+    snapshot = Registry(settings.bundles, engines, settings.memory, settings.preload, trusted=trusted).load()
     pair = snapshot.languages
     return [
         f"{domain}  {bundle.name}  {pair.source}-{pair.target}  verified"
+        + (f", signed by {bundle.signed.key}" if bundle.signed else "")
         for domain, bundle in sorted(snapshot.bundles.items())
     ]
 
@@ -50,3 +54,11 @@ def _keys(settings: Settings) -> list[str]:
 def _usage(settings: Settings) -> list[str]:
     UsageLedger(settings.usage)
     return []
+
+
+def _corrections(settings: Settings) -> list[str]:
+    """Reads alone: what a crash left of a line stays until a server opens the log."""
+    if settings.corrections is None:
+        return []
+    counts = {path: sum(1 for _ in read_log(path)) for path in sorted(settings.corrections.glob(f"*{ENDING}"))}
+    return [f"{count} corrections in {path}" for path, count in counts.items()]

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from fmalloc_runtime.settings import SECTIONS, Loaded, Settings, flag, metavar, shown
-from fmalloc_shared.command import Command
-from fmalloc_shared.flags import PATH
+from fmalloc_shared.commands.command import Command, echo
+from fmalloc_shared.commands.flags import PATH
 
 
 class _ServeCommand(Command):
@@ -68,7 +68,7 @@ def serve(config: Path | None, check: bool, **given: Any) -> None:
     if check:
         from fmalloc_runtime.server.checking import check_settings
 
-        click.echo(check_settings(loaded))
+        echo(check_settings(loaded))
         return
     from fmalloc_runtime.server.server import run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from fmalloc_runtime import logs
+from fmalloc_runtime import logs, machine
 from fmalloc_runtime.access.gatekeeper import Gatekeeper
 from fmalloc_runtime.api.app import create_app
 from fmalloc_runtime.batching.service import Service
@@ -23,6 +23,7 @@ _ELSEWHERE = {
     ),
     "drain_seconds": "Ray stops replicas: see graceful_shutdown_timeout_s of the deployment",
     "usage": "several replicas cannot share one file",
+    "documents": "several replicas do not share documents, so that none are taken",
 }
 
 
@@ -36,6 +37,7 @@ class Replica:
         self._closing = ExitStack()
         settings = replica_settings(given, ray.get_runtime_context().get_assigned_resources())
         logs.configure(settings.log_format, settings.log_level)
+        machine.take_short_turns()
         service = self._closing.enter_context(Service.open(settings))
         gate = self._closing.enter_context(Gatekeeper.open(settings, service.metrics))
         self._app = create_app(service, settings, gate)
@@ -66,7 +68,7 @@ def replica_settings(given: Mapping[str, Any], resources: Mapping[str, float]) -
     for name in given:
         if name in _ELSEWHERE:
             raise FmallocError(f"{name}: not a setting of a Ray replica; {_ELSEWHERE[name]}")
-    settings = Loaded.of(given).settings
+    settings = Loaded.of(given).settings.model_copy(update={"documents": 0})
     if settings.workers or resources.get("GPU"):
         return settings
     workers = max(1, int(resources.get("CPU", 1)) // max(settings.threads, 1))

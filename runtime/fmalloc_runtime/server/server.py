@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
-import click
 import uvicorn
 
 from fmalloc_runtime import logs, machine
@@ -17,6 +16,7 @@ from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.metrics import Metrics
 from fmalloc_runtime.server.connections import bounded
 from fmalloc_runtime.settings import Settings
+from fmalloc_shared.commands.command import echo
 from fmalloc_shared.errors import FmallocError
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def run(settings: Settings) -> int:
 
     logs.configure(settings.log_format, settings.log_level)
     machine.raise_open_files()
+    machine.take_short_turns()
     metrics = Metrics()
     with (
         Gatekeeper.open(settings, metrics) as gate,
@@ -45,7 +46,7 @@ def run(settings: Settings) -> int:
             _listen(listener)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            click.echo(f"listening on http://{shown}:{port}", err=True)
+            echo(f"listening on http://{shown}:{port}", err=True)
             server.run(sockets=[listener])
     return 1 if server.cut_off else 0
 

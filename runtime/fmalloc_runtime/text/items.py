@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fmalloc_runtime.text.placeholders import find_placeholders, leftmost
+from fmalloc_runtime.text.quantities import NUMBER
 from fmalloc_runtime.tokenizer.offsets import Span
 
 Kind = Literal["placeholder", "address", "number", "element", "sign"]
@@ -19,10 +20,7 @@ _ADDRESS = r"""
     | (?<!\w)[A-Za-z]:\\(?:[\w.$%@+~-]+\\?){0,50}
     | (?<![\w/.~<>:@+-])(?:(?:~|\.{1,2})/|/(?=[\w.@+-]+/))(?:[\w.@+-]+/)*[\w.@+-]*(?<![.])
     )"""
-# Not a keycap, which is a sign.
-_NUMBER = r"(?P<number>(?<!\w)(?<![^\W\d_]-)\d++(?:[.,:'’\u202f\u00a0]\d++)*+(?![\ufe0f\u20e3]))"
-_PATTERN = re.compile(f"{_ADDRESS}|{_NUMBER}", re.VERBOSE)
-_DIGITS = re.compile(r"\d+")
+_PATTERN = re.compile(f"{_ADDRESS}|(?P<number>{NUMBER})", re.VERBOSE)
 
 
 @dataclass(frozen=True)
@@ -44,23 +42,19 @@ def find_items(text: str, edges: Iterable[int] = ()) -> list[tuple[Span, Kind]]:
 
 
 def find_again(source: str, items: Sequence[Item], output: str) -> list[tuple[Span, Item]] | None:
-    """The items except numbers, with their spans in an output; None unless it has each as often as the source.
+    """The items, none of them a number, with their spans in an output; None unless it has each as often as the source.
 
-    Numbers are compared by their digits, whatever their grouping. Placeholders that are not in the source are errors.
+    Placeholders that are not in the source are errors.
     """
-    numbers = [item.text for item in items if item.kind == "number"]
-    if numbers and not _same_numbers(numbers, _numbers(output)):
-        return None
     if invents(source, output):
         return None
-    others = [item for item in items if item.kind != "number"]
-    if any(output.count(item.text) != source.count(item.text) for item in others if item.kind != "element"):
+    if any(output.count(item.text) != source.count(item.text) for item in items if item.kind != "element"):
         return None
-    there, here = _occurrences(source, others), _occurrences(output, others)
+    there, here = _occurrences(source, items), _occurrences(output, items)
     waiting: dict[str, list[Item]] = {}
-    for item in reversed(others):
+    for item in reversed(items):
         waiting.setdefault(item.text, []).append(item)
-    wanted = Counter(item.text for item in others)
+    wanted = Counter(item.text for item in items)
     if any(Counter(text for _, text in found) != wanted for found in (there, here)):
         return None  # an item's text occurs elsewhere in the source, too: the two cannot be told apart
     return [(span, waiting[text].pop()) for span, text in here]
@@ -73,12 +67,9 @@ def invents(source: str, output: str) -> bool:
 
 def foreign(items: Sequence[Item], output: str, *, placeholders: bool) -> list[Span]:
     """Spans that a translation without the items must not have: the items, and with `placeholders` all placeholders."""
-    numbers = {_digits(item.text) for item in items if item.kind == "number"}
-    found = find_items(output)
-    spans = [span for span, kind in found if kind == "number" and _digits(output[slice(*span)]) in numbers]
-    spans.extend(find_placeholders(output, prose=False) if placeholders else ())
-    whole = [span for span, kind in found if kind != "number"]
-    for surface, kind in {(item.text, item.kind) for item in items if item.kind != "number" and item.text in output}:
+    spans = list(find_placeholders(output, prose=False) if placeholders else ())
+    whole = [span for span, kind in find_items(output) if kind != "number"]
+    for surface, kind in {(item.text, item.kind) for item in items if item.text in output}:
         pattern = _whole_words(surface) if kind == "sign" else re.escape(surface)
         matches = [match.span() for match in re.finditer(pattern, output)]
         spans.extend(_outside(matches, whole) if kind == "sign" else matches)
@@ -110,28 +101,3 @@ def _whole_words(surface: str) -> str:
     """A pattern of a text that never matches a part of a word."""
     before, after = (r"\b" if surface[edge].isalnum() else "" for edge in (0, -1))
     return before + re.escape(surface) + after
-
-
-def _numbers(text: str) -> list[str]:
-    return [text[slice(*span)] for span, kind in find_items(text) if kind == "number"]
-
-
-def _same_numbers(wanted: Sequence[str], found: Sequence[str]) -> bool:
-    """Compare whole numbers, or runs of digits in case one side groups thousands with spaces."""
-    return any(
-        not (expected := Counter(key(wanted))) - (actual := Counter(key(found)))
-        and all(actual[number] == count for number, count in expected.items())
-        for key in (_whole, _runs)
-    )
-
-
-def _whole(numbers: Sequence[str]) -> list[str]:
-    return [_digits(number) for number in numbers]
-
-
-def _runs(numbers: Sequence[str]) -> list[str]:
-    return [run for number in numbers for run in _DIGITS.findall(number)]
-
-
-def _digits(number: str) -> str:
-    return "".join(_DIGITS.findall(number))

@@ -1,17 +1,18 @@
 """Texts to sentences, and translated sentences to texts again."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.document.block import Block, plain_block
-from fmalloc_runtime.text.document.markup import blocks_of
+from fmalloc_runtime.text.document.markup import blocks_of, section_format, sections_of, with_sections
 from fmalloc_runtime.text.document.reading import Reading
 from fmalloc_runtime.text.document.segment import Segment, segments_of
 from fmalloc_runtime.text.document.sentences import LINE_END
-from fmalloc_runtime.text.rendering.renderer import Document, Rendered, Renderer
+from fmalloc_runtime.text.rendering.renderer import Document, Draft, Rendered, Renderer
 from fmalloc_runtime.text.translation import (
     Found,
+    Numbers,
     SentenceTranslation,
     SourceBatch,
     TextModel,
@@ -20,35 +21,89 @@ from fmalloc_runtime.text.translation import (
     Work,
 )
 
+# Most that numbers put back may cost a sentence, in nats per token; measured by benchmarks/serving/protection.py.
+MOST_LOST = 1.5
+# Fewer sentences are not worth a batch of their own.
+_FEWEST_APART = 16
 # A source of up to so many tokens is never cut if the model has positions for it.
 _SHORTEST_BOUND = 64
+# Tokens of text are shorter than this on average: a longer text is split without counting them.
+_CHARACTERS_PER_TOKEN = 16
 
 
 def plain_lines(texts: Sequence[str], options: TextOptions) -> list[str]:
     """The texts without markup, as lines: what the router scores."""
-    return [line for text in texts for block in _blocks(text, options) for line in LINE_END.split(block.text)]
+    lines = [line for text in texts for block in _blocks(text, options) for line in LINE_END.split(block.text)]
+    for section in (section for text in texts for section in sections_of(text, options)):
+        lines.extend(plain_lines([section], replace(options, format=section_format(section))))
+    return lines
 
 
-def work_on(texts: Sequence[str], options: TextOptions, model: TextModel) -> Work:
-    """The work of translating each text, for `drive` to do.
+def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, most_lost: float = MOST_LOST) -> Work:
+    """The work of translating each text, for `drive` to do. `most_lost`: as MOST_LOST.
 
-    It yields two batches at most: all sentences as they are, then those whose translations lost or changed an item,
-    without their items. It raises nothing, whatever the texts and the hypotheses are.
+    It yields four batches at most: all sentences as they are, in two if many need no attention; those whose
+    translations lost or changed an item, without their items; and translations with numbers put back, to be scored.
+    It raises nothing, whatever the texts and the hypotheses are. As many again for HTML in CDATA sections of XML, and
+    for text in them.
     """
+    sections = dict.fromkeys(section for text in texts for section in sections_of(text, options))
+    inner: dict[str, TextTranslation] = {}
+    for kind in ("html", "text"):
+        if some := [section for section in sections if section_format(section) == kind]:
+            found = yield from work_on(some, replace(options, format=kind), model, most_lost=most_lost)
+            inner |= dict(zip(some, found, strict=True))
     encoder = _Encoder(options, model)
     documents = [encoder.read(text) for text in texts]
     sentences = [sentence for document in documents for sentence in document.sentences]
-    if sentences:
-        yield from encoder.translate(sentences, options.search.attention)
+    for group in _groups(sentences):
+        yield from encoder.translate(group, options.search.attention)
     if again := [sentence for sentence in sentences if sentence.has_lost_items]:
         for sentence in again:
             sentence.reading = Reading(sentence.segment, bare=True)
         yield from encoder.translate(again, attention=True)
-    return [document.translation(options.search.hypotheses) for document in documents]
+    if repairs := [repair for sentence in sentences if (repair := sentence.repair())]:
+        yield from encoder.compare(repairs, most_lost)
+    outer = [document.translation(options.search.hypotheses) for document in documents]
+    return [_with_sections(text, whole, inner, options) for text, whole in zip(texts, outer, strict=True)]
+
+
+def _with_sections(
+    text: str, outer: TextTranslation, inner: Mapping[str, TextTranslation], options: TextOptions
+) -> TextTranslation:
+    """The translation of a text with those of its CDATA sections, whose sentences are the last ones."""
+    if not inner:
+        return outer
+    own = {section: inner[section] for section in sections_of(text, options)}
+    alternatives = tuple(
+        with_sections(alternative, {section: found.alternatives[number] for section, found in own.items()})
+        for number, alternative in enumerate(outer.alternatives)
+    )
+    sentences = (*outer.sentences, *(sentence for found in own.values() for sentence in found.sentences))
+    best = with_sections(outer.text, {section: found.text for section, found in own.items()})
+    return replace(outer, text=best, alternatives=alternatives, sentences=sentences)
+
+
+def _groups(sentences: Sequence["_Sentence"]) -> list[list["_Sentence"]]:
+    """Sentences that need attention and others, apart if there are many of both: attention takes the engine time."""
+    groups: tuple[list[_Sentence], list[_Sentence]] = [], []
+    for sentence in sentences:
+        groups[sentence.reading.needs_attention or sentence.reading.has_quantities].append(sentence)
+    apart = min(map(len, groups)) >= _FEWEST_APART
+    return [group for group in (groups if apart else (list(sentences),)) if group]
 
 
 def _blocks(text: str, options: TextOptions) -> list[Block]:
     return [plain_block(text)] if options.format == "text" else blocks_of(text, options)
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """The best translation of a sentence, and the same with the quantities that it lacks."""
+
+    sentence: "_Sentence"
+    before: Draft
+    after: Draft
 
 
 class _Sentence:
@@ -58,8 +113,10 @@ class _Sentence:
         self.segment = reading.segment
         self.reading = reading
         self.rendered: list[Rendered] = []
+        self._restored = False
         self._renderer = renderer
         self._failed: list[bool] = []
+        self._best: Draft | None = None
 
     @property
     def has_lost_items(self) -> bool:
@@ -68,14 +125,38 @@ class _Sentence:
 
     def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
         """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
-        found = [self._renderer.render(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
+        drafts = [self._renderer.draft(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
+        found = [None if draft is None else self._renderer.finish(draft) for draft in drafts]
         if self._failed[:1] == [True]:
             # The best hypothesis of the first round was lost: the best of this round takes its place.
             self.rendered, found = [], [*found[:1], *self.rendered, *found[1:]]
+        if not self.rendered:
+            self._best = next(iter(drafts), None)
         self._failed = [rendered is None for rendered in found]
         for rendered in found:
             if rendered is not None and all(rendered.written.raw != other.written.raw for other in self.rendered):
                 self.rendered.append(rendered)
+
+    def repair(self) -> _Repair | None:
+        """The best translation with the quantities that it lacks, if there are any and it can have them."""
+        if self._best is None or not self.rendered[0].missing:
+            return None
+        after = self._renderer.repair(self._best)
+        return None if after is None else _Repair(self, self._best, after)
+
+    def restore(self, repaired: Draft) -> None:
+        """Take the repaired translation for the best one."""
+        self.rendered[0] = self._renderer.finish(repaired)
+        self._restored = True
+
+    @property
+    def told(self) -> SentenceTranslation:
+        """The best translation and what became of the source's numbers."""
+        best = self.rendered[0]
+        numbers: Numbers = "missing" if best.missing else "restored" if self._restored else "kept"
+        checked = numbers if self._renderer.protect else None
+        source, shown = self.segment.text, best.written.shown
+        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing)
 
 
 @dataclass
@@ -88,14 +169,10 @@ class _Document:
     def translation(self, hypotheses: int) -> TextTranslation:
         """The whole text in as many versions as `hypotheses`."""
         best, *others = (self._with(index) for index in range(hypotheses))
-        done = [(sentence, sentence.rendered[0]) for sentence in self.sentences if sentence.rendered]
         return TextTranslation(
             best,
             tuple(others),
-            tuple(
-                SentenceTranslation(sentence.segment.text, first.written.shown, first.score, first.alignment)
-                for sentence, first in done
-            ),
+            tuple(sentence.told for sentence in self.sentences if sentence.rendered),
         )
 
     def _with(self, index: int) -> str:
@@ -127,11 +204,12 @@ class _Encoder:
         document = Document(text, kind, "&nbsp;" if kind == "html" and "&nbsp;" in text else "\u00a0")
         renderer = Renderer(document, self._model, align=self._options.search.attention, protect=self._options.protect)
         language = self._model.source_language
+        longest, knows = _CHARACTERS_PER_TOKEN * self._longest, self._model.tokenizer.knows
         segments = [
             segment
             for block in _blocks(text, self._options)
             for segment in segments_of(
-                block, text, language, self._options, fits=self._fits, knows=self._model.tokenizer.knows
+                block, text, language, self._options, longest=longest, fits=self._fits, knows=knows
             )
         ]
         return _Document(document, [_Sentence(self._reading(segment), renderer) for segment in segments])
@@ -141,10 +219,38 @@ class _Encoder:
         sources = [self._encode(sentence.reading.text) for sentence in sentences]
         distinct = tuple(dict.fromkeys(sources))
         attention = attention or any(sentence.reading.needs_attention for sentence in sentences)
-        found = yield SourceBatch(distinct, replace(self._options.search, attention=attention))
+        fast = not attention and any(sentence.reading.has_quantities for sentence in sentences)
+        search = replace(self._options.search, attention=attention or fast, fast_attention=fast)
+        found = yield SourceBatch(distinct, search)
         by_source = dict(zip(distinct, found, strict=True))
         for sentence, source in zip(sentences, sources, strict=True):
             sentence.take(by_source[source], source)
+
+    def compare(self, repairs: Sequence[_Repair], most_lost: float) -> Generator[SourceBatch, Found, None]:
+        """Take the repaired translations that the model does not find much less likely than those before."""
+        sources: list[tuple[str, ...]] = []
+        targets: list[tuple[str, ...]] = []
+        tried = []
+        prefix = len(self._model.tokenizer.target_prefix)
+        for repair in repairs:
+            after = tuple(self._model.tokenizer.encode_target(repair.after.output.text))
+            if len(after) < self._model.maximum_length - prefix:
+                sources.append(tuple(repair.before.tokens))
+                targets.append(after)
+                tried.append(repair)
+        if not tried:
+            return
+        found = yield SourceBatch(tuple(sources), self._options.search, tuple(targets))
+        for repair, (scored,) in zip(tried, found, strict=True):
+            before = repair.before.hypothesis
+            if self._per_token(before) - scored.score <= most_lost:
+                score = scored.score / self._per_token(replace(scored, score=1.0))
+                repair.sentence.restore(replace(repair.after, hypothesis=replace(before, score=score)))
+
+    def _per_token(self, hypothesis: Hypothesis) -> float:
+        """The score of a hypothesis as if the length penalty were 1: nats per token, end token and prefix included."""
+        length = len(hypothesis.tokens) + 1 + len(self._model.tokenizer.target_prefix)
+        return hypothesis.score * float(length ** (self._options.search.length_penalty - 1))
 
     def _encode(self, text: str) -> tuple[str, ...]:
         if text not in self._tokens:

@@ -10,6 +10,7 @@ from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 
 Format = Literal["text", "html", "xml"]
 Splitting = Literal["sentences", "lines", "none"]
+Numbers = Literal["kept", "restored", "missing"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class TextOptions:
     """How texts are read and translated.
 
     `splitting`: at line ends and between sentences, at line ends alone, or (`none`) only where a text is too long.
-    `protect`: placeholders, URLs, e-mail addresses, numbers and signs that the vocabulary does not know must come out
-    as they went in.
+    `protect`: placeholders, URLs, e-mail addresses and signs that the vocabulary does not know must come out as they
+    went in; numbers, dates and references that are missing are put back where the model finds that likely enough.
     `ignore_tags`: elements whose content is not translated. `splitting_tags`: elements that end a sentence, besides
     those that do so in HTML; `non_splitting_tags`: elements that do not.
     """
@@ -36,13 +37,17 @@ class TextOptions:
 class SentenceTranslation:
     """One sentence of a text; `score` as Hypothesis.score.
 
-    `alignment`: pairs of character spans, source first, if it was asked for.
+    `alignment`: pairs of character spans, source first, if it was asked for. `numbers`: whether the model kept the
+    numbers, dates and references of the source (also if it has none), they were put back, or some are missing:
+    `missing`, as the source writes them. Without protection, None.
     """
 
     source: str
     translation: str
     score: float
     alignment: tuple[tuple[Span, Span], ...] | None = None
+    numbers: Numbers | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,11 @@ class TextModel(Protocol):
         ...
 
     @property
+    def target_language(self) -> str:
+        """Code of the target language."""
+        ...
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, for the character spans of tokens."""
         ...
@@ -83,13 +93,14 @@ class TextModel(Protocol):
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Sources to translate together, as tokens."""
+    """Sources to translate together, as tokens. `targets`: a translation of each to score instead, if there are any."""
 
     sources: tuple[tuple[str, ...], ...]
     options: TranslationOptions
+    targets: tuple[tuple[str, ...], ...] = ()
 
 
-# The hypotheses of each source of a batch, in its order.
+# The hypotheses of each source of a batch, in its order; of a batch with targets, each target with its score.
 Found = list[tuple[Hypothesis, ...]]
 # Yields batches to translate, is sent what was found for each, and returns the texts in their order.
 Work = Generator[SourceBatch, Found, list[TextTranslation]]

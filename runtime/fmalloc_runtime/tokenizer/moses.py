@@ -47,6 +47,9 @@ class Moses:
         words = self._tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
         return [piece for word in words if word for piece in self._pieces(word)]
 
+    # A translation is split as a source: near enough to compare two of them.
+    split_target = split
+
     def has(self, piece: str) -> bool:
         """Whether the vocabulary has a piece. It is not listed here, so that every piece counts as known."""
         return bool(piece)

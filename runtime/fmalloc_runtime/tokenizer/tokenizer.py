@@ -1,7 +1,7 @@
 """Text to the tokens of a model and back, without transformers."""
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -18,9 +18,9 @@ CONFIG_FILE = "tokenizer.json"
 _UNKNOWN = "<unk>"
 _SPACE = "▁"
 
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
 # A special token in text is split into its characters, so one of a single character could not be told from text.
-SpecialToken = Annotated[str, Field(min_length=2)]
+SpecialToken = Annotated[str, Field(min_length=2, max_length=200)]
 
 
 class TokenizerConfig(StrictModel):
@@ -53,6 +53,8 @@ _CACHED_CHARACTERS = 8192
 class _Pieces(Protocol):
     def split(self, text: str) -> list[str]: ...
 
+    def split_target(self, text: str) -> list[str]: ...
+
     def has(self, piece: str) -> bool: ...
 
     def join(self, pieces: list[str]) -> str: ...
@@ -67,6 +69,9 @@ class _SentencePiece:
 
     def split(self, text: str) -> list[str]:
         return list(self._source.encode(text, out_type=str))
+
+    def split_target(self, text: str) -> list[str]:
+        return list(self._target.encode(text, out_type=str))
 
     def has(self, piece: str) -> bool:
         return not self._source.is_unknown(self._source.piece_to_id(piece))
@@ -90,6 +95,8 @@ class _Tokenizers:
 
     def split(self, text: str) -> list[str]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    split_target = split
 
     def has(self, piece: str) -> bool:
         return piece != _UNKNOWN and self._tokenizer.token_to_id(piece) is not None
@@ -118,7 +125,8 @@ class Tokenizer:
             self._pieces = _Tokenizers(source)
         else:
             self._pieces = (Moses if config.kind == "moses" else _SentencePiece)(source, target)
-        self._knows_character = lru_cache(_CACHED_CHARACTERS)(self._knows)
+        # Not of a method: the cache would keep the tokenizer from being freed with its bundle.
+        self._knows_character = lru_cache(_CACHED_CHARACTERS)(partial(_knows, self._pieces))
 
     @classmethod
     def load(cls, directory: Path) -> "Tokenizer":
@@ -136,27 +144,26 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[str]:
         """Prefix, pieces and suffix. A special token in `text` is split into its characters."""
+        return [*self.config.source_prefix, *self._literal(self._pieces.split(text)), *self.config.source_suffix]
+
+    def encode_target(self, text: str) -> list[str]:
+        """The pieces of a translation, without prefix and end token."""
+        return self._literal(self._pieces.split_target(text))
+
+    def _literal(self, split: Sequence[str]) -> list[str]:
         pieces: list[str] = []
-        for piece in self._pieces.split(text):
+        for piece in split:
             # Some models of the tokenizers library give <unk> for unknown characters; all others keep the characters.
             literal = piece in self._special and not (piece == _UNKNOWN and self.config.kind == "tokenizers")
             pieces.extend(piece if literal else [piece])
-        return [*self.config.source_prefix, *pieces, *self.config.source_suffix]
+        return pieces
 
     def knows(self, text: str) -> bool:
         """Whether all of a word or sign becomes tokens of the source vocabulary. Moses files do not list theirs: True.
 
         The text has no lone surrogates.
         """
-        return self._knows_character(text) if len(text) == 1 else self._knows(text)
-
-    def _knows(self, text: str) -> bool:
-        pieces = [(piece, surface) for piece in self._pieces.split(text) if (surface := self._pieces.surface(piece))]
-        if not all(self._pieces.has(piece) for piece, _ in pieces):
-            return False
-        # Some models leave out what they do not know.
-        spans = locate(text, [surface for _, surface in pieces])
-        return len({at for span in spans for at in range(*span)}) == len(text)
+        return self._knows_character(text) if len(text) == 1 else _knows(self._pieces, text)
 
     def decode(self, tokens: Sequence[str]) -> str:
         """The text of output tokens, without special tokens."""
@@ -181,3 +188,16 @@ def _load_sentencepiece(path: Path) -> sentencepiece.SentencePieceProcessor:
     except (OSError, RuntimeError) as error:
         raise FmallocError(f"{path}: not a SentencePiece model: {error}") from error
     return processor
+
+
+def _knows(pieces: _Pieces, text: str) -> bool:
+    found = [(piece, surface) for piece in pieces.split(text) if (surface := pieces.surface(piece))]
+    if not all(pieces.has(piece) for piece, _ in found):
+        return False
+    # Some models leave out what they do not know.
+    reach = 0
+    for begin, end in locate(text, [surface for _, surface in found]):
+        if begin > reach:
+            return False
+        reach = max(reach, end)
+    return reach == len(text)

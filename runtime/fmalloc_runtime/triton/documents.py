@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.pipeline import work_on
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, Work, advance
@@ -38,16 +39,22 @@ def translate_together(
     """The translations of each request's texts, or its error; one request's error does not affect another."""
     courses = [_Course(work_on(request.texts, request.options, translator)) for request in requests]
     while waiting := [(course, course.step) for course in courses if isinstance(course.step, SourceBatch)]:
-        options = waiting[0][1].options
-        _translate(translator, [(course, batch) for course, batch in waiting if batch.options == options])
+        kind = _kind(waiting[0][1])
+        _translate(translator, [(course, batch) for course, batch in waiting if _kind(batch) == kind])
     return [course.step for course in courses if not isinstance(course.step, SourceBatch)]
 
 
+def _kind(batch: SourceBatch) -> tuple[TranslationOptions, bool]:
+    """What batches that are joined have in common."""
+    return batch.options, bool(batch.targets)
+
+
 def _translate(translator: Translator, group: Sequence[tuple[_Course, SourceBatch]]) -> None:
-    """Take one step with each course of a group whose batches have the same options."""
+    """Take one step with each course of a group whose batches are of one kind."""
     sources = tuple(source for _, batch in group for source in batch.sources)
+    targets = tuple(target for _, batch in group for target in batch.targets)
     try:
-        found = translator.search(SourceBatch(sources, group[0][1].options))
+        found = translator.search(SourceBatch(sources, group[0][1].options, targets))
     except FmallocError as error:
         if len(group) == 1:
             group[0][0].step = error

@@ -14,6 +14,7 @@ from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.bundle.packed import PackedFile
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
+from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256, sync_directory
 from tests.support.bundles import CPU, SENTENCES, make_live
 from tests.support.packing import delta_of, packed, unpacked, write_family
@@ -96,8 +97,7 @@ def test_a_later_bundle_is_packed_against_the_file_that_is_shared_already(plain:
     ]
 
 
-def test_files_of_no_known_format_stay_whole(plain: Path) -> None:
-    paths = []
+def test_files_of_no_known_format_are_refused_and_stay_whole(plain: Path) -> None:
     for path in sorted(plain.glob("*@*")):
         (path / "model" / "model.bin").unlink()
         (path / "model" / "model.bin").write_bytes(path.name.encode() * 100)
@@ -105,11 +105,11 @@ def test_files_of_no_known_format_stay_whole(plain: Path) -> None:
         files = {**manifest.files, "model/model.bin": sha256(path / "model" / "model.bin")}
         manifest = manifest.model_copy(update={"files": files})
         (path / "manifest.json").write_bytes(manifest.to_bytes())
-        paths.append(path.rename(plain / manifest.bundle_name))
+        path.rename(plain / manifest.bundle_name)
     before = tree(plain)
-    packed(plain)
+    with pytest.raises(FmallocError, match="model.bin: not a CTranslate2 model: binary version"):
+        packed(plain)
     assert tree(plain) == before
-    assert [Bundle.open(path).packed for path in paths] == [frozenset()] * 3
 
 
 def test_ten_domains_take_little_more_disk_than_one(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fmalloc.corpus import Pair, digest
 from fmalloc.evaluation.significance import MetricName
-from fmalloc_export.checks.quality import QualityCheck, drop, exceeds, refusal, smallest_share, warning
+from fmalloc_export.checks.quality import QualityCheck, drop, exceeds, refusal, warning
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Drop, Quality
 
@@ -100,16 +100,3 @@ def test_a_refusal_has_the_figures_and_what_may_help() -> None:
     )
     assert "--keep" not in refusal(quality, Options(level="O1"))
     assert "What may help" not in refusal(quality, Options(max_quality_drop=0.3))
-
-
-@pytest.mark.parametrize(("limit", "expected"), [(0.0, 1.0), (0.5, 0.5), (0.26, 0.75), (0.93, 0.125), (2.0, 0.0625)])
-def test_the_smallest_share_that_loses_no_more_than_allowed(limit: float, expected: float) -> None:
-    asked: list[float] = []
-
-    def lost(keep: float) -> float:
-        asked.append(keep)
-        return 1 - keep
-
-    assert smallest_share(lost, limit) == expected
-    assert len(asked) == 4
-    assert 1.0 not in asked

@@ -11,7 +11,7 @@ import torch
 
 from fmalloc.corpus import Pair
 from fmalloc.model.assembly import load_masked
-from fmalloc.model.batches import Example, encode
+from fmalloc.model.text.batches import Example, encode
 from fmalloc.store.store import Store
 from fmalloc_export.compiler import Compiled
 from fmalloc_export.domain.alignment import Alignment, choose_alignment, copied_tokens, last_layer

@@ -82,7 +82,7 @@ def test_a_domain_of_a_store_holds_base_and_owned_cells(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     base, _ = load_dense(store, "general")
     dense, _ = load_dense(store, "late")
-    model = domain_model("late", dense, store.mask("late"), 50)
+    model = domain_model("late", dense, store.mask("late"), np.arange(50))
     assert (model.family, model.activation) == ("marian", "swish")
     np.testing.assert_array_equal(model.target_tokens, np.arange(50))
     assert model.widths == dict.fromkeys(LAYERS, WIDTH)
@@ -108,4 +108,4 @@ def test_masks_of_another_base_are_refused(tmp_path: Path) -> None:
     masks = store.mask("it")
     del masks["decoder.1"]
     with pytest.raises(FmallocError, match="has masks for encoder.0, encoder.1, decoder.0, its base has layers"):
-        domain_model("it", dense, masks, 50)
+        domain_model("it", dense, masks, np.arange(50))

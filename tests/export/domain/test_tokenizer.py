@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.model.tokens import target_frame, target_ids
+from fmalloc.model.text.tokens import target_frame, target_ids
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 from tests.support.compiled import compile_domain
-from tests.support.stores import BASES, write_store
+from tests.support.stores import BASES, VARIANTS, write_store
 
 TEXTS = (
     "Der Bote, 2-mal: ÄÖÜ ß!",
@@ -22,11 +22,14 @@ TEXTS = (
     "\"Don't\" it's — «oui» 5'10\" … <b>fett</b> a/b [1] {2} @-@ | &amp; #hash $5 €7",
     "ＡＢＣ１２３ ﬁ e\u0301 \u00a0 \u200b \t Tab\nZeile",
     "hello , world . in the morning",
+    ">>fra<< gehört zum Text, >>eng<< auch",
     " ",
 )
 # Source prefix, source suffix, target prefix.
 AROUND: dict[str, tuple[list[str], list[str], list[str]]] = {
     "m2m100": (["__de__"], ["</s>"], ["__en__"]),
+    "marian-targets": ([">>eng<<"], ["</s>"], []),
+    "nllb-legacy": ([], ["</s>", "deu_Latn"], ["eng_Latn"]),
     "nllb": (["deu_Latn"], ["</s>"], ["eng_Latn"]),
     "bart": (["<s>"], ["</s>"], ["<s>"]),
     "mbart": ([], ["</s>", "de_DE"], []),
@@ -34,7 +37,7 @@ AROUND: dict[str, tuple[list[str], list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(BASES))
+@pytest.mark.parametrize("kind", sorted(BASES | VARIANTS))
 def test_the_bundled_tokenizer_reads_and_writes_as_the_models_own(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
     compiled = compile_domain(store, "it")

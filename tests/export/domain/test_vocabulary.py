@@ -12,11 +12,13 @@ from fmalloc_export.domain.vocabulary import language_token, needed_tokens, voca
 from fmalloc_shared.errors import FmallocError
 from tests.support.stores import BASES, write_store
 
-SEPARATE = {"marian-separate", "fsmt"}
+SEPARATE = {"marian-separate", "marian-larger", "fsmt"}
 # Start, prefix, end and unknown token.
 NEEDED = {
     "marian": ("</s>", "<unk>"),
+    "marian-targets": ("</s>", "<unk>"),
     "marian-separate": ("</s>", "<unk>"),
+    "marian-larger": ("</s>", "<unk>"),
     "m2m100": ("</s>", "__en__", "<unk>"),
     "nllb": ("</s>", "eng_Latn", "<unk>"),
     "bart": ("</s>", "<s>", "<unk>"),
@@ -38,8 +40,8 @@ def test_vocabularies_are_complete_and_without_repetition(kind: str, tmp_path: P
     model, tokenizer = load_dense(write_store(tmp_path / "store", kind), "general")
     vocabulary = vocabulary_of(model, tokenizer)
     marian = model.config.model_type == "marian"
-    encoder = getattr(model.config, "src_vocab_size", model.config.vocab_size)
-    assert (len(vocabulary.source), len(vocabulary.target)) == (encoder - marian, model.config.vocab_size - marian)
+    rows = [len(table.weight) for table in (model.get_input_embeddings(), model.get_output_embeddings())]
+    assert (len(vocabulary.source), len(vocabulary.target)) == (rows[0] - marian, rows[1] - marian)
     assert len(set(vocabulary.target)) == len(vocabulary.target)
     assert (vocabulary.source == vocabulary.target) == (kind not in SEPARATE)
     assert ("<pad>" in vocabulary.target) != marian
@@ -50,7 +52,7 @@ def test_vocabularies_are_complete_and_without_repetition(kind: str, tmp_path: P
             assert tokenizer.convert_tokens_to_ids(token) == index
     for index, token in enumerate(vocabulary.target):
         if not token.startswith("madeupword"):
-            assert tokenizer.convert_ids_to_tokens(index) == token
+            assert (tokenizer.decoder[index] if marian else tokenizer.convert_ids_to_tokens(index)) == token
 
 
 def test_an_unknown_language_lists_examples(tmp_path: Path) -> None:
@@ -81,10 +83,10 @@ def test_a_marian_pad_row_that_drifted_is_refused(kind: str, tmp_path: Path) -> 
 
 def test_marian_variants_that_the_engine_would_misread_are_refused(marian: Store) -> None:
     model, tokenizer = load_dense(marian, "general")
-    with pytest.raises(FmallocError, match="expected the last token, 71, for both"):
+    with pytest.raises(FmallocError, match=r"pad_token_id is 0 and .* the ids of <pad> .* 71 and 71, below 72"):
         vocabulary_of(changed_marian(marian, pad_token_id=0), tokenizer)
     model.lm_head = torch.nn.Linear(16, 60)
-    with pytest.raises(FmallocError, match="reads 72 tokens and writes 60, expected as many"):
+    with pytest.raises(FmallocError, match="expected the ids of <pad> .* 71 and 71, below 72 and 60"):
         vocabulary_of(model, tokenizer)
 
 

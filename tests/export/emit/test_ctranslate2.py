@@ -15,8 +15,8 @@ from fmalloc_export.emit.ctranslate2 import QUANTIZATIONS, emit, loader_of, spec
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.processor import adds_integers_exactly
 from tests.support.compiled import compile_domain
-from tests.support.machine import adds_integers_exactly
 from tests.support.stores import BASES, CORE_BASES, ODD_WIDTHS, subprocess_environment, tree_bytes, write_store
 
 

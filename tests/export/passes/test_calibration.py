@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fmalloc.corpus import Pair
-from fmalloc.model.tokens import set_languages, target_ids
+from fmalloc.model.text.tokens import set_languages, target_ids
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.transformer import with_cells
 from fmalloc_export.passes.bake_mask import BakeMask
@@ -55,38 +55,29 @@ def direct(model: Any, domain: Domain, pair: Pair) -> dict[str, np.ndarray]:
     return seen
 
 
-def test_activations_are_those_of_the_model_on_every_token(domain: Domain) -> None:
+def test_moments_are_those_of_the_model_on_every_token(domain: Domain) -> None:
     baked, _ = BakeMask().apply(domain.model)
     text = calibration(domain)
     model = with_cells(domain.base, baked)
     expected = [direct(model, domain, pair) for pair in PAIRS]
-    for layer in baked.feed_forward:
-        found = text.activations(baked, layer.name)
-        assert found.shape == (text.positions()[layer.name.startswith("decoder")], layer.width)
-        wanted = np.concatenate([seen[layer.name] for seen in expected])
-        # Sentences are batched by length: compare as sets of positions.
-        order = [np.lexsort(np.round(rows, 3).T) for rows in (found, wanted)]
-        np.testing.assert_allclose(found[order[0]].sum(axis=1), wanted[order[1]].sum(axis=1), rtol=0, atol=1e-3)
-        np.testing.assert_allclose(found.sum(axis=0), wanted.sum(axis=0), rtol=1e-4, atol=1e-2)
-
-
-def test_cells_fire_where_their_activation_is_not_zero(domain: Domain) -> None:
-    baked, _ = BakeMask().apply(domain.model)
-    text = calibration(domain)
-    fired = text.fired(baked)
-    assert list(fired) == list(baked.widths)
-    for name, cells in fired.items():
-        np.testing.assert_array_equal(cells, (text.activations(baked, name) != 0).any(axis=0))
+    moments, fired = text.moments(baked), text.fired(baked)
+    assert list(moments) == list(fired) == list(baked.widths)
+    for name in baked.widths:
+        active = np.concatenate([seen[name] for seen in expected])
+        assert len(active) == text.positions()[name.startswith("decoder")]
+        np.testing.assert_allclose(moments[name].mean, active.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(moments[name].covariance, np.cov(active.T, bias=True), rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(fired[name], (active != 0).any(axis=0))
 
 
 def test_decoder_layers_see_the_changed_encoder(domain: Domain) -> None:
     baked, _ = BakeMask().apply(domain.model)
     text = calibration(domain)
-    before = text.activations(baked, "decoder.0")
+    before = text.moments(baked)["decoder.0"].mean
     first = replace(baked.feed_forward[0], fc2_bias=baked.feed_forward[0].fc2_bias[::-1].copy())
     other = replace(baked, feed_forward=(first, *baked.feed_forward[1:]))
-    assert np.abs(text.activations(other, "decoder.0") - before).max() > 1e-3
-    np.testing.assert_array_equal(text.activations(baked, "decoder.0"), before)
+    assert np.abs(text.moments(other)["decoder.0"].mean - before).max() > 1e-4
+    np.testing.assert_array_equal(text.moments(baked)["decoder.0"].mean, before)
 
 
 def test_long_texts_are_thinned_evenly(domain: Domain) -> None:
@@ -114,5 +105,5 @@ def test_text_of_which_nothing_fits_is_refused(domain: Domain) -> None:
 
 def test_the_same_text_gives_the_same_numbers(domain: Domain) -> None:
     baked, _ = BakeMask().apply(domain.model)
-    found = [calibration(domain).activations(baked, "decoder.1") for _ in range(2)]
+    found = [calibration(domain).moments(baked)["decoder.1"].covariance for _ in range(2)]
     np.testing.assert_array_equal(*found)

@@ -1,13 +1,14 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from fmalloc_export.domain.model import DomainModel
-from fmalloc_export.passes.compact_cells import CompactCells, LossCurves, allocate, compact
-from fmalloc_export.passes.saliency import Moments, eliminate, losses, refit
-from tests.support.calibrated import Stack, stack_of
+from fmalloc_export.passes.compact_cells import CompactCells, Rankings, allocate
+from fmalloc_export.passes.saliency import Ranking, refit
+from tests.support.calibrated import Stack, moments_of, stack_of
 
 
 def inputs(positions: int = 2000) -> NDArray[np.float64]:
@@ -27,7 +28,7 @@ def cut(model: DomainModel, kept: dict[str, NDArray[np.int64]]) -> DomainModel:
 
 def test_it_keeps_the_share_of_the_cells_that_is_asked_for() -> None:
     before = stack_of(40, 31, 2)
-    after, report = CompactCells(LossCurves(Stack(inputs())), 0.25).apply(before)
+    after, report = CompactCells(Rankings(Stack(inputs())), 0.25).apply(before)
     after.verify()
     assert sum(after.widths.values()) == 18
     assert min(after.widths.values()) >= 1
@@ -42,7 +43,7 @@ def test_the_refit_is_far_better_than_none_and_the_choice_better_than_chance() -
     text = inputs(4000)
     stack, other = Stack(text[:2000]), Stack(text[2000:])
     before = stack_of(64, 64)
-    compacted, _ = CompactCells(LossCurves(stack), 0.5).apply(before)
+    compacted, _ = CompactCells(Rankings(stack), 0.5).apply(before)
     same_cells = cut(before, {layer.name: layer.cells for layer in compacted.feed_forward})
     draw = np.random.default_rng(0)
     chance = []
@@ -55,20 +56,13 @@ def test_the_refit_is_far_better_than_none_and_the_choice_better_than_chance() -
     assert fitted < 0.02
 
 
-def test_layers_are_fitted_on_what_their_compacted_predecessors_give() -> None:
-    stack = Stack(inputs())
-    before = stack_of(24, 24)
-    together, _ = CompactCells(LossCurves(stack), 0.3).apply(before)
-    first, second = before.feed_forward
-    counts = list(together.widths.values())
-    alone, _ = compact(first, stack.activations(before, first.name), counts[0])
-    np.testing.assert_array_equal(together.feed_forward[0].fc2_weight, alone.fc2_weight)
-    half_compacted = replace(before, feed_forward=(alone, second))
-    expected, other = (
-        compact(second, stack.activations(model, second.name), counts[1])[0] for model in (half_compacted, before)
-    )
-    np.testing.assert_array_equal(together.feed_forward[1].fc2_weight, expected.fc2_weight)
-    assert not np.array_equal(expected.fc2_weight, other.fc2_weight)
+def test_fewer_cells_are_some_of_more_cells() -> None:
+    """One ranking serves every share, so that a larger share never loses a cell that a smaller one has."""
+    before, rankings = stack_of(24, 24), Rankings(Stack(inputs()))
+    models = [CompactCells(rankings, keep).apply(before)[0] for keep in (0.2, 0.5, 0.9)]
+    for smaller, larger in pairwise(models):
+        for few, many in zip(smaller.feed_forward, larger.feed_forward, strict=True):
+            assert set(few.cells) <= set(many.cells)
 
 
 def test_layers_share_the_loss_evenly() -> None:
@@ -78,11 +72,11 @@ def test_layers_share_the_loss_evenly() -> None:
     weights, biases = layer.fc1_weight.copy(), layer.fc1_bias.copy()
     weights[8:16], weights[16:], biases[8:16], biases[16:] = weights[:8], weights[:8], biases[:8], biases[:8]
     before = replace(before, feed_forward=(replace(layer, fc1_weight=weights, fc1_bias=biases), before.feed_forward[1]))
-    curves = LossCurves(Stack(inputs()))
-    after, _ = CompactCells(curves, 0.6).apply(before)
+    rankings = Rankings(Stack(inputs()))
+    after, _ = CompactCells(rankings, 0.6).apply(before)
     assert after.widths["encoder.0"] <= 12
     assert sum(after.widths.values()) == round(0.6 * 48)
-    assert curves.of(before) is curves.of(before)
+    assert rankings.of(before) is rankings.of(before)
 
 
 @pytest.mark.parametrize("total", [0, 3, 7, 11, 40, 60])
@@ -104,13 +98,14 @@ def test_the_largest_loss_of_a_layer_is_as_small_as_it_can_be(total: int) -> Non
 
 def test_the_curve_of_losses_is_what_refits_lose() -> None:
     draw = np.random.default_rng(5)
-    moments = Moments.of(np.maximum(draw.normal(size=(900, 40)), 0).astype(np.float32))
+    moments = moments_of(np.maximum(draw.normal(size=(900, 40)), 0).astype(np.float32))
     values = draw.normal(size=(40, 5))
-    curve = losses(moments, values)
+    ranking = Ranking.of(moments, values)
+    curve = ranking.losses
     assert len(curve) == 41
     assert (np.diff(curve) <= 1e-12).all()
     for count in (5, 20, 39):
-        kept = eliminate(moments, values, count).kept
+        kept = ranking.kept(count)
         assert curve[count] == pytest.approx(refit(moments, values, np.zeros(5), kept).lost_variance, rel=0.02)
     assert curve[40] == 0
     assert curve[0] == pytest.approx(1, rel=0.02)
@@ -124,14 +119,14 @@ def test_cells_that_repeat_others_cost_nothing() -> None:
     weights[8:], biases[8:] = weights[:8], biases[:8]
     before = replace(before, feed_forward=(replace(layer, fc1_weight=weights, fc1_bias=biases),))
     stack = Stack(inputs())
-    after, _ = CompactCells(LossCurves(stack), 0.5).apply(before)
+    after, _ = CompactCells(Rankings(stack), 0.5).apply(before)
     assert sorted(after.feed_forward[0].cells % 8) == list(range(8))
     assert error(stack, before, after) < 1e-4
 
 
 def test_everything_kept_is_nothing_done() -> None:
     before = stack_of(8)
-    after, report = CompactCells(LossCurves(Stack(inputs())), 1.0).apply(before)
+    after, report = CompactCells(Rankings(Stack(inputs())), 1.0).apply(before)
     assert after is before
     assert report == "nothing to do: all 8 cells are kept"
 
@@ -141,14 +136,14 @@ def test_cells_that_never_fire_go_first() -> None:
     biases = before.feed_forward[0].fc1_bias.copy()
     biases[[1, 5, 6]] = -1e4
     before = replace(before, feed_forward=(replace(before.feed_forward[0], fc1_bias=biases),))
-    after, _ = CompactCells(LossCurves(Stack(inputs())), 0.75).apply(before)
+    after, _ = CompactCells(Rankings(Stack(inputs())), 0.75).apply(before)
     assert after.feed_forward[0].cells.tolist() == [0, 2, 3, 4, 7, 8, 9, 10, 11]
 
 
 def test_a_layer_that_never_does_anything_is_compacted_too() -> None:
     before = stack_of(8)
     silent = replace(before.feed_forward[0], fc1_bias=np.full(8, -1e4, dtype=np.float32))
-    after, report = CompactCells(LossCurves(Stack(inputs())), 0.5).apply(replace(before, feed_forward=(silent,)))
+    after, report = CompactCells(Rankings(Stack(inputs())), 0.5).apply(replace(before, feed_forward=(silent,)))
     assert after.widths == {"encoder.0": 4}
     assert "lose 0.0% to 0.0%" in report
 
@@ -159,8 +154,8 @@ def test_elimination_is_optimal_brain_surgeon_cell_by_cell(seed: int) -> None:
     draw = np.random.default_rng(seed)
     activations = np.maximum(draw.normal(size=(400, 90)) @ draw.normal(size=(90, 90)), 0).astype(np.float32)
     values = draw.normal(size=(90, 5))
-    moments = Moments.of(activations)
-    np.testing.assert_allclose(moments.covariance, np.cov(activations.T, bias=True), rtol=1e-6, atol=1e-8)
+    moments = moments_of(activations)
+    np.testing.assert_allclose(moments.covariance, np.cov(activations.T, bias=True), rtol=1e-4, atol=1e-3)
     regular = moments.covariance + moments.ridge * np.eye(90)
     kept = list(range(90))
     while len(kept) > 20:
@@ -168,7 +163,7 @@ def test_elimination_is_optimal_brain_surgeon_cell_by_cell(seed: int) -> None:
         gone = np.setdiff1d(np.arange(90), kept)
         adjusted = values[kept] + inverse @ regular[np.ix_(kept, gone)] @ values[gone]
         kept.pop(int(np.argmin((adjusted**2).sum(axis=1) / np.diag(inverse))))
-    found = eliminate(moments, values, 20).kept
+    found = Ranking.of(moments, values).kept(20)
     assert len(set(found) & set(kept)) >= 18
     direct, ours = (refit(moments, values, np.zeros(5), np.array(cells)).lost_variance for cells in (kept, found))
     assert ours <= direct * 1.02
@@ -179,7 +174,7 @@ def test_the_refit_is_the_least_squares_solution() -> None:
     activations = draw.normal(size=(500, 12)) @ draw.normal(size=(12, 12)) + 2
     values, bias = draw.normal(size=(12, 4)), draw.normal(size=4)
     kept = np.array([0, 2, 3, 5, 8, 9, 11])
-    fit = refit(Moments.of(activations.astype(np.float32)), values, bias, kept)
+    fit = refit(moments_of(activations.astype(np.float32)), values, bias, kept)
     with_ones = np.hstack([activations[:, kept], np.ones((500, 1))])
     target = activations @ values + bias
     solution, *_ = np.linalg.lstsq(with_ones, target, rcond=None)

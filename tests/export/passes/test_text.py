@@ -17,12 +17,18 @@ def split(samples: int, train: int, dev: int = 0) -> TextSplit:
 @pytest.mark.parametrize(
     ("found", "held_out", "origin"),
     [
-        (split(20, 2000, 50), pairs("sample", 20), "the store's samples"),
-        (split(600, 2000, 50), pairs("sample", 600), "the store's samples"),
-        (split(19, 2000, 50), pairs("dev", 50), "dev of the calibration text"),
-        (split(0, 2000, 1000), pairs("dev", 1000)[::5], "dev of the calibration text"),
+        (split(20, 2000), pairs("sample", 20), "the store's samples"),
+        (split(600, 2000), pairs("sample", 600), "the store's samples"),
+        (
+            split(200, 2000, 1600),
+            pairs("sample", 200) + pairs("dev", 1600)[::2],
+            "the store's samples and dev of the calibration text",
+        ),
+        (split(0, 2000, 50), pairs("dev", 50), "dev of the calibration text"),
+        (split(0, 2000, 5000), pairs("dev", 5000)[::5], "dev of the calibration text"),
         (split(0, 200, 19), pairs("train", 200)[::10], "a tenth of the calibration text"),
-        (split(0, 4000), pairs("train", 4000)[::20], "a tenth of the calibration text"),
+        (split(19, 4000), pairs("train", 4000)[::10], "a tenth of the calibration text"),
+        (split(0, 20000), pairs("train", 20000)[::20], "a tenth of the calibration text"),
     ],
 )
 def test_held_out_are_samples_or_dev_or_a_tenth(found: TextSplit, held_out: tuple[Pair, ...], origin: str) -> None:
@@ -39,8 +45,8 @@ def test_too_little_text_says_how_to_give_more() -> None:
     with pytest.raises(FmallocError, match="calibration text: 19 pairs beside those held out"):
         split(20, 19)
     with pytest.raises(FmallocError) as refused:
-        split(3, 199, 19)
-    assert "the store has 3 samples of the domain, the calibration text 19 pairs of dev and 199 others" in str(
+        split(3, 199, 9)
+    assert "the store has 3 samples of the domain, the calibration text 9 pairs of dev and 199 others" in str(
         refused.value
     )
     assert "a folder with train and dev, or at least 200 pairs" in str(refused.value)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fmalloc.model.tokens import target_ids
+from fmalloc.model.text.tokens import target_ids
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.vocabulary import Vocabulary
 from fmalloc_export.passes.vocabulary_use import most_frequent, safety_set, token_counts, trimming

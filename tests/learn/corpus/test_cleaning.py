@@ -1,11 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fmalloc.cache.columns import Draft
 from fmalloc.corpus import CorpusSettings, Pair, read_corpus
-from fmalloc.corpus.cleaning import EVERYTHING, clean
+from fmalloc.corpus.blocks import Block
+from fmalloc.corpus.cleaning import EVERYTHING
+from fmalloc.corpus.formats.formats import Row
 from fmalloc.corpus.overlap import HeldOutPairs
 from fmalloc.corpus.report import CorpusReport, Tally
+from fmalloc.corpus.table import Table
 from fmalloc.learning.run import Run
 from fmalloc.recipe import validate_recipe
 from fmalloc_shared.errors import FmallocError
@@ -15,11 +20,20 @@ DE_EN = LanguagePair("de", "en")
 FILE = Path("a.tsv")
 
 
+def kept_of(rows: list[Row], settings: CorpusSettings, tally: Tally) -> list[Pair]:
+    """The rows of a file that are kept."""
+    with Draft() as draft:
+        table = Table(FILE, [Block.of(FILE, settings, [], rows)], draft, tally, [])
+    if settings.drop_duplicates:
+        table.drop_duplicates(tally)
+    table.count_changed(tally)
+    return [table.pairs[row] for row in np.flatnonzero(table.kept).tolist()]
+
+
 def cleaned(pairs: list[tuple[str, str]], settings: CorpusSettings) -> tuple[list[int], dict[str, int]]:
     """Which of the pairs are kept, and how many are dropped for what."""
     tally = Tally()
-    rows = [(number, *pair) for number, pair in enumerate(pairs)]
-    kept = list(clean(FILE, rows, settings, tally))
+    kept = kept_of([(number, *pair) for number, pair in enumerate(pairs)], settings, tally)
     return [pairs.index(pair) for pair in kept], {reason: found.pairs for reason, found in tally.dropped.items()}
 
 
@@ -59,16 +73,16 @@ def test_what_teaches_nothing_is_dropped(pair: tuple[str, str], reason: str | No
 )
 def test_invisible_characters_are_not_learned(text: str, shown: str) -> None:
     tally = Tally()
-    rows = [(7, "Ja", "Yes"), (8, text, text)]
-    assert list(clean(FILE, rows, CorpusSettings(), tally))[1] == Pair(shown, shown)
+    rows: list[Row] = [(7, "Ja", "Yes"), (8, text, text)]
+    assert kept_of(rows, CorpusSettings(), tally)[1] == Pair(shown, shown)
     assert (text == shown) == (not tally.cleaned)
-    assert list(clean(FILE, rows, EVERYTHING, Tally()))[1] == Pair(text, text)
+    assert kept_of(rows, EVERYTHING, Tally())[1] == Pair(text, text)
 
 
 def test_what_was_taken_out_is_told() -> None:
     tally = Tally(read=3)
-    rows = [(1, "Ja", "Yes"), (2, "J\u00ada", "Yes"), (3, "Nein", "N\u200bo")]
-    kept = list(clean(FILE, rows, CorpusSettings(), tally))
+    rows: list[Row] = [(1, "Ja", "Yes"), (2, "J\u00ada", "Yes"), (3, "Nein", "N\u200bo")]
+    kept = kept_of(rows, CorpusSettings(), tally)
     assert kept == [("Ja", "Yes"), ("Nein", "No")]
     lines = list(CorpusReport.of(tally, train=2, dev=0, test=0).messages("it"))
     assert lines[:2] == [

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmalloc.corpus.formats import find, rows
+from fmalloc.corpus.formats.formats import find, rows
 from fmalloc.corpus.report import Tally
 from fmalloc_shared.languages import LanguagePair
 

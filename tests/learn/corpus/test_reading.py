@@ -1,6 +1,7 @@
 import gzip
 import os
 import random
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,21 +106,31 @@ def test_every_format_gives_the_same_corpus_packed_or_not(tmp_path: Path, ending
     assert {part: list(pairs) for part, pairs in parts_of(read_corpus(tmp_path, DE_EN)).items()} == given
 
 
+@pytest.mark.parametrize("path", ["/", ".", "..", "/..", "./."])
+def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(FmallocError, match=re.escape(str(Path(path)))):
+        read_pairs(Path(path), DE_EN)
+
+
 def test_gzip_is_told_by_content(tmp_path: Path) -> None:
     packed = gzip.compress(b"ja\tyes\n") + gzip.compress(b"nein\tno\n")
     assert len(read_pairs(write(tmp_path / "a.tsv", packed), DE_EN)) == 2
     assert len(read_pairs(write(tmp_path / "b.tsv.gz", "ja\tyes\n"), DE_EN)) == 1
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "followed"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "followed", "filled up"])
 def test_damaged_gzip_is_named(tmp_path: Path, damage: str) -> None:
     packed = bytearray(gzip.compress(sentences(200).encode()))
     if damage == "truncated":
         packed = packed[:-20]
     elif damage == "flipped":
         packed[len(packed) // 2] ^= 0xFF
-    else:
+    elif damage == "followed":
         packed += b"rubbish"
+    else:
+        packed += bytes(2**17)
     with pytest.raises(FmallocError, match=r"a.tsv.gz: damaged gzip data"):
         read_pairs(write(tmp_path / "a.tsv.gz", bytes(packed)), DE_EN)
 
@@ -225,7 +236,7 @@ def test_only_train_is_cleaned(tmp_path: Path) -> None:
     for part in ("train", "dev", "test"):
         write(tmp_path / f"{part}.tsv", odd + f"nur {part}\tonly {part}\n")
     corpus = read_corpus(tmp_path, DE_EN)
-    assert corpus.train == (Pair("nur train", "only train"),)
+    assert list(corpus.train) == [Pair("nur train", "only train")]
     assert [len(corpus.dev), len(corpus.test), corpus.report.read] == [5, 5, 18]
     assert {reason: dropped.pairs for reason, dropped in corpus.report.dropped.items()} == {
         "duplicate": 1,
@@ -242,4 +253,4 @@ def test_only_train_is_cleaned(tmp_path: Path) -> None:
         drop_overlap=False,
     )
     assert len(read_corpus(tmp_path, DE_EN, everything).train) == 5
-    assert read_pairs(tmp_path, DE_EN) == read_corpus(tmp_path, DE_EN, everything).train
+    assert read_pairs(tmp_path, DE_EN) == tuple(read_corpus(tmp_path, DE_EN, everything).train)

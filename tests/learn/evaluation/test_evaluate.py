@@ -15,7 +15,7 @@ from fmalloc.evaluation.evaluate import (
     translate,
 )
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import encode
+from fmalloc.model.text.batches import encode
 from fmalloc.store.records import Score
 from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fmalloc.corpus import read_corpus
-from fmalloc.learning.importance import cell_importance, divergence, rank_correlation
+from fmalloc.learning import importance
+from fmalloc.learning.importance import cell_importance, divergence, expected_agreement, rank_correlation
 from fmalloc.model.architectures import feed_forward_layers, load_base
-from fmalloc.model.batches import Example, TrainingBatches, encode
 from fmalloc.model.devices import select
 from fmalloc.model.feedforward import MaskedFeedForward, replace
+from fmalloc.model.text.batches import Example, TrainingBatches, encode
 from fmalloc.store.store import Store
 from fmalloc_shared.errors import FmallocError
 from tests.support.corpora import LANGUAGES
@@ -121,3 +122,48 @@ def test_importance_goes_on_where_it_was(
     assert resumed.record == again.record
     for layer, values in again.values.items():
         assert values.tolist() == resumed.values[layer].tolist()
+
+
+def test_it_ends_when_its_ranks_are_stable(base: Path, examples: tuple[Example, ...]) -> None:
+    def measured(stable: float | None) -> tuple[int, float]:
+        found = cell_importance(base, examples, select("cpu"), batches=45, batch_tokens=100, seed=1, stable=stable)
+        return found.record.batches, found.record.rank_correlation
+
+    (whole, agreement), (soon, _), (never, _) = (measured(stable) for stable in (None, 0.3, 0.999999))
+    assert (whole, soon, never) == (45, 20, 45)
+    enough = expected_agreement(agreement) - 0.02
+    count, reached = measured(enough)
+    assert 20 <= count <= 45 and count % 5 == 0
+    assert count == 45 or expected_agreement(reached) >= enough
+
+
+def test_a_stop_changes_nothing(base: Path, examples: tuple[Example, ...], tmp_path: Path) -> None:
+    """What ends early does so at the same batch after a kill."""
+    settings: dict[str, Any] = {"batches": 60, "batch_tokens": 100, "seed": 1, "stable": 0.8}
+    whole = cell_importance(base, examples, select("cpu"), **settings)
+    partial = tmp_path / "partial.safetensors"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importance, "Interval", Always)
+        again = cell_importance(base, examples, select("cpu"), partial=partial, **settings)
+    assert partial.exists()
+    resumed = cell_importance(base, examples, select("cpu"), partial=partial, **settings)
+    for found in (again, resumed):
+        assert found.record == whole.record
+        assert all(np.array_equal(found.values[name], values) for name, values in whole.values.items())
+
+
+class Always:
+    """Lets every batch be kept."""
+
+    def passed(self) -> bool:
+        return True
+
+
+def test_twice_as_many_agree_as_spearman_and_brown_say() -> None:
+    """Halves of true ranks with as much noise: whole measurements agree as predicted."""
+    draw = np.random.default_rng(3)
+    true = draw.normal(size=20_000)
+    first, second, third, fourth = (true + draw.normal(size=true.size) for _ in range(4))
+    halves = rank_correlation(first, second)
+    assert rank_correlation(first + second, third + fourth) == pytest.approx(expected_agreement(halves), abs=0.02)
+    assert expected_agreement(-1.0) == -1.0

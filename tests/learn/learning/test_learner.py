@@ -1,6 +1,7 @@
 """What learning promises: nothing that was learned ever changes."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from click.testing import CliRunner
 
 from fmalloc.corpus import read_corpus
 from fmalloc.evaluation.evaluate import evaluate_test
-from fmalloc.learning import learner
+from fmalloc.learning import learner, scoring
 from fmalloc.learning import run as run_module
-from fmalloc.learning.allocation import Allocation, fresh_blocks, initial_gates
+from fmalloc.learning.cells.allocation import Allocation, fresh_blocks, initial_gates
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.assembly import load_masked, load_sliced
-from fmalloc.model.batches import TrainingBatches, encode
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import TrainingBatches, encode
+from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import CurvePoint
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
@@ -187,9 +189,10 @@ def test_scores_of_a_run_with_other_settings_are_not_mixed_in(
         return evaluate_test(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "evaluate_test", killed_at_the_second)
+        patch.setattr(scoring, "evaluate_test", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
+            recipe = small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20)
+            learn_tasks(recipe, measure_again=True)  # what is proven would not be measured at all
     store = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", "games", updates=20))
     assert set(store.task("games").scores.domains) == {"general", "office", "games"}
     work = tmp_path / "work"
@@ -217,3 +220,32 @@ def test_the_advice_tells_a_falling_nll_from_one_that_stays() -> None:
     better = point.model_copy(update={"update": 300, "bleu": 2.0, "nll": 2.1})
     assert "fell from 2.90 to 2.10, but no state had a better dev BLEU" in learner._advice(point, better)
     assert "raise gate_learning_rate" in learner._advice(point, point)
+
+
+def test_minutes_end_it(base: Path, corpora: Path, tmp_path: Path) -> None:
+    """As many updates as fit, of cycles that fit them; a run that goes on keeps their number."""
+    given = {"updates": 10**6, "minutes": 0.05, "validation_sentences": 0, "select_by": "nll", "validate_every": None}
+    recipe = small_recipe(base, corpora, tmp_path / "store", "office", **given, anneal_updates=None)
+    began = time.monotonic()
+    store = learn_tasks(recipe)
+    assert time.monotonic() - began < 60
+    task = store.task("office")
+    assert 8 <= task.curve[-1].update < 10**5
+    assert task.settings["minutes"] == 0.05
+    learn_tasks(recipe)  # as the recipe says
+    with pytest.raises(FmallocError, match=r"learned with minutes 0\.05, not 0\.1"):
+        learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", **(given | {"minutes": 0.1})))
+
+
+def test_what_a_recipe_leaves_open_may_change_with_the_version(base: Path, corpora: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(base, corpora, tmp_path / "store", "office", updates=20)
+    learned = learn_tasks(recipe).task("office")
+    stated = recipe.learning.model_dump(exclude={"gates", "share", "learning_rate"})
+    learning = LearningSettings.model_validate(stated)
+    assert learning.gates != learned.settings["gates"]
+    # Keys that are there because a model was dumped are stated; those of a file are what it says.
+    opened = recipe.model_copy(update={"learning": learning})
+    assert learn_tasks(opened).task("office") == learned
+    closed = recipe.model_copy(update={"learning": LearningSettings.model_validate(stated | {"gates": "open"})})
+    with pytest.raises(FmallocError, match="learned with gates 'closed', not 'open'"):
+        learn_tasks(closed)

@@ -11,9 +11,9 @@ from fmalloc.learning import recovery
 from fmalloc.learning.recovery import Distillation
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.assembly import load_sliced
-from fmalloc.model.batches import TrainingBatches, collate, encode
 from fmalloc.model.devices import select
 from fmalloc.model.objective import nll
+from fmalloc.model.text.batches import TrainingBatches, collate, encode
 from fmalloc.recipe import Recipe
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks

@@ -9,8 +9,8 @@ from fmalloc.methods import method_of
 from fmalloc.methods.adapter import Adapter, Bottleneck
 from fmalloc.methods.method import BASE
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import collate, encode
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import collate, encode
 from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES, PAIRS
 from tests.support.methods import learn, make

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from fmalloc.methods.ewc import fisher_information
-from fmalloc.methods.finetuning import trainable_parameters
 from fmalloc.methods.method import BASE
-from fmalloc.model.batches import collate
+from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import collate
 from tests.support.methods import learn, make, moved, same, sequential, squared_distance
 
 

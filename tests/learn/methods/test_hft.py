@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmalloc.methods.finetuning import module_of, trainable_parameters
 from fmalloc.methods.hft import chosen_half
 from fmalloc.methods.method import BASE
 from fmalloc.model.architectures import load_base
+from fmalloc.model.assembly import module_of, trainable_parameters
 from tests.support.bases import BASES
 from tests.support.methods import learn, make, moved
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmalloc.methods.finetuning import module_of
 from fmalloc.methods.kfpf import Rhythm, most_sensitive
-from fmalloc.model.batches import IGNORED
+from fmalloc.model.assembly import module_of
+from fmalloc.model.text.batches import IGNORED
 from tests.support.methods import learn, make, same, sequential
 
 

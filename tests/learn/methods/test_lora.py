@@ -1,6 +1,5 @@
 """LoRA through peft; what it shares with adapters is tested there."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,6 @@ def test_changes_have_the_rank_and_the_place_that_was_set(base: Path, corpora: P
     assert {name.split(".")[-2] for name in changed} == {"q_proj", "v_proj"}
     ranks = {int(torch.linalg.matrix_rank(p - original[name], tol=1e-5)) for name, p in changed.items()}
     assert ranks == {2}
-
-
-def test_peft_is_asked_for_by_the_name_of_its_extra(
-    base: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    method = make(base, corpora, tmp_path, "lora")
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(FmallocError, match="peft; install fmalloc with the extra compare"):
-        method.insert(method.load(BASE)[0])
 
 
 def test_an_unknown_target_is_named(base: Path, corpora: Path, tmp_path: Path) -> None:

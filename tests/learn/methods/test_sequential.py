@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fmalloc.methods.finetuning import FineTuning, trainable_parameters
+from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import BASE
 from fmalloc.methods.sequential import Sequential
-from fmalloc.model.batches import IGNORED, TrainingBatches
+from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.objective import nll
+from fmalloc.model.text.batches import IGNORED, TrainingBatches
 from tests.support.methods import learn, make, same, sequential
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers, load_base
-from fmalloc.model.batches import Batch
 from fmalloc.model.feedforward import GatedFeedForward, MaskedFeedForward, block_of, replace, slice_cells
 from fmalloc.model.objective import logits
+from fmalloc.model.text.batches import Batch
 
 
 @pytest.fixture

@@ -7,12 +7,17 @@ from torch.nn import functional as F
 
 from fmalloc.model import objective as projection
 from fmalloc.model.architectures import load_base
-from fmalloc.model.batches import IGNORED, Batch
 from fmalloc.model.objective import Projection, logits, smoothed_loss, smoothed_sum
+from fmalloc.model.text.batches import IGNORED, Batch
 from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES
 
 POSITIONS = 4 * 7 - 3
+
+
+def vocabulary_of(model: Any) -> int:
+    """As many tokens as both sides have."""
+    return min(len(side.weight) for side in (model.get_input_embeddings(), model.get_output_embeddings()))
 
 
 def batch(vocabulary: int) -> Batch:
@@ -36,13 +41,12 @@ def test_it_equals_the_loss_of_whole_logits_in_every_family(
     write, _, pair = BASES[kind]
     write(tmp_path / "base")
     model, _ = load_base(tmp_path / "base", LanguagePair(*pair))
-    size = len(model.get_output_embeddings().weight)
     monkeypatch.setattr(projection, "_BLOCK", {"cpu": columns * POSITIONS})
     assert (Projection.of(model) is None) == kind.startswith("fsmt")
     weight = model.model.encoder.layers[1].fc1.weight.requires_grad_()
     found = {}
     for name, loss in (("blocks", smoothed_loss), ("whole", whole)):
-        value = loss(model, batch(size), 0.1)
+        value = loss(model, batch(vocabulary_of(model)), 0.1)
         found[name] = (value.detach(), torch.autograd.grad(value, weight)[0])
     torch.testing.assert_close(found["blocks"], found["whole"], atol=1e-5, rtol=1e-5)
 
@@ -63,13 +67,13 @@ def test_a_projection_in_training_gets_its_gradient(base: Path) -> None:
     model, _ = load_base(base)
     model.requires_grad_(True)
     assert Projection.of(model) is None
-    smoothed_loss(model, batch(model.config.vocab_size), 0.1).backward()
+    smoothed_loss(model, batch(vocabulary_of(model)), 0.1).backward()
     assert model.lm_head.weight.grad is not None
 
 
 def test_in_bfloat16_it_is_as_near_as_bfloat16_is(base: Path) -> None:
     model, _ = load_base(base)
-    given = batch(model.config.vocab_size)
+    given = batch(vocabulary_of(model))
     expected = whole(model, given, 0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(smoothed_loss(model, given, 0.1), expected, atol=0.05, rtol=0.02)

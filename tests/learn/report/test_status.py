@@ -11,6 +11,7 @@ from fmalloc.commands import status
 from fmalloc.evaluation.matrix import Matrix
 from fmalloc.report.status import advice, status_of
 from fmalloc.store.store import Store
+from tests.support.stores import seal
 
 TABLES = ("Tasks", "Memory cells", "BLEU by test set", "Measures")
 
@@ -27,6 +28,7 @@ def forget_later_domain(store: Store) -> Store:
         for key in ("base_scores", "general_scores", "scores"):
             content.get(key, {}).get("domains", {}).pop("games", None)
         path.write_text(json.dumps(content), encoding="utf-8")
+    seal(store.path)
     return Store.open(store.path)
 
 
@@ -54,6 +56,16 @@ def test_json_holds_what_the_store_holds(learned: Path) -> None:
         assert kept == (task.dev.bleu, task.dev.chrf)
 
 
+@pytest.mark.usefixtures("wide")
+def test_proven_scores_are_marked(learned: Path) -> None:
+    text = CliRunner().invoke(status, [str(learned)]).stdout
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│ after")}
+    assert [cell.strip().endswith("=") for cell in rows["after games"].split("│")[2:5]] == [True, True, False]
+    assert "= proven:" in text
+    found = json.loads(CliRunner().invoke(status, [str(learned), "--json"]).stdout)["rows"][1]["scores"]
+    assert found["proven"] == ["general", "office"] and set(found["digests"]) == {"general", "office", "games"}
+
+
 def test_tables_are_readable_in_a_narrow_terminal(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(status, [str(learned)])
@@ -66,7 +78,7 @@ def test_tables_are_readable_in_a_narrow_terminal(learned: Path, monkeypatch: py
 def test_verify_says_so_beside_the_json(learned: Path) -> None:
     result = CliRunner().invoke(status, [str(learned), "--verify", "--json"])
     json.loads(result.stdout)
-    assert "every file is as it was written" in result.stderr
+    assert "files are as they were written" in result.stderr
 
 
 def test_a_domain_that_was_named_later_is_said_to_be_missing(store: Store, wide: None) -> None:
@@ -82,6 +94,7 @@ def test_a_domain_that_was_named_later_is_said_to_be_missing(store: Store, wide:
 def test_a_store_without_tasks_has_no_measures(store: Store, wide: None) -> None:
     for task in ("office", "games"):
         (store.path / "tasks" / task).rename(store.path.parent / task)
+    seal(store.path)
     result = CliRunner().invoke(status, [str(store.path)])
     assert result.exit_code == 0 and "Memory cells" in result.stdout
     assert set(status_of(store)["measures"]["bleu"].values()) == {None}

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
+from tests.support.stores import LAYERS, PAIRS, WIDTH, commit, write_store
 
 
 def test_a_learned_store_verifies_and_lists_its_tasks_in_order(store: Store) -> None:
@@ -53,7 +55,7 @@ def test_missing_and_unexpected_files_are_found(store: Store) -> None:
 def test_another_version_is_refused(store: Store) -> None:
     content = json.loads((store.path / "store.json").read_text())
     write_atomically(store.path / "store.json", json.dumps(content | {"version": 7}).encode())
-    with pytest.raises(FmallocError, match="version 7, this program reads version 1"):
+    with pytest.raises(FmallocError, match="version 7, this program reads version 1 and 2"):
         Store.open(store.path)
 
 
@@ -81,11 +83,11 @@ def test_a_task_is_never_written_again(store: Store, tmp_path: Path) -> None:
     shutil.copytree(store.path / "tasks/office", staged)
     (staged / "task.json").unlink()
     record = store.task("office")
-    fields = record.model_dump(exclude={"version", "files"})
+    fields = record.model_dump(exclude={"version", "files", "previous"})
     with pytest.raises(FmallocError, match="exists already"):
         store.commit(staged, **fields)
     with pytest.raises(FmallocError, match="owned already"):
-        store.commit(staged, **(fields | {"name": "other", "order": 3}))
+        store.commit(staged, **(fields | {"name": "other"}))
     assert sha256_files(store.path / "tasks") == before
 
 
@@ -110,6 +112,34 @@ def test_two_writers_are_kept_apart_by_a_lock_that_dies_with_its_process(tmp_pat
         except FmallocError:
             time.sleep(0.05)
     raise AssertionError("the lock outlived its process")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_writer_whose_lock_was_removed_commits_nothing(tmp_path: Path, replace: bool) -> None:
+    store = write_store(tmp_path / "store")
+    before = sha256_files(store.path / "tasks")
+    masks = {layer: np.zeros(WIDTH, dtype=np.bool_) for layer in LAYERS}
+    none = {layer: np.zeros(0, dtype=np.int64) for layer in LAYERS}
+    with writing(store.path):
+        (store.path / ".lock").unlink()
+        with writing(store.path) if replace else nullcontext():
+            pass  # another writer was let in meanwhile
+        with pytest.raises(FmallocError, match=r"\.lock: was removed or replaced.*nothing was committed"):
+            commit(store, "more", masks, none, PAIRS, seed=4)
+    assert sha256_files(store.path / "tasks") == before
+    store.verify()
+    with writing(store.path):
+        shutil.rmtree(store.path / ".work")
+        commit(store, "more", masks, none, PAIRS, seed=4)
+    assert [task.name for task in store.tasks()] == ["it", "odd", "late", "more"]
+
+
+def test_a_lock_that_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / ".lock").symlink_to("mine")
+    with pytest.raises(FmallocError, match=r"\.lock: expected a plain file"), writing(tmp_path):
+        raise AssertionError("followed")
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 def test_memories_keep_dtypes_and_shapes(store: Store) -> None:

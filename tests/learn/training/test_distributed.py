@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from fmalloc.commands import train as main
-from fmalloc.model.batches import Batch
+from fmalloc.model.text.batches import Batch
 from fmalloc.store.store import Store
 from fmalloc.training.distributed import Group, processes
 from fmalloc_shared.errors import FmallocError

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fmalloc.model.batches import Batch, Example, TrainingBatches
 from fmalloc.model.devices import select
+from fmalloc.model.text.batches import Batch, Example, TrainingBatches
 from fmalloc.store.records import CurvePoint
 from fmalloc.training import loop
 from fmalloc.training.checkpoint import Checkpoint
-from fmalloc.training.loop import Trainable, Training
+from fmalloc.training.loop import Training
 from fmalloc.training.schedule import Schedule
+from fmalloc.training.trainable import Trainable
 from fmalloc_shared.errors import FmallocError
 
 SIZE = 12
@@ -68,6 +70,8 @@ def training(path: Path, trainable: Bigrams | None = None, **options: Any) -> Tr
         warmup_updates=4,
         validate_every=5,
         seed=1,
+        minutes=options.pop("minutes", None),
+        cooldown=options.pop("cooldown", 0.0),
     )
     return Training(trainable or Bigrams(), batches, schedule, select("cpu"), path, "bigrams", **options)
 
@@ -98,6 +102,52 @@ def test_stopped_in_a_validation_it_makes_up_for_it(tmp_path: Path, number: int,
         training(tmp_path / "b", Bigrams(on_validation=interrupt)).run()
     (resumed := training(tmp_path / "b")).run()
     assert final(resumed) == final(straight)
+
+
+class Clock:
+    """Time that passes with updates alone, and the learning rate of each."""
+
+    def __init__(self, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds, self.now, self.rates = seconds, 100.0, list[float]()
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def run(self, run: Training) -> Training:
+        before_update = run.trainable.before_update
+
+        def slow(update: int) -> None:
+            before_update(update)
+            self.now += self.seconds
+            self.rates.append(run.optimizer.param_groups[0]["lr"])
+
+        run.trainable.before_update = slow  # type: ignore[method-assign]
+        run.run()
+        return run
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 2.5])
+def test_limited_time_ends_cooled_down(seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(seconds, monkeypatch)
+    run = clock.run(training(tmp_path / "a", updates=10**6, minutes=1, cooldown=0.25))
+    assert 0.9 * 60 < run.progress.seconds <= 60
+    assert run.progress.update == len(clock.rates) == run.progress.curve[-1].update
+    usual = Schedule(updates=1, warmup_updates=4, validate_every=5, seed=1)
+    shares = [rate / (0.05 * usual.rate(update)) for update, rate in enumerate(clock.rates)]
+    assert shares[: len(shares) // 2] == pytest.approx([1.0] * (len(shares) // 2))
+    assert shares[-1] < 0.2
+    assert sum(share < 0.99 for share in shares) == pytest.approx(0.25 * len(shares), abs=2)
+
+
+def test_limited_time_goes_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(update: int) -> None:
+        if update == 25:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    clock = Clock(1.0, monkeypatch)
+    with pytest.raises(SystemExit):
+        clock.run(training(tmp_path / "a", Bigrams(on_validation=interrupt), updates=10**6, minutes=1, cooldown=0.25))
+    run = clock.run(training(tmp_path / "a", updates=10**6, minutes=1, cooldown=0.25))
+    assert run.progress.update == len(clock.rates)
+    assert 0.9 * 60 < run.progress.seconds <= 60
 
 
 @pytest.mark.parametrize("every", [1, 4])

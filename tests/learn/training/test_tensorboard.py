@@ -59,7 +59,7 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(tmp_path: Path)
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmalloc_shared.command.find_spec", lambda _name: None)
+    monkeypatch.setattr("fmalloc_shared.commands.command.find_spec", lambda _name: None)
     with pytest.raises(FmallocError, match=r"fmalloc\[tensorboard\]"):
         TensorBoardLog(tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -63,6 +63,18 @@ def test_characters_a_minute() -> None:
         gate.enter(None, 101)
 
 
+def test_characters_that_are_known_later_are_no_further_request(path: Path) -> None:
+    key = add_key(path, "site", {"characters": 20, "requests_per_minute": 1, "characters_per_minute": 12})
+    gate = Gatekeeper(Settings(keys=path), Metrics())
+    gate.enter(key, 0)
+    gate.count(key, 10)
+    with pytest.raises(RateLimitedError, match="12 characters per minute"):
+        gate.count(key, 10)
+    with pytest.raises(UnauthorizedError):
+        gate.count(None, 1)
+    assert gate.usage(key) == Usage(10, 20)
+
+
 def test_a_minute_later_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gatekeeper(Settings(requests_per_minute=1, characters_per_minute=10), Metrics())
     gate.enter(None, 10)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from fmalloc_runtime.access import keys as module
 from fmalloc_runtime.access.keys import Keys, add_key, remove_key
-from fmalloc_runtime.commands import keys
+from fmalloc_shared.commands.verbs import keys
 from fmalloc_shared.errors import FmallocError
 
 

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from fmalloc_runtime.bundle.bundle import GoldenRecord
+from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
+from fmalloc_runtime.errors import EngineError
 from tests.support.api import LINE, PAIR, Served, serving, wait_until
 from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
@@ -40,7 +42,7 @@ def test_what_is_not_there(client: httpx.Client) -> None:
     answer = client.get("/translate")
     assert answer.status_code == 405 and answer.headers["allow"] == "POST"
     assert answer.json() == {"error": "Method Not Allowed"}
-    for path in ("/nothing", "/translate/", "/v2/document", "/v2/models/"):
+    for path in ("/nothing", "/translate/", "/v2/glossaries", "/v2/models/"):
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.json() == {"error": "Not Found", "message": "Not Found"}
@@ -62,7 +64,7 @@ def test_not_ready_until_something_is_live(own_bundles: Path) -> None:
         assert "live.json: cannot be read" in served.client.get("/readyz").json()["error"]
         assert served.client.post("/translate", json={"q": LINE, **PAIR}).status_code == 503
         answer = served.client.post("/v2/translate", json={"text": [LINE], "target_lang": "EN"})
-        assert answer.status_code == 503 and "live.json: cannot be read" in answer.json()["message"]
+        assert answer.status_code == 503 and "/readyz and the log say why" in answer.json()["message"]
         (own_bundles / "live.json").write_bytes(live)
         served.service.registry.refresh()
         assert served.client.get("/readyz").status_code == 200
@@ -81,19 +83,23 @@ def test_a_bad_new_bundle_is_reported_while_the_old_one_serves(own_bundles: Path
 
 
 def test_what_is_the_servers_own_fault_is_500_without_details(
-    own_bundles: Path, caplog: pytest.LogCaptureFixture
+    bundles: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bundle that promises more positions than its model has makes the engine itself fail."""
-    make_live(own_bundles, write_bundle(own_bundles, "it", golden=(), maximum_length=400))
-    with serving(own_bundles) as served, caplog.at_level(logging.ERROR):
-        word = "e" * 200
+    """A bundle that an engine fails on is refused before it is served, so the fault is put into the engine."""
+
+    def fail(*_arguments: object) -> None:
+        raise EngineError("out of memory at /srv/model.bin")
+
+    with serving(bundles) as served, caplog.at_level(logging.ERROR):
+        monkeypatch.setattr(CTranslate2Engine, "translate", fail)
+        word = "haus"
         answer = served.client.post("/translate", json={"q": word, **PAIR})
         assert answer.status_code == 500
         assert answer.json() == {"error": "the server failed to answer; see its log"}
         answer = served.client.post("/v2/translate", json={"text": [word], "target_lang": "EN"})
         assert answer.status_code == 500
         assert answer.json() == {"message": "the server failed to answer; see its log"}
-    assert "No position encodings are defined" in caplog.text
+    assert "out of memory at /srv/model.bin" in caplog.text
 
 
 def test_more_than_the_server_takes_at_once_is_told_in_each_dialect(bundles: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from fmalloc_runtime.api.bodies import shown
+from fmalloc_runtime.api.bodies import Sent, parsed, shown
 from fmalloc_runtime.api.dialects import deepl as deepl_fields
 from fmalloc_runtime.api.dialects import inference as inference_fields
 from fmalloc_runtime.api.dialects import libretranslate as libretranslate_fields
 from fmalloc_runtime.api.dialects import native as native_fields
+from fmalloc_runtime.errors import RequestError
 from tests.support.api import LINE, PAIR
+from tests.support.linear_time import excess
 from tests.support.needs import skip_without
 from tests.support.server_process import Server, serving
 
@@ -198,3 +202,39 @@ def test_a_lying_content_length_harms_nobody(server: Server) -> None:
         connection.sendall(b'Content-Length: 1000000\r\n\r\n{"q"')
     assert server.ask("GET", "/livez")[0] == 200
     assert server.translate(LINE)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "unit", "tail"),
+    [
+        ("multipart/form-data; boundary=x", b"", FORM + b"a\r\n", b"--x--"),
+        ("multipart/form-data; boundary=x", FORM, b"\r\n--", b"\r\n--x--"),
+        ("multipart/form-data; boundary=x", b"", b"--x\r\n", b"--x--"),
+        ("application/x-www-form-urlencoded", b"q=", b"%", b""),
+        ("application/x-www-form-urlencoded", b"q=", b"%41", b""),
+        ("application/json", b'{"q":[', b"{},", b"1]}"),
+        ("application/json", b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":[', b"1,", b"1]}]}"),
+        ("application/json", b'{"q":"', b"\\n", b'"}'),
+    ],
+)
+def test_bodies_are_parsed_in_linear_time_and_errors_are_short(
+    kind: str, head: bytes, unit: bytes, tail: bytes
+) -> None:
+    def made(length: int) -> tuple[Request, bytes]:
+        body = head + unit * (length // len(unit)) + tail
+        request = Request(
+            {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())], "app": None}
+        )
+        return request, body
+
+    def read(sent_body: tuple[Request, bytes]) -> None:
+        request, body = sent_body
+        try:
+            sent = Sent(*parsed(request, body, forms=True))
+            for model in MODELS:
+                with suppress(RequestError):
+                    model.of(sent)
+        except RequestError as error:
+            assert len(str(error)) < 8_000
+
+    assert excess(made, read, 2**19) == ""

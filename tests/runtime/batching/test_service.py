@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,35 @@ def test_more_than_fits_is_refused_and_what_is_answered_makes_room(own_bundles: 
         await service.translate(request(LINE))
 
     asyncio.run(ask())
+
+
+def test_long_texts_are_read_one_at_a_time_and_a_cancelled_one_to_the_end(served: Served) -> None:
+    """A thread cannot be stopped: until it ends, its text counts in admission control."""
+    service, long = served.service, request("x" * 20_000)
+    reading: list[str] = []
+    gate = threading.Event()
+
+    def read(name: str) -> None:
+        reading.append(name)
+        gate.wait(WAIT)
+        reading.remove(name)
+
+    async def ask(name: str) -> None:
+        await service.apart(long, partial(read, name))
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(ask(name)) for name in "abc"]
+        while not reading:
+            await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        tasks[1].cancel()
+        await asyncio.sleep(0.1)
+        assert reading == ["a"] and not tasks[0].done() and tasks[1].cancelled()
+        gate.set()
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled() and not tasks[2].cancelled() and not reading
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_request_leaves_the_queue(served: Served) -> None:

@@ -1,19 +1,32 @@
 """fmalloc doctor: what it finds on this machine, and on machines with something wrong."""
 
 import json
+import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from fmalloc import diagnosis
+from fmalloc.model import devices
 from fmalloc_runtime import machine
 from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.commands import doctor
 from fmalloc_runtime.diagnosis import engines
 from fmalloc_runtime.diagnosis import machine as machine_checks
-from fmalloc_runtime.diagnosis.doctor import Finding
 from fmalloc_runtime.engines.base import version_tuple
+from fmalloc_shared import processor
+from fmalloc_shared.commands.findings import Finding
+from tests.support import ROOT
 from tests.support.bundles import bundle_of, make_live, write_bundle
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small matrices: how fast they are is not tested."""
+    monkeypatch.setattr(devices, "_SIDE", 16)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -42,10 +55,11 @@ def test_a_sound_installation(bundles: Path) -> None:
 
 def test_the_table_says_what_to_do(own_bundles: Path, tmp_path: Path) -> None:
     result = run(own_bundles)
-    assert result.exit_code == 0 and "ready to serve" in result.stdout
+    assert result.exit_code == 0 and "ready to serve" in result.stdout and "ready to learn" in result.stdout
     result = run(tmp_path / "nowhere")
     assert result.exit_code == 1 and "live.json: cannot be read" in result.stdout.replace("\n", "")
-    assert "name the directory" in result.stdout and "see fail above" in result.stdout
+    assert "name the directory" in result.stdout
+    assert "cannot serve: see fail above" in result.stdout and "ready to learn" in result.stdout
 
 
 def test_bundles_that_cannot_serve(own_bundles: Path) -> None:
@@ -88,12 +102,18 @@ def test_both_packages_of_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mkl_on_amd_and_old_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "cpuinfo"
-    monkeypatch.setattr(machine_checks, "_CPU_INFO", info)
+    monkeypatch.setattr(processor, "_CPU_INFO", info)
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
     monkeypatch.setenv("CT2_USE_MKL", "1")
     info.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu sse2\n\nprocessor\t: 1\nflags\t: fpu\n")
-    assert [(finding.check, finding.state) for finding in machine_checks.cpu()] == [("CPU", "warn"), ("MKL", "warn")]
-    info.write_text("vendor_id\t: GenuineIntel\nflags\t: avx2 fma\n")
+    found = [(finding.check, finding.state) for finding in machine_checks.cpu()]
+    assert found == [("CPU", "warn"), ("int8", "warn"), ("MKL", "warn")]
+    info.write_text("vendor_id\t: GenuineIntel\nflags\t: avx2 avx512f avx512_vnni fma\n")
     assert [(finding.check, finding.state) for finding in machine_checks.cpu()] == [("CPU", "ok")]
+    info.write_text("vendor_id\t: GenuineIntel\nflags\t: avx2 fma\n")
+    _, int8 = machine_checks.cpu()
+    assert (int8.check, int8.state) == ("int8", "warn") and "--compute-type float32" in int8.advice
+    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
     info.write_text("Features\t: fp asimd\n")
     assert [finding.state for finding in machine_checks.cpu()] == ["ok"]
     info.unlink()
@@ -133,6 +153,7 @@ def test_a_check_that_fails_hides_no_other(bundles: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(machine, "cpus", broken)
     found = findings(bundles)
     assert found["cpus"].state == "fail" and "ZeroDivisionError: no clock" in found["cpus"].found
+    assert found["extras"].state == "ok"
     assert found["bundle it"].state == "ok"
 
 
@@ -144,3 +165,55 @@ def test_compute_types_of_a_missing_gpu_are_none_however_often_one_asks() -> Non
     found = [engines.compute_types("cuda") for _ in range(2)]
     assert found[0] == found[1] and bool(found[0]) == bool(machine.cuda_devices())
     assert "float32" in engines.compute_types("cpu")
+
+
+def test_what_learning_needs_is_looked_at_too(bundles: Path) -> None:
+    found = findings(bundles)
+    learning = [finding for finding in found.values() if finding.purpose == "learn"]
+    names = ["fmalloc", "torch", "transformers", "sacrebleu", "device", "memory to learn", "disk to learn", "extras"]
+    assert [finding.check for finding in learning if finding.check != "threads to learn"] == names
+    assert all(finding.state != "fail" for finding in learning)
+    assert "times as fast" in found["device"].found
+    assert found["torch"].found == version("torch")
+
+
+def test_a_library_that_is_too_old_keeps_from_learning_alone(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(diagnosis.LIBRARIES, "transformers", "99.0")
+    result = run(bundles, "--json")
+    verdicts = json.loads(result.stdout)
+    assert (result.exit_code, verdicts["ok"], verdicts["serve"], verdicts["learn"]) == (1, False, True, False)
+    assert findings(bundles)["transformers"].advice == "pip install 'transformers>=99.0'"
+    assert "this installation cannot learn: see fail above" in run(bundles).stdout
+
+
+def test_without_pytorch_nothing_is_wrong(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(bundles).exit_code == 0
+    assert findings(bundles)["learning"].found.endswith("pip install 'fmalloc[export]'")
+
+
+def test_extras_that_are_missing_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    (finding,) = diagnosis.extras()
+    assert "sacremoses (FSMT bases): pip install 'fmalloc[moses]'" in finding.found
+    assert "tensorboard" in finding.found.partition(";")[0]
+
+
+def test_another_fmalloc_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "version", lambda _name: "0.0.1")
+    (finding,) = diagnosis.source()
+    assert finding.state == "warn" and "0.0.1 is installed" in finding.found
+
+
+def test_too_little_memory_to_learn() -> None:
+    for memory, state in ((None, "ok"), (10**9, "warn"), (10**10, "ok")):
+        (finding,) = diagnosis.enough_memory(lambda memory=memory: memory)
+        assert finding.state == state
+
+
+def test_the_least_versions_and_extras_are_those_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    assert [f"{name}>={least}" for name, least in sorted(diagnosis.LIBRARIES.items())] == sorted(optional["train"])
+    for name, (extra, _) in diagnosis.EXTRAS.items():
+        assert any(needed.startswith(f"{name}>=") for needed in optional[extra]), name

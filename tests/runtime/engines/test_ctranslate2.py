@@ -102,6 +102,31 @@ def test_attention_is_a_distribution_over_the_source_of_its_own_sentence(
     assert all(hypothesis.attention is None for (hypothesis,) in translator.engine.translate(sources, prefix, OPTIONS))
 
 
+def test_a_target_scores_as_the_search_scored_it(translator: Translator) -> None:
+    sources = [translator.encode(line) for line in LINES]
+    found = [
+        (source, best)
+        for source, (best,) in zip(sources, translator.engine.translate(sources, (), OPTIONS), strict=True)
+        if len(best.tokens) + 1 < MAXIMUM_LENGTH  # longer ones may lack the end token
+    ]
+    scores = translator.engine.score([source for source, _ in found], [best.tokens for _, best in found], ())
+    assert scores == pytest.approx([best.score for _, best in found], abs=1e-4)
+    assert len(found) > 3
+
+
+def test_fast_attention_lacks_the_first_row_at_most(translator: Translator) -> None:
+    sources = [translator.encode(line) for line in LINES]
+    options = TranslationOptions(max_length=9, attention=True)
+    full, fast = (
+        translator.engine.translate(sources, (), replace(options, fast_attention=asked)) for asked in (False, True)
+    )
+    assert full == fast
+    for (one,), (other,) in zip(full, fast, strict=True):
+        assert one.attention is not None and other.attention is not None
+        np.testing.assert_allclose(one.attention[1:], other.attention[1:], atol=1e-5)
+        assert not other.attention[0].any()
+
+
 def test_attention_changes_no_translation(translator: Translator) -> None:
     sources = [translator.encode(line) for line in LINES]
     with_attention, without = (

@@ -183,10 +183,10 @@ def test_a_failure_is_tried_again_when_something_changed_or_later(
     assert registry.snapshot().bundles["it"].name == late.name
 
 
-def test_an_engine_that_fails_in_the_replay_is_a_bad_bundle(own_bundles: Path) -> None:
-    """The manifest promises more positions than the model has, so its endless outputs run off the table."""
+def test_a_model_that_its_manifest_promises_too_much_of_is_a_bad_bundle(own_bundles: Path) -> None:
+    """Its endless outputs would run off the table of positions."""
     point_at(own_bundles, write_bundle(own_bundles, "it", maximum_length=400).name)
-    with pytest.raises(FmallocError, match=r"model: CTranslate2 failed: No position encodings"):
+    with pytest.raises(FmallocError, match="model.bin: encoder has 48 positions, maximum_length is 400"):
         Registry(own_bundles, CPU).load()
 
 
@@ -368,3 +368,16 @@ def test_requests_during_swaps_see_whole_snapshots(own_bundles: Path) -> None:
         asker.join(WAIT)
     assert not problems
     assert seen == set(names)
+
+
+@pytest.mark.parametrize("name", ["live.json", "routing.json", "manifest.json", "golden.jsonl", "routing.safetensors"])
+def test_a_fifo_in_the_place_of_a_file_blocks_nobody(own_bundles: Path, name: str) -> None:
+    registry = Registry(own_bundles, CPU)
+    before = registry.load()
+    path = next((found for found in bundle_of(own_bundles, "it").rglob(name)), own_bundles / name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(FmallocError, match=f"{name}: (is a FIFO, expected a plain file|missing)"):
+        Registry(own_bundles, CPU).load()
+    registry.refresh()
+    assert registry.snapshot() is before

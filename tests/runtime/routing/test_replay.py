@@ -10,7 +10,9 @@ from click.testing import CliRunner, Result
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.commands import replay
 from fmalloc_runtime.routing.decisions import DecisionLog
+from fmalloc_runtime.routing.replay import read_decisions
 from fmalloc_runtime.routing.router import AUTO, Route, Router
+from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.ngrams import NgramCounts
 from tests.support.bundles import SENTENCES, bundle_of, make_live
 from tests.support.routing_costs import record as costs_record
@@ -160,3 +162,19 @@ def test_unusable_input_is_refused(log: Path, tmp_path: Path, own_bundles: Path)
     ):
         result = run(*arguments)
         assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_a_log_is_a_plain_file(tmp_path: Path) -> None:
+    """A device never ends."""
+    log = tmp_path / "decisions.jsonl"
+    log.symlink_to("/dev/zero")
+    with pytest.raises(FmallocError, match=r"decisions.jsonl: is a device, expected a plain file"):
+        list(read_decisions(log))
+
+
+def test_a_line_without_an_end_is_not_read(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    with log.open("wb") as file:
+        file.truncate(96 * 2**20)
+    with pytest.raises(FmallocError, match=r"decisions\.jsonl:1: a line of 16777216 bytes or more is no decision"):
+        list(read_decisions(log))

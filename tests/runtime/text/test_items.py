@@ -36,7 +36,9 @@ def test_items(text: str, expected: list[str]) -> None:
     assert items(text) == expected
 
 
-@pytest.mark.parametrize("unit", ["%", "{", "{a,plural{", "a@", "/a", "1.", "http://", "%(", "{{", "&a", "www."])
+@pytest.mark.parametrize(
+    "unit", ["%", "{", "{a,plural{", "a@", "/a", "1.", "1 234 ", "1/", "http://", "%(", "{{", "&a", "www."]
+)
 def test_time_grows_with_length_alone(unit: str) -> None:
     begin = time.process_time()
     find_items(unit * (100_000 // len(unit)))
@@ -45,7 +47,7 @@ def test_time_grows_with_length_alone(unit: str) -> None:
 
 def kept(source: str, output: str) -> bool:
     found = [Item(*span, kind, source[slice(*span)], source[slice(*span)]) for span, kind in find_items(source)]
-    return find_again(source, found, output) is not None
+    return find_again(source, [item for item in found if item.kind != "number"], output) is not None
 
 
 @pytest.mark.parametrize(
@@ -56,12 +58,6 @@ def kept(source: str, output: str) -> bool:
         ("%s", "%s %s", False),
         ("%s", "%s %d", False),
         ("%s für %s1", "%s1 for %s", True),
-        ("1.000,5", "1,000.5", True),
-        ("10 000", "10,000", True),
-        ("3. und 4.", "4th and 3rd", True),
-        ("5 und 5", "5", False),
-        ("5", "five", False),
-        ("5", "5 of 12", True),
         ("http://a.de/", "http://a.de", False),
     ],
 )

@@ -1,7 +1,7 @@
 """Wherever a placeholder stands, and whatever the model says: it comes out once, whole, and no word touches it."""
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -117,8 +117,4 @@ def _touching(text: str, item: str) -> Iterator[bool]:
 def engine_of(model: Translator) -> Answer:
     """Answers of a real engine."""
 
-    def answer(batch: SourceBatch) -> Found:
-        sources: Sequence[Sequence[str]] = batch.sources
-        return model.engine.translate(sources, model.tokenizer.target_prefix, batch.options)
-
-    return answer
+    return model.search

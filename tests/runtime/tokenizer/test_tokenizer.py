@@ -1,6 +1,8 @@
 """Tokenizer folders: what text becomes, and what it can never become."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.tokenizer.offsets import locate
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from fmalloc_shared.errors import FmallocError
@@ -175,3 +178,16 @@ def test_missing_and_broken_models_are_named(folder: Path, tmp_path: Path) -> No
     (tmp_path / "target.spm").write_bytes(b"nonsense")
     with pytest.raises(FmallocError, match=r"target\.spm: not a SentencePiece model"):
         Tokenizer.load(tmp_path)
+
+
+def test_a_tokenizer_is_freed_with_its_bundle(well_read: Translator) -> None:
+    folder = well_read.bundle.tokenizer
+    gc.disable()
+    try:
+        tokenizer = Tokenizer.load(folder)
+        assert tokenizer.knows("a") in (True, False)
+        gone = weakref.ref(tokenizer)
+        del tokenizer
+        assert gone() is None
+    finally:
+        gc.enable()

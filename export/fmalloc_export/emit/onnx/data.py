@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from fmalloc_shared.errors import FmallocError
+
 Tensor = NDArray[Any]
 
 BASE_FILE = "base.onnx_data"
@@ -27,7 +29,12 @@ class ExternalData:
         self._files = {False: _DataFile(directory / BASE_FILE), True: _DataFile(directory / DOMAIN_FILE)}
 
     def place(self, name: str, array: Tensor, of_domain: bool) -> TensorProto:
-        """Write `array` into one of the files; the tensor `name` refers to it there, or holds it where it is small."""
+        """Write `array` into one of the files; the tensor `name` refers to it there, or holds it where it is small.
+
+        Raises FmallocError if a value is not finite, as one that its type cannot hold.
+        """
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise FmallocError(f"{name}: NaN or infinite values in {array.dtype}; nothing was written")
         if array.nbytes < _EXTERNAL_BYTES:
             return numpy_helper.from_array(np.ascontiguousarray(array), name)
         file = self._files[of_domain]

@@ -37,7 +37,8 @@ class Weights:
         if name in self.tensors:
             return name
         if self.float_type != np.float32:
-            (array,) = self._convert(array, lambda array: (array.astype(self.float_type),))
+            with np.errstate(over="ignore"):  # what the type cannot hold is refused where it is written
+                (array,) = self._convert(array, lambda array: (array.astype(self.float_type),))
         return self._place(name, array, of_domain)
 
     def int8(self, name: str, array: Array, of_domain: bool) -> tuple[str, str]:

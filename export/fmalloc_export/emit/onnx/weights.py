@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmalloc.model.decoding import positions_of
 from fmalloc_export.domain.model import DomainModel, FeedForward
 from fmalloc_shared.errors import FmallocError
 
 Array = NDArray[np.float32]
-
-# Families whose first position is this row of the table; in others it is the row after the padding token's.
-_FIRST_POSITION = {"marian": 0, "pegasus": 0, "bart": 2, "mbart": 2}
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _stack(base: Any, stack: Any, embedding: Array, cells: Sequence[FeedForward]
     return Stack(
         embedding=embedding,
         scale=math.sqrt(config.d_model) if config.scale_embedding else 1.0,
-        positions=_positions(config, stack.embed_positions),
+        positions=_array(positions_of(config, stack.embed_positions)),
         embedding_norm=_norm(stack.layernorm_embedding) if hasattr(stack, "layernorm_embedding") else None,
         layers=tuple(_layer(layer, block) for layer, block in zip(stack.layers, cells, strict=True)),
         norm=_norm(stack.layer_norm) if hasattr(stack, "layer_norm") else None,
@@ -169,12 +167,6 @@ def _cross_attention(layer: Any) -> CrossAttention:
         norm=_norm(layer.encoder_attn_layer_norm),
         heads=int(attention.num_heads),
     )
-
-
-def _positions(config: Any, module: Any) -> Array:
-    table = _array(module.weights if hasattr(module, "weights") else module.weight)
-    first = _FIRST_POSITION.get(config.model_type, config.pad_token_id + 1)
-    return table[first : first + config.max_position_embeddings]
 
 
 def _projection(base: Any) -> Linear:

@@ -18,6 +18,7 @@ from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import Splitting, TextOptions
+from fmalloc_shared.languages import LanguagePair
 
 DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529, forms=True)
 TEXTS_LIMIT = 50
@@ -43,7 +44,9 @@ _Refused = Annotated[object, WithJsonSchema({"enum": [None, "", []], "descriptio
 
 
 class KeyFields(Fields):
-    """A request whose key may be a field, as DeepL's older clients send it."""
+    """A request whose key may be a field or in the query, as DeepL's older clients send it."""
+
+    key: ClassVar[str | None] = "auth_key"
 
     auth_key: String | None = None
 
@@ -207,16 +210,16 @@ class DeepL:
     async def translate(self, request: Request) -> Response:
         """Translate up to 50 texts, routed together."""
         wanted = await self.backend.read(request, TranslateFields)
-        self._check_languages(wanted.source_lang, wanted.target_lang)
+        check_languages(self.backend.languages, wanted.source_lang, wanted.target_lang)
         translation = wanted.translation(self.backend.search())
-        found = await self.backend.translate(request, translation, wanted.auth_key)
+        found = await self.backend.translate(request, translation)
         texts = _translated(found, translation.texts, billed=bool(wanted.show_billed_characters))
         return answer(TranslateAnswer(translations=texts, domain=RouteAnswer.of(found.route)))
 
     async def languages(self, request: Request) -> Response:
         """The source language, or the variants of the target language that DeepL's clients ask for."""
         wanted = await self.backend.read(request, LanguagesFields)
-        self.backend.enter(request, wanted.auth_key)
+        self.backend.enter(request)
         pair = self.backend.languages
         if wanted.type != "target":
             return answer(
@@ -229,8 +232,8 @@ class DeepL:
 
     async def usage(self, request: Request) -> Response:
         """The characters that this key has translated this month, and its quota."""
-        wanted = await self.backend.read(request, KeyFields)
-        usage = self.backend.usage(request, wanted.auth_key)
+        await self.backend.read(request, KeyFields)
+        usage = self.backend.usage(request)
         limit = _UNLIMITED if usage.limit is None else usage.limit
         return answer(UsageAnswer(character_count=usage.characters, character_limit=limit))
 
@@ -238,14 +241,15 @@ class DeepL:
         """No pair has glossaries; Weblate asks before it sends one."""
         return answer(GlossaryPairs(supported_languages=[]))
 
-    def _check_languages(self, source: str | None, target: str) -> None:
-        pair = self.backend.languages
-        if source and source.lower() != AUTO and not is_language(source, pair.source):
-            expected = deepl_source(pair.source)
-            raise BadRequestError(f"Value for 'source_lang' not supported: {source[:20]!r}, expected {expected!r}")
-        if not is_language(target, pair.target):
-            expected = " or ".join(repr(code) for code, _ in deepl_targets(pair.target))
-            raise BadRequestError(f"Value for 'target_lang' not supported: {target[:20]!r}, expected {expected}")
+
+def check_languages(pair: LanguagePair, source: str | None, target: str) -> None:
+    """BadRequestError, in DeepL's words, unless the languages that are asked for are those that are served."""
+    if source and source.lower() != AUTO and not is_language(source, pair.source):
+        expected = deepl_source(pair.source)
+        raise BadRequestError(f"Value for 'source_lang' not supported: {source[:20]!r}, expected {expected!r}")
+    if not is_language(target, pair.target):
+        expected = " or ".join(repr(code) for code, _ in deepl_targets(pair.target))
+        raise BadRequestError(f"Value for 'target_lang' not supported: {target[:20]!r}, expected {expected}")
 
 
 def _without_newlines(text: str) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from fmalloc_runtime.api.answers import Dialect, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.operation import Operation
+from fmalloc_runtime.errors import NothingServedError, NotReadyError
 
 DIALECT = Dialect("Health")
 
@@ -28,11 +29,14 @@ class Served(BaseModel):
 
 
 class Ready(BaseModel):
-    """What is served. `failure`: why the last change of live.json was not applied, if so."""
+    """What is served. `failure`: why the last change of live.json was not applied, if so.
+
+    The status alone for clients that may not see more.
+    """
 
     status: str
-    domains: dict[str, Served]
-    failure: str | None
+    domains: dict[str, Served] = {}
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,24 @@ class Health:
             Operation("GET", "/livez", "The process answers", self.live, DIALECT, None, Status),
             Operation("GET", "/readyz", "Bundles are served", self.ready, DIALECT, None, Ready),
             Operation("GET", "/health", "The same in short, as LibreTranslate", self.health, DIALECT, None, Status),
-            Operation("GET", "/metrics", "Metrics for Prometheus", self.metrics, DIALECT),
+            Operation("GET", "/metrics", "Metrics for Prometheus", self.metrics, DIALECT, statuses={403}),
         ]
 
     async def live(self, _request: Request) -> Response:
         """The process answers."""
         return answer(Status(status="live"))
 
-    async def ready(self, _request: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """503 until bundles are served."""
-        registry = self.backend.service.registry
-        snapshot = registry.snapshot()
+        registry, sees = self.backend.service.registry, self.backend.may_see(request, "ready")
+        try:
+            snapshot = registry.snapshot()
+        except NothingServedError as error:
+            if sees:
+                raise NotReadyError(str(error)) from error
+            raise
+        if not sees:
+            return answer(Ready(status="ready"))
         domains = {
             name: Served(bundle=bundle.name, loaded=snapshot.loaded(name) is not None)
             for name, bundle in sorted(snapshot.bundles.items())
@@ -70,6 +81,7 @@ class Health:
         self.backend.service.registry.snapshot()
         return answer(Status(status="ok"))
 
-    async def metrics(self, _request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """Metrics in Prometheus' text format."""
+        self.backend.check_may_see(request, "metrics")
         return Response(self.backend.service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,10 +1,9 @@
 """The Open Inference Protocol: health, metadata and inference. A model is a domain, a version a bundle's hash."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from fmalloc_runtime.batching.service import TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.text.translation import TextOptions
+from fmalloc_shared import __version__
 
 DIALECT = Dialect("Open Inference Protocol")
 _INPUT, _OUTPUT = "text", "translation"
@@ -76,7 +76,9 @@ class InputTensor(BaseModel):
     name: Literal["text"]
     datatype: Literal["BYTES"]
     shape: list[int] = Field(min_length=1, max_length=2, description="[n] or [n, 1]")
-    data: list[Annotated[String, Field(json_schema_extra={LIMIT: "text_limit"})]] = Field(max_length=TEXTS_LIMIT)
+    data: Annotated[list[Annotated[String, Field(json_schema_extra={LIMIT: "text_limit"})]], FailFast()] = Field(
+        max_length=TEXTS_LIMIT
+    )
 
 
 class OutputName(BaseModel):
@@ -128,7 +130,7 @@ class Inference:
         for path, which in (("/v2/models/{model}", ""), ("/v2/models/{model}/versions/{version}", ", by version")):
             ready, infer = f"A domain is served{which}", f"Translate with a domain{which}"
             found += [
-                Operation("GET", path, f"A domain{which}", self.model, DIALECT, None, Model, {404}),
+                Operation("GET", path, f"A domain{which}", self.model, DIALECT, None, Model, {403, 404}),
                 Operation("GET", f"{path}/ready", ready, self.model_ready, DIALECT, None, ModelReady, {404}),
                 Operation("POST", f"{path}/infer", infer, self.infer, DIALECT, InferFields, InferAnswer, {404, 456}),
             ]
@@ -136,7 +138,7 @@ class Inference:
 
     async def server(self, _request: Request) -> Response:
         """Name and version."""
-        return answer(Server(name="fmalloc", version=version("fmalloc"), extensions=[]))
+        return answer(Server(name="fmalloc", version=__version__, extensions=[]))
 
     async def live(self, _request: Request) -> Response:
         """The process answers."""
@@ -149,6 +151,7 @@ class Inference:
 
     async def model(self, request: Request) -> Response:
         """Inputs and outputs of a domain."""
+        self.backend.check_may_see(request, "models")
         bundle = self._bundle(request)
         engine = bundle.manifest.engine
         return answer(
@@ -185,10 +188,13 @@ class Inference:
         bundles = self.backend.service.registry.snapshot().bundles
         model, wanted = request.path_params["model"], request.path_params.get("version")
         if model not in bundles:
-            raise HTTPException(404, f"model {model[:80]!r} is not served: use one of {', '.join(sorted(bundles))}")
+            sees = self.backend.may_see(request, "models")
+            known = f": use one of {', '.join(sorted(bundles))}" if sees else ""
+            raise HTTPException(404, f"model {model[:80]!r} is not served{known}")
         bundle = bundles[model]
         if wanted not in (None, _version(bundle.name)):
-            raise HTTPException(404, f"{model} has no version {wanted[:80]!r}: {_version(bundle.name)} is live")
+            live = f": {_version(bundle.name)} is live" if self.backend.may_see(request, "models") else ""
+            raise HTTPException(404, f"{model} has no version {wanted[:80]!r}{live}")
         return bundle
 
 

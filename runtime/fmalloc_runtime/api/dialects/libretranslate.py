@@ -1,4 +1,4 @@
-"""LibreTranslate's protocol: /translate with `domain` added, /languages, /detect, /frontend/settings."""
+"""LibreTranslate's protocol: /translate and /suggest with `domain` added, /languages, /detect, /frontend/settings."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -9,10 +9,12 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.corrections import take
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Texts, texts_of
 from fmalloc_runtime.api.languages import language_name
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import TranslationRequest
+from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import TextOptions, TextTranslation
 from fmalloc_shared.languages import short_code
@@ -24,6 +26,7 @@ class TranslateFields(Fields):
     """Text to translate; unknown fields are ignored, as LibreTranslate does."""
 
     several: ClassVar[frozenset[str]] = frozenset({"q"})
+    key: ClassVar[str | None] = "api_key"
 
     q: Texts = Field(description="the text to translate, or a list of texts")
     source: String = Field(
@@ -32,7 +35,7 @@ class TranslateFields(Fields):
     target: String = Field(
         min_length=1, max_length=35, description="a language code", json_schema_extra={SERVED: "targets"}
     )
-    format: Literal["text", "html"] | None = None
+    format: Literal["text", "html", ""] | None = Field(None, description="text, the default, or html")
     alternatives: Annotated[int, Field(ge=0, json_schema_extra={LIMIT: "alternatives_limit"})] | None = None
     domain: Annotated[String, Field(json_schema_extra={SERVED: "domains"})] | None = Field(
         None, description="a domain, or auto"
@@ -44,9 +47,39 @@ class DetectFields(Fields):
     """Text whose language is asked for."""
 
     several: ClassVar[frozenset[str]] = frozenset({"q"})
+    key: ClassVar[str | None] = "api_key"
 
     q: Texts = Field(description="the text to detect the language of")
     api_key: String | None = None
+
+
+class SuggestFields(Fields):
+    """A better translation; unknown fields are ignored."""
+
+    key: ClassVar[str | None] = "api_key"
+
+    q: Annotated[String, Field(json_schema_extra={LIMIT: "text_limit"})] = Field(
+        description="the text that was translated"
+    )
+    s: Annotated[String, Field(json_schema_extra={LIMIT: "text_limit"})] = Field(
+        description="how it should have been translated"
+    )
+    source: String = Field(
+        min_length=1, max_length=35, description="a language code, or auto", json_schema_extra={SERVED: "sources"}
+    )
+    target: String = Field(
+        min_length=1, max_length=35, description="a language code", json_schema_extra={SERVED: "targets"}
+    )
+    domain: Annotated[String, Field(json_schema_extra={SERVED: "domains"})] | None = Field(
+        None, description="a domain, or auto"
+    )
+    api_key: String | None = None
+
+
+class SuggestAnswer(BaseModel):
+    """The suggestion is kept, or was already."""
+
+    success: bool
 
 
 class Detected(BaseModel):
@@ -121,10 +154,14 @@ class LibreTranslate:
             Operation(
                 "POST", "/translate", "Translate text", self.translate, DIALECT, TranslateFields, TranslateAnswer, {456}
             ),
+            Operation(
+                "POST", "/suggest", "Suggest a better translation", self.suggest, DIALECT, SuggestFields, SuggestAnswer,
+                {507},
+            ),
             Operation("GET", "/languages", "Languages", self.languages, DIALECT, None, LanguagesAnswer),
             Operation("POST", "/detect", "The source language", self.detect, DIALECT, DetectFields, DetectAnswer),
             Operation("GET", "/frontend/settings", "Limits, for pages", self.frontend, DIALECT, None, FrontendSettings),
-        ]
+        ]  # fmt: skip
 
     async def translate(self, request: Request) -> Response:
         """Translate one text or several."""
@@ -133,7 +170,7 @@ class LibreTranslate:
         self.backend.check_languages(wanted.source, wanted.target)
         options = TextOptions(format=wanted.format or "text", search=search)
         translation = TranslationRequest(texts_of(wanted.q), wanted.domain or AUTO, options=options)
-        found = await self.backend.translate(request, translation, wanted.api_key)
+        found = await self.backend.translate(request, translation)
         texts = [translation.text for translation in found.translations]
         alternatives = [_distinct(translation) for translation in found.translations]
         one = isinstance(wanted.q, str)
@@ -146,6 +183,15 @@ class LibreTranslate:
             extra["detectedLanguage"] = detected if one else [detected] * len(texts)
         return answer(content.model_copy(update=extra))
 
+    async def suggest(self, request: Request) -> Response:
+        """Keep a correction; what is refused is an error, with the reason."""
+        wanted = await self.backend.read(request, SuggestFields)
+        self.backend.check_languages(wanted.source, wanted.target)
+        _, (outcome,) = await take(self.backend, request, [(wanted.q, wanted.s)], wanted.domain or AUTO)
+        if outcome.reason is not None:
+            raise BadRequestError(f"the suggestion is refused: {outcome.reason}")
+        return answer(SuggestAnswer(success=True))
+
     async def languages(self, _request: Request) -> Response:
         """The language pair that is served; nothing is translated from the target."""
         source, target = self._pair()
@@ -157,8 +203,8 @@ class LibreTranslate:
 
     async def detect(self, request: Request) -> Response:
         """Name the one source language."""
-        wanted = await self.backend.read(request, DetectFields)
-        self.backend.enter(request, wanted.api_key)
+        await self.backend.read(request, DetectFields)
+        self.backend.enter(request)
         return answer(DetectAnswer([_detected(self.backend.languages.source)]))
 
     async def frontend(self, _request: Request) -> Response:
@@ -171,7 +217,7 @@ class LibreTranslate:
                 frontendTimeout=500,
                 apiKeys=keys,
                 keyRequired=keys,
-                suggestions=False,
+                suggestions=self.backend.corrections.on,
                 filesTranslation=False,
                 supportedFilesFormat=[],
                 language=LanguageNames(source=source, target=target),

@@ -1,7 +1,8 @@
-"""Our own protocol: domains, routing without translation, and translations with sentences and alignments."""
+"""Our own protocol: domains, routing alone, translations with sentences and alignments, and corrections."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,14 +11,23 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
+from fmalloc_runtime.api.corrections import take
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
 from fmalloc_runtime.api.operation import Operation
-from fmalloc_runtime.batching.service import TranslationRequest
+from fmalloc_runtime.batching.service import Answer, TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.bundle.manifest import Quality
+from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.translation import Format, SentenceTranslation, Splitting, TextOptions, TextTranslation
+from fmalloc_runtime.text.translation import (
+    Format,
+    Numbers,
+    SentenceTranslation,
+    Splitting,
+    TextOptions,
+    TextTranslation,
+)
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
@@ -53,9 +63,20 @@ class TranslateFields(RouteFields):
     split: Splitting | None = Field(None, description="the unit of translation; sentences is the default")
     protect: bool | None = Field(
         None,
-        description="whether to preserve placeholders, addresses, numbers and unknown signs; true is the default",
+        description="whether to preserve placeholders, addresses and unknown signs, and numbers where the sentence "
+        "stays likely; true is the default",
     )
     ignore_tags: Tags = Field(None, description="elements whose content is not translated")
+
+
+class CorrectionFields(Fields):
+    """Corrections of translations, one line each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Texts = Field(description="the text that was translated, or a list of texts that are routed together")
+    target: Texts = Field(description="how it should have been translated; a list as long as source")
+    domain: _Domain | None = Field(None, description="a domain, or auto, the default")
 
 
 class RouteOnly(BaseModel):
@@ -68,12 +89,16 @@ class Sentence(BaseModel):
     """One sentence. `alignment`, if it was asked for: pairs of character spans [begin, end), source first.
 
     `log_probability`: of the translation, in nats per token; it ranks alternatives and does not measure quality.
+    `numbers`: whether the model kept the source's numbers, dates and references (or it has none), they were restored,
+    or some are missing; absent if `protect` is false. `missing`: those, as the source has them.
     """
 
     source: str
     translation: str
     log_probability: float | None
     alignment: list[tuple[_Span, _Span]] | None = None
+    numbers: Numbers | None = None
+    missing: list[str] = []
 
 
 class Translated(BaseModel):
@@ -90,6 +115,20 @@ class TranslateAnswer(BaseModel):
     translations: list[Translated]
     domain: RouteAnswer
     seconds: dict[str, float]
+
+
+class CorrectionOutcome(BaseModel):
+    """`kept` on disk, `known` already, or `refused` for a reason."""
+
+    result: Literal["kept", "known", "refused"]
+    reason: str | None = None
+
+
+class CorrectionsAnswer(BaseModel):
+    """What became of each correction, in their order, and the domain that they belong to."""
+
+    corrections: list[CorrectionOutcome]
+    domain: RouteAnswer
 
 
 class Domain(BaseModel):
@@ -146,6 +185,16 @@ class Native:
                 TranslateAnswer,
                 {456},
             ),
+            Operation(
+                "POST",
+                "/v1/corrections",
+                "Keep corrections of translations, to be learned from",
+                self.correct,
+                DIALECT,
+                CorrectionFields,
+                CorrectionsAnswer,
+                {507},
+            ),
         ]
 
     async def domains(self, request: Request) -> Response:
@@ -163,6 +212,22 @@ class Native:
         )
         return answer(RouteOnly(domain=RouteAnswer.of(route)))
 
+    async def correct(self, request: Request) -> Response:
+        """Keep corrections; each that is garbage is refused by itself."""
+        wanted = await self.backend.read(request, CorrectionFields, forms=False)
+        sources, targets = texts_of(wanted.source), texts_of(wanted.target)
+        if len(sources) != len(targets):
+            raise BadRequestError(f"source has {len(sources)} texts, target {len(targets)}: they must correspond")
+        pairs = list(zip(sources, targets, strict=True))
+        route, outcomes = await take(self.backend, request, pairs, wanted.domain or AUTO)
+        found = [
+            CorrectionOutcome(result=outcome.result, reason=outcome.reason)
+            if outcome.reason
+            else CorrectionOutcome(result=outcome.result)
+            for outcome in outcomes
+        ]
+        return answer(CorrectionsAnswer(corrections=found, domain=RouteAnswer.of(route)))
+
     async def translate(self, request: Request) -> Response:
         """Translate, with alternatives, sentences and alignments."""
         wanted = await self.backend.read(request, TranslateFields, forms=False)
@@ -175,13 +240,17 @@ class Native:
         )
         translation = TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
         found = await self.backend.translate(request, translation)
-        return answer(
-            TranslateAnswer(
-                translations=[_translated(translation) for translation in found.translations],
-                domain=RouteAnswer.of(found.route),
-                seconds=found.seconds,
-            )
+        return await self.backend.service.apart(translation, partial(_answer, found))
+
+
+def _answer(found: Answer) -> Response:
+    return answer(
+        TranslateAnswer(
+            translations=[_translated(translation) for translation in found.translations],
+            domain=RouteAnswer.of(found.route),
+            seconds=found.seconds,
         )
+    )
 
 
 def _translated(translation: TextTranslation) -> Translated:
@@ -194,9 +263,12 @@ def _translated(translation: TextTranslation) -> Translated:
 
 def _sentence(sentence: SentenceTranslation) -> Sentence:
     found = Sentence(source=sentence.source, translation=sentence.translation, log_probability=sentence.score)
-    if sentence.alignment is None:
-        return found
-    return found.model_copy(update={"alignment": list(sentence.alignment)})
+    asked: dict[str, object] = {}
+    if sentence.numbers is not None:
+        asked |= {"numbers": sentence.numbers, "missing": list(sentence.missing)}
+    if sentence.alignment is not None:
+        asked["alignment"] = list(sentence.alignment)
+    return found.model_copy(update=asked)
 
 
 def _described(snapshot: Snapshot) -> DomainsAnswer:

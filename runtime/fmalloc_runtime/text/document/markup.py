@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.entities import html5
 from typing import Literal
@@ -35,6 +35,9 @@ _NO_TRANSLATION = re.compile(
 )
 _TEXT = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{0,40});?|\s+|[^&\s]+|&")
 _XML_NAMES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_CDATA, _CDATA_END = "<![CDATA[", "]]>"
+_CDATA_SPLIT = "]]]]><![CDATA[>"
+_MARKED = re.compile(r"</?[A-Za-z]|&(?:[A-Za-z]{1,40}|#\w{1,8});")
 # A kept element with more text than this does not help a model.
 _LONGEST_KEPT = 80
 
@@ -46,7 +49,38 @@ def blocks_of(text: str, options: TextOptions) -> list[Block]:
     return reader.blocks
 
 
-@dataclass
+def sections_of(text: str, options: TextOptions) -> list[str]:
+    """What CDATA sections of an XML text hold, each once, in order; not of elements that are not translated."""
+    found: dict[str, None] = {}
+    if options.format == "xml" and _CDATA in text:
+        elements = _elements(scan(text, html=False), text, options)
+        index = 0
+        while index < len(elements):
+            begin, end = elements[index].token.begin, elements[index].token.end
+            if text.startswith(_CDATA, begin):
+                found[text[begin + len(_CDATA) : end - len(_CDATA_END)]] = None
+            index = max(index, elements[index].last) + 1
+    return [section for section in found if has_letters(section)]
+
+
+def with_sections(text: str, translations: Mapping[str, str]) -> str:
+    """The text with other content in its CDATA sections, by what they hold."""
+    pieces, at = [], 0
+    while translations and (begin := text.find(_CDATA, at)) >= 0 and (end := text.find(_CDATA_END, begin)) >= 0:
+        begin += len(_CDATA)
+        content = text[begin:end]
+        translation = translations.get(content, content).replace(_CDATA_END, _CDATA_SPLIT)
+        pieces.extend([text[at:begin], translation])
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def section_format(section: str) -> Literal["html", "text"]:
+    """HTML if there is markup or an entity in it, else plain text, in which & is a character."""
+    return "html" if _MARKED.search(section) else "text"
+
+
+@dataclass(slots=True)
 class _Element:
     """A token with its `role`: its effect on the text around it."""
 
@@ -68,7 +102,7 @@ def _elements(tokens: Sequence[Token], text: str, options: TextOptions) -> list[
             element.role = "break"  # it must not move behind a tag that it would close
         if token.name and _breaks(token, element, inline, index if partner is None else min(index, partner), options):
             element.role = "break"
-        if _kept(token, text, options) and token.kind == "open" and partner is not None:
+        if token.kind == "open" and partner is not None and _kept(token, text, options):
             element.role, element.last = ("break" if element.role == "break" else "keep"), partner
     return elements
 

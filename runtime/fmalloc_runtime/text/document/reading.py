@@ -14,7 +14,7 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 @dataclass(frozen=True)
 class Reading:
-    """A segment as the model reads it: with its items, or without them (`bare`).
+    """A segment as the model reads it: with its items, or without them (`bare`), except numbers, which it always reads.
 
     The placeholder of a kept element without a short text is never read, nor are signs that the vocabulary lacks.
     """
@@ -25,12 +25,21 @@ class Reading:
     @cached_property
     def taken(self) -> tuple[Item, ...]:
         """The items that the model does not read."""
-        return tuple(item for item in self.segment.items if self.bare or _is_unreadable(item))
+        return tuple(item for item in self._kept if self.bare or _is_unreadable(item))
 
     @cached_property
     def read(self) -> tuple[Item, ...]:
-        """The items that the model reads."""
-        return () if self.bare else tuple(item for item in self.segment.items if not _is_unreadable(item))
+        """The items that the model reads, except numbers."""
+        return () if self.bare else tuple(item for item in self._kept if not _is_unreadable(item))
+
+    @cached_property
+    def has_quantities(self) -> bool:
+        """Whether there are numbers, alone or in dates and references."""
+        return any(item.kind == "number" for item in self.segment.items)
+
+    @cached_property
+    def _kept(self) -> tuple[Item, ...]:
+        return tuple(item for item in self.segment.items if item.kind != "number")
 
     @cached_property
     def text(self) -> str:

@@ -3,8 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 TokenKind = Literal["text", "open", "close", "single", "raw"]
 
@@ -13,11 +12,10 @@ _NAME = re.compile(r"[^\W\d][^\s/>\"'=<]*")
 _SPECIAL = re.compile(r"=\s*([\"'])|([\"'>])")
 _ENDS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": ">", "<!": ">", "</": ">"}
 _XML_ENDS = {**_ENDS, "<?": "?>"}
-_RAW = frozenset({"script", "style", "textarea", "xmp"})
+_RAW = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style", "textarea", "xmp")}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of markup from character `begin` to before `end`.
 
     `single`: a comment, an instruction, a declaration or a self-closing element; `raw`: an element whose content is not
@@ -50,7 +48,8 @@ class _Scanner:
         self._text = text
         self._html = html
         self._ends = _ENDS if html else _XML_ENDS
-        self._missing: set[str] = set()  # ends that do not occur after the current position
+        # Where ends occur next, -1 for not at all: positions only grow, so that each is looked for once.
+        self._next: dict[str | re.Pattern[str], int] = {}
         self._specials: list[int] = []
         self._closings: list[int] = []
 
@@ -63,9 +62,9 @@ class _Scanner:
             at = self._text.find("<", at + 1 if token is None else token.end)
 
     def _token(self, at: int) -> Token | None:
-        for start, stop in self._ends.items():
-            if self._text.startswith(start, at):
-                return self._bounded(at, start, stop)
+        if self._text[at + 1 : at + 2] in ("!", "?", "/"):
+            start, stop = next(item for item in self._ends.items() if self._text.startswith(item[0], at))
+            return self._bounded(at, start, stop)
         if (match := _NAME.match(self._text, at + 1)) is None or (end := self._tag_end(match.end())) is None:
             return None
         name = self._name(match[0])
@@ -92,23 +91,25 @@ class _Scanner:
             return None
         return Token("close" if name else "single", at, found + len(end), name)
 
-    def _find(self, wanted: str, at: int) -> int:
-        if wanted in self._missing:
-            return -1
-        found = self._text.find(wanted, at)
-        if found < 0:
-            self._missing.add(wanted)
+    def _find(self, wanted: str | re.Pattern[str], at: int) -> int:
+        """Where `wanted` begins next, -1 if nowhere; `at` never passes a place that an earlier call began after."""
+        found = self._next.get(wanted, 0)
+        if 0 <= found < at or wanted not in self._next:
+            if isinstance(wanted, str):
+                found = self._text.find(wanted, at)
+            else:
+                match = wanted.search(self._text, at)
+                found = match.start() if match else -1
+            self._next[wanted] = found
         return found
 
     def _raw(self, begin: int, end: int, name: str) -> Token:
-        closing = f"</{name}"
-        if closing in self._missing:
+        closing = self._find(_RAW[name], end)
+        closed = self._text.find(">", closing) if closing >= 0 else -1
+        if closed < 0:
+            self._next[_RAW[name]] = -1
             return Token("open", begin, end, name)
-        match = re.compile(rf"{closing}(?=[\s/>])[^>]*>", re.IGNORECASE).search(self._text, end)
-        if match is None:
-            self._missing.add(closing)
-            return Token("open", begin, end, name)
-        return Token("raw", begin, match.end(), name)
+        return Token("raw", begin, closed + 1, name)
 
     def _name(self, name: str) -> str:
         return name.lower() if self._html else name

@@ -31,12 +31,7 @@ class Segment:
     @property
     def has_text(self) -> bool:
         """Whether there are letters outside the items."""
-        at = 0
-        for item in self.items:
-            if has_letters(self.text[at : item.begin]):
-                return True
-            at = item.end
-        return has_letters(self.text[at:])
+        return _has_letters_outside(self.text, 0, len(self.text), [(item.begin, item.end) for item in self.items])
 
 
 def segments_of(
@@ -45,25 +40,36 @@ def segments_of(
     language: str,
     options: TextOptions,
     *,
+    longest: int,
     fits: Callable[[Segment], bool],
     knows: Callable[[str], bool],
 ) -> list[Segment]:
     """The segments of a block to translate, in order.
 
-    `fits`: whether a segment is short enough for the model; `knows`: whether its vocabulary has all of a text.
+    `fits`: whether a segment is short enough for the model, which none is with more than `longest` characters outside
+    its items; `knows`: whether its vocabulary has all of a text.
 
     Without segments that have no letters outside their items, or that do not fit and cannot be split.
     """
     items = items_of(block, document, knows) if options.protect else list(block.kept)
     whole = [(item.begin, item.end) for item in items]
 
+    def inside(begin: int, end: int) -> slice:
+        return slice(bisect_left(whole, (begin, 0)), bisect_left(whole, (end, 0)))
+
     def segment(span: Span) -> Segment:
         begin, end = span
-        inside = items[bisect_left(whole, (begin, 0)) : bisect_left(whole, (end, 0))]
-        moved = tuple(replace(item, begin=item.begin - begin, end=item.end - begin) for item in inside)
+        moved = tuple(
+            Item(item.begin - begin, item.end - begin, item.kind, item.text, item.raw)
+            for item in items[inside(begin, end)]
+        )
         return Segment(block.text[begin:end], block.starts[begin], block.ends[end - 1], (), moved)
 
     def done(span: Span) -> bool:
+        begin, end = span
+        taken = whole[inside(begin, end)]
+        if end - begin - sum(last - first for first, last in taken) > longest:
+            return not _has_letters_outside(block.text, begin, end, taken)
         piece = segment(span)
         return not piece.has_text or fits(piece)
 
@@ -73,6 +79,14 @@ def segments_of(
     if tags := _outside(block.tags, whole):
         segments = _with_tags(segments, spans, tags, document)
     return [piece for piece in segments if piece.has_text and fits(piece)]
+
+
+def _has_letters_outside(text: str, begin: int, end: int, spans: Iterable[Span]) -> bool:
+    for first, last in spans:
+        if has_letters(text[begin:first]):
+            return True
+        begin = last
+    return has_letters(text[begin:end])
 
 
 def _outside(tags: Sequence[Tag], whole: Sequence[Span]) -> list[Tag]:

@@ -1,7 +1,9 @@
 """Sentence boundaries, and places to split sentences that are too long."""
 
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import sentencex
@@ -20,6 +22,8 @@ _SPACE = re.compile(r"\s+")
 _UNSPACED_ENDS = "。．！？｡…」』）”"
 # sentencex takes quadratic time in the length of a line in the worst case.
 _LONGEST_LINE = 5_000
+# A place to split a sentence is looked for this near its middle first.
+_NEAR = 250
 
 
 def sentences(text: str, language: str, splitting: Splitting, whole: Sequence[Span] = ()) -> list[Span]:
@@ -33,8 +37,8 @@ def sentences(text: str, language: str, splitting: Splitting, whole: Sequence[Sp
     if splitting == "sentences":
         for begin, end in pairwise(sorted(cuts)):
             cuts.update(_sentence_ends(text, begin, end, language))
-    inside = _inside(sorted(cuts), whole)
-    return [span for piece in pairwise(sorted(cuts - inside)) for span in strip(text, *piece)]
+    ends = [at for at in sorted(cuts) if not _inside(at, whole)]
+    return [span for piece in pairwise(ends) for span in strip(text, *piece)]
 
 
 def fitting(text: str, span: Span, whole: Sequence[Span], fits: Callable[[Span], bool]) -> list[Span]:
@@ -94,35 +98,30 @@ def _segment(text: str, language: str) -> list[str]:
     return pieces if "".join(pieces) == text else [text]
 
 
-def _inside(places: Sequence[int], spans: Sequence[Span]) -> set[int]:
-    found, rest = set(), iter(spans)
-    span = next(rest, None)
-    for place in places:
-        while span is not None and span[1] <= place:
-            span = next(rest, None)
-        if span is not None and span[0] < place:
-            found.add(place)
-    return found
+def _inside(place: int, spans: Sequence[Span]) -> bool:
+    """Whether a place is inside one of the spans, which are disjoint and in order."""
+    before = bisect_left(spans, (place, 0)) - 1
+    return before >= 0 and place < spans[before][1]
 
 
 def _cut(text: str, begin: int, end: int, whole: Sequence[Span]) -> int | None:
     """The best place to split a span: after a clause near its middle, else at a space, else between two graphemes."""
-    for places in (_clause_ends, _space_ends, _grapheme_ends):
-        found = places(text, begin, end)
-        inside = _inside(found, whole)
-        if allowed := [at for at in found if begin < at < end and at not in inside]:
-            return min(allowed, key=lambda at: abs(2 * at - begin - end))
+    middle, quarter = (begin + end) // 2, (end - begin + 3) // 4
+    kinds: tuple[tuple[Callable[[str, int, int], Iterable[int]], int], ...]
+    kinds = ((partial(_ends, _CLAUSE), quarter), (partial(_ends, _SPACE), 1), (_graphemes, 1))
+    for places, margin in kinds:
+        for reach in (_NEAR, end - begin):
+            low, high = max(begin + margin, middle - reach), min(end - margin, middle + reach)
+            allowed = [at for at in places(text, low, high) if not _inside(at, whole)]
+            if allowed:
+                return min(allowed, key=lambda at: abs(2 * at - begin - end))
     return None
 
 
-def _clause_ends(text: str, begin: int, end: int) -> list[int]:
-    ends = (match.end() for match in _CLAUSE.finditer(text, begin, end))
-    return [at for at in ends if end - begin <= 4 * (at - begin) <= 3 * (end - begin)]
+def _ends(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[int]:
+    """Ends of matches from `low` to `high`; a match may begin just before `low`."""
+    return [at for match in pattern.finditer(text, max(low - 2, 0), high) if (at := match.end()) >= low]
 
 
-def _space_ends(text: str, begin: int, end: int) -> list[int]:
-    return [match.end() for match in _SPACE.finditer(text, begin, end)]
-
-
-def _grapheme_ends(text: str, begin: int, end: int) -> list[int]:
-    return [at for at in range(begin + 1, end) if starts_sign(text, at)]
+def _graphemes(text: str, low: int, high: int) -> list[int]:
+    return [at for at in range(low, high + 1) if starts_sign(text, at)]

@@ -4,10 +4,14 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
 
 from fmalloc_runtime.text.items import Item, foreign
+from fmalloc_runtime.text.rendering.alignment import Weights
 from fmalloc_runtime.text.rendering.placement import Placed
 from fmalloc_runtime.text.rendering.tree import Beside
 from fmalloc_runtime.text.words import in_word, is_closing, is_opening, is_quote
@@ -15,15 +19,63 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 _PREFIXES = "%{$#@"
 _DOUBLED = "%{}[]<>$_:"
-_SPACES = re.compile(r"\s+(?=\s)|^\s+|\s+$")
+_SPACES = re.compile(r"^\s+|\s+(?=\s)|\s+$")
+
+
+class Edit(NamedTuple):
+    """Characters `begin` to `end` of an output become `text`, which says what `origin` says in the source."""
+
+    begin: int
+    end: int
+    text: str
+    origin: Span
 
 
 @dataclass(frozen=True)
 class Output:
-    """The text of a hypothesis, and the character span of each of its tokens."""
+    """The text of a hypothesis, the character span of each of its tokens, and their attention if the model gives it."""
 
     text: str
-    tokens: Sequence[Span]
+    tokens: Sequence[Span] = ()
+    attention: Weights | None = None
+
+    def edited(self, edits: Sequence[Edit], read: Sequence[Span]) -> "Output":
+        """The output with disjoint edits, which are in order; each is a token that comes from its origin alone.
+
+        `read`: spans of the source tokens in the source's text.
+        """
+        pieces, at = [], 0
+        moves: list[tuple[Edit, int]] = []
+        moved = 0
+        added = []
+        for edit in edits:
+            pieces.extend([self.text[at : edit.begin], edit.text])
+            at = edit.end
+            moves.append((edit, moved))
+            added.append((edit.begin + moved, edit.begin + moved + len(edit.text)))
+            moved += len(edit.text) - (edit.end - edit.begin)
+        begins = [edit.begin for edit, _ in moves]
+
+        def place(at: int, *, end: bool) -> int:
+            index = (bisect_left if end else bisect_right)(begins, at) - 1
+            if index < 0:
+                return at
+            edit, before = moves[index]
+            if at == edit.begin and edit.begin < edit.end:
+                return at + before
+            return max(at, edit.end) + before + len(edit.text) - (edit.end - edit.begin)
+
+        tokens = []
+        for begin, end in self.tokens:
+            first = place(begin, end=False)
+            tokens.append((first, max(first, place(end, end=True))))
+        attention = self.attention
+        if attention is not None:
+            begin_at, end_at = np.array(read, dtype=np.int64).reshape(-1, 2).T
+            rows = [(begin_at < edit.origin[1]) & (edit.origin[0] < end_at) for edit in edits]
+            shares = np.array(rows, dtype=np.float32).reshape(len(edits), len(read))
+            attention = np.concatenate([attention, shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)])
+        return Output("".join(pieces) + self.text[at:], [*tokens, *added], attention)
 
     def without(self, items: Sequence[Item], *, placeholders: bool) -> "Output":
         """The output without the items and, with `placeholders`, without anything that looks like one."""
@@ -43,7 +95,7 @@ class Output:
         for at in range(1, len(before)):
             before[at] += before[at - 1]
         tokens = [(before[begin], before[end]) for begin, end in self.tokens]
-        return Output("".join(self.text[origin] for origin in kept), tokens)
+        return replace(self, text="".join(self.text[origin] for origin in kept), tokens=tokens)
 
     def spaced(self, places: Sequence[int]) -> "Output":
         """The output with a space at each place, which are in order."""
@@ -54,7 +106,7 @@ class Output:
         for begin, end in self.tokens:
             first = begin + bisect_right(places, begin)
             tokens.append((first, max(first, end + bisect_left(places, end))))
-        return Output(text + self.text[places[-1] :], tokens)
+        return replace(self, text=text + self.text[places[-1] :], tokens=tokens)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """A hypothesis written into its document: items kept, tags placed, words aligned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.document.block import escape
 from fmalloc_runtime.text.document.reading import Reading
 from fmalloc_runtime.text.items import Item, find_again, invents
+from fmalloc_runtime.text.quantities import notation
 from fmalloc_runtime.text.rendering.alignment import Weights, links, proportional_weights, word_weights
 from fmalloc_runtime.text.rendering.output import Output, Written, write
 from fmalloc_runtime.text.rendering.placement import place
+from fmalloc_runtime.text.rendering.repair import Comparison, Said, repairs
 from fmalloc_runtime.text.rendering.tree import beside, source_words, tree_of
 from fmalloc_runtime.text.translation import Format, TextModel
 from fmalloc_runtime.text.words import in_word, is_quote, is_word, words
@@ -33,11 +35,26 @@ class Document:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A translation ready for its document."""
+    """A translation ready for its document. `missing`: the quantities of the source that it lacks."""
 
     written: Written
     score: float
     alignment: Alignment | None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A hypothesis of a reading, before tags and items are placed in it.
+
+    `tokens`: those of the source; `again`: the items that it has, with their spans in the output.
+    """
+
+    reading: Reading
+    tokens: Sequence[str]
+    hypothesis: Hypothesis
+    output: Output
+    again: tuple[tuple[Span, Item], ...]
 
 
 class Renderer:
@@ -47,10 +64,10 @@ class Renderer:
         self._document = document
         self._model = model
         self._align = align
-        self._protect = protect
+        self.protect = protect
 
-    def render(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Rendered | None:
-        """The hypothesis as the document writes it; None if it is empty or lost an item.
+    def draft(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Draft | None:
+        """The hypothesis with its items found again; None if it lost one, or is empty, also without what it invented.
 
         `tokens` are those of the source.
         """
@@ -59,24 +76,44 @@ class Renderer:
         if again is None or not text or text.isspace():
             return None
         gaps = _gaps(reading, again, text)
-        rewritten = any(item.raw != self._document.escape(item.text) for _, item in again)
-        clean = reading.bare or (self._protect and not reading.read and invents(reading.segment.text, text))
-        if not (reading.needs_attention or rewritten or self._align or clean):
-            text = Output(text, ()).spaced(gaps).text
-            return Rendered(Written(self._document.escape(text), text), hypothesis.score, None)
-        output = Output(text, self._model.tokenizer.target_spans(text, hypothesis.tokens)).spaced(gaps)
+        clean = reading.bare or (self.protect and not reading.read and invents(reading.segment.text, text))
+        spans = self._model.tokenizer.target_spans(text, hypothesis.tokens)
+        output = Output(text, spans, hypothesis.attention).spaced(gaps)
         if reading.taken or clean:
             output = output.without(reading.taken, placeholders=clean)
+            if not output.text.strip():
+                return None
         if again and output.text != text:
             again = find_again(reading.segment.text, reading.read, output.text) or []
-        return self._render(reading, tokens, hypothesis, output, {span: item.raw for span, item in again})
+        return Draft(reading, tokens, hypothesis, output, tuple(again))
 
-    def _render(
-        self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis, output: Output, kept: dict[Span, str]
-    ) -> Rendered:
+    def repair(self, draft: Draft) -> Draft | None:
+        """The draft with every quantity of the source; None if it has them, or cannot have more of them than it has."""
+        compared = self._compared(draft)
+        if compared is None or not compared.lost:
+            return None
+        weights = self._weights(draft, compared.source.words, compared.target.words)
+        output = draft.output.edited(repairs(compared, weights), self._read(draft))
+        again = find_again(draft.reading.segment.text, draft.reading.read, output.text)
+        if again is None:
+            return None
+        repaired = replace(draft, output=output, again=tuple(again))
+        after = self._compared(repaired)
+        return repaired if after and len(after.lost) < len(compared.lost) else None
+
+    def finish(self, draft: Draft) -> Rendered:
+        """The draft as the document writes it."""
+        reading, output = draft.reading, draft.output
+        compared = self._compared(draft)
+        lost = compared.shown if compared else ()
+        rewritten = any(item.raw != self._document.escape(item.text) for _, item in draft.again)
+        if not (reading.needs_attention or rewritten or self._align):
+            written = Written(self._document.escape(output.text), output.text)
+            return Rendered(written, draft.hypothesis.score, None, lost)
+        kept = {span: item.raw for span, item in draft.again}
         sources = source_words(reading.segment, reading.taken)
-        targets = words(output.text, list(kept))
-        weights = self._weights(reading, tokens, hypothesis, output, (sources, targets))
+        targets = words(output.text, sorted([*kept, *self._whole(draft, compared)]))
+        weights = self._weights(draft, sources, targets)
         placed = []
         if reading.needs_attention:
             signs = [
@@ -91,22 +128,37 @@ class Renderer:
         alignment = None
         if self._align:
             alignment = tuple((sources[source], written.words[target]) for source, target in links(weights))
-        return Rendered(written, hypothesis.score, alignment)
+        return Rendered(written, draft.hypothesis.score, alignment, lost)
 
-    def _weights(
-        self,
-        reading: Reading,
-        tokens: Sequence[str],
-        hypothesis: Hypothesis,
-        output: Output,
-        spans: tuple[Sequence[Span], Sequence[Span]],
-    ) -> Weights:
-        sources, targets = spans
-        attention = hypothesis.attention
-        if attention is None or attention.shape != (len(output.tokens), len(tokens)):
+    def _compared(self, draft: Draft) -> Comparison | None:
+        """The quantities of source and output; None if the source has none."""
+        reading = draft.reading
+        if not self.protect or not reading.has_quantities:
+            return None
+        items = [(item.begin, item.end) for item in reading.segment.items if item.kind != "number"]
+        source, target = notation(self._model.source_language), notation(self._model.target_language)
+        kept = sorted(span for span, _ in draft.again)
+        return Comparison(Said(reading.segment.text, items, source), Said(draft.output.text, kept, target))
+
+    def _whole(self, draft: Draft, compared: Comparison | None) -> list[Span]:
+        """Quantities of an output, which nothing is placed inside; where there are tags, numbers alone."""
+        if compared is None:
+            return []
+        found = compared.target.quantities
+        if draft.reading.segment.tags:
+            return [(part.begin, part.end) for one in found for part in one.parts]
+        return [(one.begin, one.end) for one in found]
+
+    def _weights(self, draft: Draft, sources: Sequence[Span], targets: Sequence[Span]) -> Weights:
+        output = draft.output
+        if output.attention is None or output.attention.shape != (len(output.tokens), len(draft.tokens)):
             return proportional_weights(sources, targets)
-        read = reading.source_spans(self._model.tokenizer.source_spans(reading.text, tokens))
-        return word_weights(attention, read, output.tokens, sources, targets)
+        return word_weights(output.attention, self._read(draft), output.tokens, sources, targets)
+
+    def _read(self, draft: Draft) -> list[Span]:
+        """The spans of the source tokens in the segment's text."""
+        reading = draft.reading
+        return reading.source_spans(self._model.tokenizer.source_spans(reading.text, draft.tokens))
 
 
 def _empty_quotes(text: str, targets: Sequence[Span]) -> list[int]:

@@ -23,10 +23,11 @@ from fmalloc_export.emit.onnx.graph import OPSET, quantize_rows
 from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.engines.onnx import onnxruntime_version
 from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.processor import adds_integers_exactly
 from tests.support.bases import BASES, CORE_BASES, POSITIONS
-from tests.support.machine import adds_integers_exactly
+from tests.support.compiled import compile_domain
 from tests.support.onnx import Emitted, emitted, load
-from tests.support.stores import subprocess_environment, tree_bytes
+from tests.support.stores import subprocess_environment, tree_bytes, write_store
 
 NUMBERS = {"float32": 4, "float16": 2, "int8": 1}
 
@@ -302,3 +303,15 @@ def test_what_cannot_be_emitted_is_refused(marian: Domain, tmp_path: Path) -> No
 def test_the_minimum_version_is_one_of_a_manifest() -> None:
     info = EngineInfo(name=emitter.NAME, minimum_version=emitter.MINIMUM_VERSION, quantization="int8")
     assert tuple(map(int, info.minimum_version.split("."))) <= tuple(map(int, onnxruntime_version().split(".")))
+
+
+@pytest.mark.parametrize(("quantization", "value"), [("float16", 1e5), ("float32", np.nan), ("float32", -np.inf)])
+def test_a_weight_that_is_not_finite_in_its_type_is_not_emitted(
+    tmp_path: Path, quantization: str, value: float
+) -> None:
+    compiled = compile_domain(write_store(tmp_path / "store"), "it", quantization)
+    with torch.no_grad():
+        compiled.domain.base.model.decoder.layers[1].encoder_attn.out_proj.weight[3, 3] = value
+    (tmp_path / "model").mkdir()
+    with pytest.raises(FmallocError, match=f"cross.output.weight: NaN or infinite values in {quantization}"):
+        emitter.emit(compiled.domain, compiled.after, tmp_path / "model", quantization)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from fmalloc.commands import compare as command
 from fmalloc.methods import METHODS, method_of
-from fmalloc.methods.comparison.compare import compare_methods
+from fmalloc.methods.comparison.compare import Plan
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.summary import summaries
 from fmalloc.methods.method import Method, MethodSettings
@@ -32,7 +32,7 @@ def recipe(base: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) 
 def compared(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which single, sequential, mixed and fmalloc learned two tasks in two orders."""
     output = tmp_path_factory.mktemp("comparison")
-    compare_methods(recipe, ["single", "sequential", "mixed", "fmalloc"], ORDERS, output)
+    Plan.of(recipe, ["single", "sequential", "mixed", "fmalloc"], ORDERS, output).compare()
     return output
 
 
@@ -83,18 +83,18 @@ def test_what_is_forgotten_and_what_is_not(compared: Path) -> None:
 
 def test_nothing_is_done_twice_and_other_settings_are_refused(compared: Path, recipe: Recipe) -> None:
     before = {path: path.stat().st_mtime_ns for path in compared.rglob("state.safetensors")}
-    again = compare_methods(recipe, ["single", "sequential"], ORDERS, compared)
+    again = Plan.of(recipe, ["single", "sequential"], ORDERS, compared).compare()
     assert [run.method for run in again.runs] == ["single", "sequential", "sequential"]
     assert {path: path.stat().st_mtime_ns for path in compared.rglob("state.safetensors")} == before
-    only = compare_methods(recipe, ["single", "l2", "sequential"], ORDERS, compared, finished=True)
+    only = Plan.of(recipe, ["single", "l2", "sequential"], ORDERS, compared).compare(finished=True)
     assert [run.method for run in only.runs] == ["single", "sequential", "sequential"]
     other = recipe.model_copy(update={"learning": recipe.learning.model_copy(update={"seed": 9})})
     with pytest.raises(FmallocError, match="single: holds a run with other tasks; choose another folder"):
-        compare_methods(other, ["single"], ORDERS[:1], compared)
+        Plan.of(other, ["single"], ORDERS[:1], compared).compare()
     with pytest.raises(FmallocError, match="no run of l2 is finished"):
-        compare_methods(recipe, ["l2"], ORDERS[:1], compared, finished=True)
+        Plan.of(recipe, ["l2"], ORDERS[:1], compared).compare(finished=True)
     with pytest.raises(FmallocError, match="--order office: expected each of office, games once"):
-        compare_methods(recipe, ["single"], [["office"]], compared)
+        Plan.of(recipe, ["single"], [["office"]], compared).compare()
 
 
 def test_the_command_prints_one_table_and_refuses_settings_that_a_method_lacks(

@@ -163,7 +163,7 @@ def test_errors_of_the_path_itself_are_messages_too(client: httpx.Client) -> Non
     answer = client.delete("/v2/translate")
     assert answer.status_code == 405 and answer.json() == {"message": "Method Not Allowed"}
     assert sorted(answer.headers["allow"].split(", ")) == ["GET", "HEAD", "POST"]
-    assert client.get("/v2/document/1").json()["message"] == "Not Found"
+    assert client.get("/v2/glossaries/1").json()["message"] == "Not Found"
 
 
 def test_a_batch_as_weblate_sends_it(client: httpx.Client, expected: str) -> None:

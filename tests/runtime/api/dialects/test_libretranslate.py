@@ -105,7 +105,7 @@ def test_forms(client: httpx.Client, expected: str) -> None:
             {"q": "a", "source": "de", "target": "fr"},
             "'de' to 'fr' is not supported: use source de or auto, and",
         ),
-        ({"q": "a", **PAIR, "format": "pdf"}, "format is 'pdf': expected 'text' or 'html'"),
+        ({"q": "a", **PAIR, "format": "pdf"}, "format is 'pdf': expected 'text', 'html' or ''"),
         ({"q": "a", **PAIR, "alternatives": -1}, "alternatives is -1: expected greater than or equal to 0"),
         ({"q": "a", **PAIR, "alternatives": "3"}, "alternatives is '3': expected a valid integer"),
         ({"q": "a", **PAIR, "alternatives": 1.5}, "alternatives is 1.5: expected a valid integer"),

@@ -54,9 +54,23 @@ def test_a_translation_has_its_sentences(client: httpx.Client, expected: str) ->
     assert translation["text"] == f"{expected}\n{expected}" and translation["alternatives"] == []
     assert len(translation["sentences"]) == 2
     for sentence in translation["sentences"]:
-        assert sorted(sentence) == ["log_probability", "source", "translation"]
+        assert sorted(sentence) == ["log_probability", "missing", "numbers", "source", "translation"]
+        assert (sentence["numbers"], sentence["missing"]) == ("kept", [])
         assert (sentence["source"], sentence["translation"]) == (LINE, expected) and sentence["log_probability"] < 0
     assert {"tokenise", "queue", "inference"} <= set(body["seconds"])
+
+
+def test_a_sentence_says_what_became_of_its_numbers(client: httpx.Client) -> None:
+    line = f"{LINE} 104/2000"
+    body = client.post("/v1/translate", json={"text": line}).json()
+    (sentence,) = body["translations"][0]["sentences"]
+    assert sentence["numbers"] in ("restored", "missing")
+    assert sentence["missing"] == ([] if "104/2000" in sentence["translation"] else ["104/2000"])
+    unprotected = client.post("/v1/translate", json={"text": line, "protect": False}).json()
+    assert sorted(unprotected["translations"][0]["sentences"][0]) == ["log_probability", "source", "translation"]
+    assert f'fmalloc_numbers_total{{domain="{body["domain"]["name"]}",result="{sentence["numbers"]}"}}' in (
+        client.get("/metrics").text
+    )
 
 
 def test_alignments_are_spans_of_both_sides(client: httpx.Client) -> None:

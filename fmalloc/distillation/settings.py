@@ -1,0 +1,58 @@
+"""How a student is made and learns."""
+
+from dataclasses import dataclass
+
+from fmalloc.training.schedule import Schedule
+from fmalloc_shared.errors import FmallocError
+
+UPDATES = 1000
+_VALIDATIONS = 8
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """Depth, budget and rates; checked on construction, FmallocError for what is out of range.
+
+    `depth`: decoder layers. `updates`: the budget, unless `minutes` is given. `batch_tokens`: padded tokens per batch,
+    of the longer side. `warmup_updates`: at most; a tenth of the updates if that is less. `general_share`: of the
+    batches, if there is general text. `rounded_share`: of the updates, the last ones, with weights as in int8.
+    `maximum_length`: tokens per side. `translations`: the most sentences that the teacher translates.
+    """
+
+    depth: int = 2
+    updates: int = UPDATES
+    minutes: float | None = None
+    batch_tokens: int = 2048
+    learning_rate: float = 1e-3
+    warmup_updates: int = 100
+    clip_norm: float = 1.0
+    general_share: float = 0.5
+    rounded_share: float = 0.25
+    maximum_length: int = 128
+    translations: int = 20_000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.updates < 1:
+            raise FmallocError(f"updates {self.updates}: expected 1 or more")
+        if self.translations < 0:
+            raise FmallocError(f"translations {self.translations}: expected 0 or more")
+        if self.minutes is not None and not self.minutes > 0:
+            raise FmallocError(f"minutes {self.minutes}: expected more than 0")
+        for name in ("general_share", "rounded_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise FmallocError(f"{name} {share}: expected 0 to 1")
+
+    def schedule(self, updates: int) -> Schedule:
+        """Of a run of so many updates."""
+        return Schedule(
+            updates=updates,
+            warmup_updates=max(1, min(self.warmup_updates, updates // 10)),
+            validate_every=max(1, updates // _VALIDATIONS),
+            seed=self.seed,
+            clip_norm=self.clip_norm,
+        )
+
+    def rounded_from(self, updates: int) -> int:
+        """The first of so many updates, counted from 0, with weights as in int8."""
+        return updates - round(self.rounded_share * updates)

@@ -1,0 +1,1 @@
+"""Stores that are divided into parts, which learn apart, and united again."""

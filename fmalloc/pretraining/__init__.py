@@ -1,0 +1,1 @@
+"""`fmalloc pretrain`: a base translation model from scratch, in transformers' layout of Marian models."""

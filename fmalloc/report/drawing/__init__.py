@@ -1,0 +1,1 @@
+"""What pictures are drawn with: colours, charts as SVG, templates of the page."""

@@ -1,0 +1,1 @@
+"""Corrections of translations: garbage refused, the rest kept in one file per domain, for `fmalloc correct`"""

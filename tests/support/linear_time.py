@@ -1,0 +1,47 @@
+"""Whether work takes time linear in the length of what it is given, measured so that other work does not matter."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from fmalloc_runtime.batching.collection import uncollected
+
+T = TypeVar("T")
+
+SECONDS = 0.5
+GROWTH = 2.3
+# Shorter times say nothing about growth.
+_LEAST_SECONDS = 0.06
+
+
+def excess(
+    made: Callable[[int], T],
+    work: Callable[[T], object],
+    longest: int,
+    most: float = SECONDS,
+    halvings: int = 3,
+    growth: float = GROWTH,
+) -> str:
+    """What is wrong with the time that work takes on what is made in the longest length; empty if nothing is.
+
+    Growth is per doubling, over several of them: where objects leave the processor's cache, one alone takes longer.
+    What seems too slow is measured again, more often: other work on the machine only adds.
+    """
+    found = ""
+    for times in (1, 3, 6):
+        whole, part = (_seconds(work, made(length), times) for length in (longest, longest // 2**halvings))
+        if whole <= most and (whole < _LEAST_SECONDS or whole <= growth**halvings * part):
+            return ""
+        found = f"{whole:.3f} s, {whole / part:.2f} times that of 1/{2**halvings} of the length"
+    return found
+
+
+def _seconds(work: Callable[[T], object], given: T, times: int) -> float:
+    """CPU time, the best of so many."""
+    best = float("inf")
+    for _ in range(times):
+        with uncollected():
+            began = time.process_time()
+            work(given)
+            best = min(best, time.process_time() - began)
+    return best
