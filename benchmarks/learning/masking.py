@@ -30,7 +30,7 @@ class DenseFeedForward(nn.Module):
     def __init__(self, layer: FeedForwardLayer, writable: Tensor) -> None:
         super().__init__()
         self.fc1, self.activation, self.fc2 = layer.module.fc1, layer.module.activation_fn, layer.module.fc2
-        self.gates = nn.Embedding(_TASKS, layer.width)
+        self.gates = nn.Embedding(_TASKS, layer.width, device=self.fc1.weight.device)
         self.register_buffer("writable", writable.to(self.fc1.weight))
         with torch.no_grad():
             self.gates.weight.copy_(torch.where(writable, -self.gates.weight.abs(), GENERAL_START))
@@ -38,8 +38,7 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden: (batch, length, d_model) -> (batch, length, d_model)."""
-        task = torch.tensor(_TASK, device=hidden.device)
-        mask = torch.sigmoid(self.tau * self.gates(task))
+        mask = torch.sigmoid(self.tau * self.gates.weight[_TASK])
         return self.fc2(self.activation(self.fc1(hidden)) * mask)  # type: ignore[no-any-return]
 
     def mask_gradients(self, tau_max: float) -> None:
@@ -82,7 +81,7 @@ class GradientMasking(Trainable):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over all of it."""
-        return torch.optim.AdamW(self.tensors().values(), lr=self.settings.learning_rate, betas=(0.9, 0.98))
+        return torch.optim.AdamW(self.tensors().values(), lr=self.settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
     def before_update(self, update: int) -> None:
         """The temperature of the update."""

@@ -17,7 +17,7 @@ from fmalloc.distillation.rounding import held_rounded, straight_through
 from fmalloc.distillation.student import keep_start_row_zero
 from fmalloc.model.assembly import trainable_parameters
 from fmalloc.model.objective import forward
-from fmalloc.model.text.batches import IGNORED, Batch
+from fmalloc.model.text.batches import Batch
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
@@ -44,7 +44,7 @@ class Distiller(Trainable):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over everything."""
-        return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98))
+        return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98), fused=True)
 
     def before_update(self, update: int) -> None:
         """Dropout for the student only."""
@@ -76,5 +76,5 @@ class Distiller(Trainable):
 
 def _log_probs(model: Callable[..., Any], config: Any, batch: Batch) -> Tensor:
     """Float32 (target tokens, vocabulary)."""
-    scores = forward(model, config, batch).logits[batch.target != IGNORED]
+    scores = batch.of_tokens(forward(model, config, batch).logits)
     return F.log_softmax(scores.float(), dim=-1)

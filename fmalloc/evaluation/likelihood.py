@@ -27,7 +27,7 @@ def losses(
     places = [place for place, example in enumerate(encoded) if example.length <= longest]
     examples = [encoded[place] for place in places]
     for group in batch_indices([example.length for example in examples], _BATCH_TOKENS):
-        batch = collate([examples[index] for index in group], tokenizer.pad_token_id).to(model.device)
+        batch = collate([examples[index] for index in group], tokenizer.pad_token_id).on(model.device, model.config)
         scores, target = logits(model, batch), batch.target
         each = F.cross_entropy(scores.transpose(1, 2), target, ignore_index=IGNORED, reduction="none").sum(1)
         means = each / (target != IGNORED).sum(1)

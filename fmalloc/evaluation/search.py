@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fmalloc.model.decoding import Decoding, encode, mask_of
+from fmalloc.model.devices import attention
 from fmalloc.model.text.batches import batch_indices
 
 # The log-probability of what must not be chosen: finite, so that sums with it stay comparable.
@@ -56,8 +57,9 @@ class Search:
         for group in batch_indices(costs, _budget(model.device)):
             read = [memories[i] for i in group] if memories else encoded(model, [sources[i] for i in group])
             mask = mask_of([len(memory) for memory in read], model.device)
-            for place, output in self._batch(model, pad_sequence(read, batch_first=True), mask):
-                outputs[group[place]] = output
+            with attention(model.device):
+                for place, output in self._batch(model, pad_sequence(read, batch_first=True), mask):
+                    outputs[group[place]] = output
             if on_progress:
                 on_progress(len(group))
         return outputs
@@ -157,7 +159,8 @@ def encoded(model: Any, sources: Sequence[Sequence[int]]) -> list[Tensor]:
     memories: list[Tensor] = [torch.empty(0)] * len(sources)
     tokens = _ENCODED_TOKENS.get(model.device.type, _ENCODED_ELSEWHERE)
     for group in batch_indices([len(source) for source in sources], tokens):
-        memory, _ = encode(model, [sources[i] for i in group])
+        with attention(model.device):
+            memory, _ = encode(model, [sources[i] for i in group])
         for row, index in enumerate(group):
             memories[index] = memory[row, : len(sources[index])]
     return memories

@@ -62,7 +62,7 @@ def _importance(run: Run) -> Step:
 
     def measure(number: int) -> None:
         with run.device.autocast():
-            total = divergence(model, batches.batch(number).to(run.device.torch))
+            total = divergence(model, batches.batch(number).on(run.device.torch, model.config))
         torch.autograd.grad(total, weights)
 
     measure(0)

@@ -18,7 +18,7 @@ from fmalloc.learning.run import Run
 from fmalloc.model.architectures import STACKS, load_base
 from fmalloc.model.assembly import apply_masks
 from fmalloc.model.objective import logits
-from fmalloc.model.text.batches import IGNORED, Batch
+from fmalloc.model.text.batches import Batch
 from fmalloc.recipe import LearningSettings, RecoverySettings
 from fmalloc.store.cells import Mask
 from fmalloc.store.records import CurvePoint, RecoveryRecord
@@ -53,7 +53,7 @@ class Distillation(Trainable):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam: without decay, what gets no gradient does not move."""
-        return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98))
+        return torch.optim.Adam(self.parameters.values(), lr=self.rate, betas=(0.9, 0.98), fused=True)
 
     def before_update(self, _update: int) -> None:
         """Dropout for the student only."""
@@ -65,7 +65,7 @@ class Distillation(Trainable):
             taught = torch.log_softmax(logits(self.teacher, batch), dim=-1)
         learned = torch.log_softmax(logits(self.model, batch), dim=-1)
         divergence = (taught.exp() * (taught - learned)).sum(-1)
-        return divergence[batch.target != IGNORED].mean()
+        return batch.of_tokens(divergence).mean()
 
     def validate(self, update: int) -> CurvePoint:
         """NLL of the pruned model on general dev."""
@@ -96,8 +96,10 @@ def _distilled(
     trainable = Distillation(student, teacher, masks, validator, settings.learning_rate)
     batches = data.batches(tokenizer, settings)
     path = work / "recovery-checkpoint.safetensors"
-    training = Training(trainable, batches, settings.schedule(), run.device, path, "recovery of the pruned model")
-    training.group = Group()  # the store is made by one process, also where several will learn
+    # The store is made by one process, also where several will learn.
+    training = Training(
+        trainable, batches, settings.schedule(), run.device, path, "recovery of the pruned model", group=Group()
+    )
     training.run()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable.tensors().items()}
     return tensors, training.progress.curve

@@ -111,7 +111,7 @@ def fisher_information(model: Any, examples: Sequence[Example], pad: int) -> Map
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     tokens = 0
     for example in examples:
-        batch = collate([example], pad).to(model.device)
+        batch = collate([example], pad).on(model.device, model.config)
         loss = F.cross_entropy(logits(model, batch)[0], batch.target[0], ignore_index=IGNORED, reduction="sum")
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         for total, gradient in zip(totals.values(), gradients, strict=True):

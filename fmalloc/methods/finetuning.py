@@ -42,6 +42,7 @@ class FineTuning(Trainable):
             lr=self.settings.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=self.settings.weight_decay,
+            fused=True,
         )
 
     def before_update(self, _update: int) -> None:

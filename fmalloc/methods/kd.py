@@ -12,7 +12,7 @@ from fmalloc.methods.finetuning import FineTuning
 from fmalloc.methods.method import MethodSettings
 from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.objective import logits, smoothed_cross_entropy
-from fmalloc.model.text.batches import IGNORED, Batch
+from fmalloc.model.text.batches import Batch
 
 
 class Distilled(FineTuning):
@@ -27,10 +27,12 @@ class Distilled(FineTuning):
 
     def loss(self, batch: Batch) -> Tensor:
         """Of the task's references and of the teacher's distributions."""
-        scores, kept = logits(self.model, batch), batch.target != IGNORED
+        scores = logits(self.model, batch)
         with torch.no_grad():
-            taught = F.log_softmax(logits(self.teacher, batch)[kept], dim=-1)
-        divergence = F.kl_div(F.log_softmax(scores[kept], dim=-1), taught, log_target=True, reduction="batchmean")
+            taught = F.log_softmax(batch.of_tokens(logits(self.teacher, batch)), dim=-1)
+        divergence = F.kl_div(
+            F.log_softmax(batch.of_tokens(scores), dim=-1), taught, log_target=True, reduction="batchmean"
+        )
         hard = smoothed_cross_entropy(scores, batch, self.settings.label_smoothing)
         return (1 - self.weight) * hard + self.weight * divergence
 

@@ -89,7 +89,7 @@ class KFpf(Sequential):
     def trainable(self, start: Start) -> FineTuning:
         """All parameters, or in replay the sensitive ones."""
         own = start.data.batches(start.tokenizer, start.settings)
-        first = (own.batch(index).to(self.run.device.torch) for index in range(_SENSITIVITY_BATCHES))
+        first = (own.batch(index).on(start.model.device, start.model.config) for index in range(_SENSITIVITY_BATCHES))
         prone = most_sensitive(start.model, first, self.settings.modules)
         return ForgettingPrioritised(start, prone, self._rhythm(start))
 
@@ -108,7 +108,8 @@ def most_sensitive(model: Any, batches: Iterable[Batch], share: float) -> set[st
     """Names of that share of the modules, rounded up, with the largest mean absolute gradient of the loss."""
     model.eval()
     parameters = {name: p.requires_grad_(True) for name, p in trainable_parameters(model).items()}
-    sums, sizes = dict.fromkeys(map(module_of, parameters), 0.0), dict.fromkeys(map(module_of, parameters), 0)
+    sums: dict[str, Any] = dict.fromkeys(map(module_of, parameters), 0.0)
+    sizes = dict.fromkeys(map(module_of, parameters), 0)
     for name, parameter in parameters.items():
         sizes[module_of(name)] += parameter.numel()
     for batch in batches:
@@ -116,6 +117,6 @@ def most_sensitive(model: Any, batches: Iterable[Batch], share: float) -> set[st
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
-                sums[module_of(name)] += float(gradient.abs().sum())
-    ranked = sorted(sums, key=lambda module: -sums[module] / sizes[module])
+                sums[module_of(name)] += gradient.abs().sum().double()
+    ranked = sorted(sums, key=lambda module: -float(sums[module]) / sizes[module])
     return set(ranked[: ceil(share * len(ranked))])

@@ -19,7 +19,7 @@ from fmalloc.methods.sequential import Sequential, Start
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import put_parameters
 from fmalloc.model.objective import logits
-from fmalloc.model.text.batches import IGNORED, Batch
+from fmalloc.model.text.batches import Batch
 from fmalloc.recipe import LearningSettings, TaskSettings
 from fmalloc.training.loop import Training
 from fmalloc.training.validation import Validator
@@ -150,7 +150,7 @@ class Recovery(FineTuning):
             wanted = torch.log_softmax(logits(self.teacher, batch), dim=-1)
         found = torch.log_softmax(logits(self.model, batch), dim=-1)
         divergence = F.kl_div(found, wanted, reduction="none", log_target=True).sum(-1)
-        return divergence[batch.target != IGNORED].mean()
+        return batch.of_tokens(divergence).mean()
 
     def after_update(self) -> None:
         """Freed weights are zero."""

@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -37,20 +37,18 @@ class Device:
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """The context in which to run forward passes that are trained: precision, and what computes attention."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.autocast(self.torch.type, dtype=torch.bfloat16, enabled=self.bfloat16))
-            if kernels := self._attention():
-                stack.enter_context(sdpa_kernel(kernels))
+        """The context in which to run forward passes that are trained, for their precision."""
+        with torch.autocast(self.torch.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             yield
 
-    def _attention(self) -> list[SDPBackend]:
-        """Which of PyTorch's attentions may be used; empty for any of them."""
-        if self.torch.type == "cuda":
-            # Not cuDNN's, which plans anew for every shape of a batch: most of an update's time.
-            return [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+def attention(place: torch.device) -> AbstractContextManager[None]:
+    """Which of PyTorch's attentions compute within this context: all forward passes and searches run in one."""
+    if place.type == "cpu":
         # The fused one of the CPU takes several times as long to go backward in bfloat16 as in float32.
-        return [SDPBackend.MATH] if self.bfloat16 else []
+        return sdpa_kernel([SDPBackend.MATH]) if torch.is_autocast_enabled("cpu") else nullcontext()
+    # Not cuDNN's, which plans anew for every shape of a batch: most of an update's time.
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def select(device: DeviceName = "auto", precision: Precision = "auto", *, width: int | None = None) -> Device:

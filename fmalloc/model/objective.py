@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmalloc.model.architectures import FAMILIES
-from fmalloc.model.devices import Device
+from fmalloc.model.devices import Device, attention
 from fmalloc.model.text.batches import IGNORED, Batch, Example, ordered_batches
 from fmalloc_shared.errors import FmallocError
 
@@ -31,12 +31,31 @@ def logits(model: Any, batch: Batch) -> Tensor:
 
 def forward(model: Any, config: Any, batch: Batch) -> Any:
     """What a model, or its body without the output projection, gives under teacher forcing; `config`: the model's."""
-    return model(
-        input_ids=batch.source,
-        attention_mask=batch.source_mask,
-        decoder_input_ids=shifted_right(batch.target, config),
-        use_cache=False,
-    )
+    with attention(batch.source.device):
+        return model(
+            input_ids=batch.source,
+            decoder_input_ids=shifted_right(batch.target, config),
+            use_cache=False,
+            **_masks(config, batch),
+        )
+
+
+def _masks(config: Any, batch: Batch) -> dict[str, Tensor]:
+    """Which positions attend to which. From a mask of tokens transformers makes one of positions.
+
+    It looks first whether anything is masked at all, and waits for the device to know; one of positions it takes as it
+    is. A CPU has nothing to wait for, and FSMT only takes the former.
+    """
+    if batch.source.device.type == "cpu" or config._attn_implementation != "sdpa":
+        return {"attention_mask": batch.source_mask}
+    return masks_of_positions(batch)
+
+
+def masks_of_positions(batch: Batch) -> dict[str, Tensor]:
+    """True where a position may attend to another: (batch, 1, 1, source length), (1, 1, target length, the same)."""
+    length = batch.target.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=batch.target.device).tril()
+    return {"attention_mask": batch.source_mask[:, None, None].bool(), "decoder_attention_mask": causal[None, None]}
 
 
 def shifted_right(target: Tensor, config: Any) -> Tensor:
@@ -51,8 +70,8 @@ def smoothed_loss(model: Any, batch: Batch, label_smoothing: float) -> Tensor:
     projection = Projection.of(model)
     if projection is None:
         return smoothed_cross_entropy(logits(model, batch), batch, label_smoothing)
-    hidden, kept = forward(model.model, model.config, batch).last_hidden_state, batch.target != IGNORED
-    return smoothed_sum(hidden[kept], projection, batch.target[kept], label_smoothing) / kept.sum()
+    hidden, target = forward(model.model, model.config, batch).last_hidden_state, batch.of_tokens(batch.target)
+    return smoothed_sum(batch.of_tokens(hidden), projection, target, label_smoothing) / batch.target_tokens
 
 
 def smoothed_cross_entropy(scores: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
@@ -165,7 +184,7 @@ def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
     model.eval()
     total, tokens = 0.0, 0
     for batch in batches:
-        moved = batch.to(device.torch)
+        moved = batch.on(device.torch, model.config)
         with device.autocast():
             scores = logits(model, moved)
         loss = F.cross_entropy(scores.flatten(0, 1), moved.target.flatten(), ignore_index=IGNORED, reduction="sum")

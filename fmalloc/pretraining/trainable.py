@@ -50,7 +50,7 @@ class Pretraining(Trainable):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over everything."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98))
+        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
     def before_update(self, _update: int) -> None:
         """Dropout on."""

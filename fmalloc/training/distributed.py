@@ -51,8 +51,7 @@ class Group:
         """This process's rows of a batch, possibly none."""
         if self.size == 1:
             return batch
-        mine = slice(self.rank, None, self.size)
-        return Batch(batch.source[mine], batch.source_mask[mine], batch.target[mine])
+        return batch.rows(slice(self.rank, None, self.size))
 
     def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum over all processes of each tensor."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fmalloc.model.devices import Device
 from fmalloc.model.objective import SOURCE_GAP, chance
-from fmalloc.model.text.batches import Batch, Batches
+from fmalloc.model.text.batches import Batches
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
 from fmalloc.training.distributed import Group
 from fmalloc.training.divergence import Trend, problem_of
+from fmalloc.training.feed import Feed, Part
 from fmalloc.training.interrupts import Interrupts, stop
 from fmalloc.training.schedule import Schedule
 from fmalloc.training.tensorboard import TensorBoardLog
@@ -36,8 +37,8 @@ class Training:
     """Trains until the updates or the patience end; resumable from the checkpoint at `path`, to the same bytes.
 
     Under `distributed.processes` the rows of each batch are shared out, and the steps are those of one process up to
-    the order in which gradients are added. `advice` is what else a user can do when training goes wrong; `events` a
-    folder for TensorBoard.
+    the order in which gradients are added; `group`: otherwise. `advice` is what else a user can do when training goes
+    wrong; `events` a folder for TensorBoard.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Training:
         *,
         advice: str = "",
         events: Path | None = None,
+        group: Group | None = None,
     ) -> None:
         self.trainable, self.batches, self.schedule = trainable, batches, schedule
         self._asked, self._validation_seconds = schedule, 0.0
@@ -60,7 +62,9 @@ class Training:
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.progress = Progress()
         self.best = self._snapshot()
-        self.group = Group.current()
+        self.group = group or Group.current()
+        config = getattr(trainable.model, "config", None)
+        self._feed = Feed(batches, device.torch, config, self.group)
         self._chance = chance(trainable.model)
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._events = events
@@ -80,6 +84,7 @@ class Training:
         total = None if self._asked.minutes else self._asked.updates
         began = time.monotonic() - state.seconds
         with (
+            closing(self._feed),
             self._logged(),
             bar(self.name, total, state.update) as advance,
             Interrupts(held=True) as interrupts,
@@ -150,7 +155,7 @@ class Training:
             parameters["lr"] = rate * factor
         self.trainable.before_update(state.update)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(self.batches.batch(state.update))
+        loss = self._backward(self._feed.part(state.update))
         self.trainable.after_backward()
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -164,14 +169,12 @@ class Training:
         if self._is_due() or state.update % _READ_EVERY.get(self.device.torch.type, _READ_EVERY_ELSEWHERE) == 0:
             self._read()
 
-    def _backward(self, batch: Batch) -> Tensor:
+    def _backward(self, part: Part) -> Tensor:
         """Leave the gradients of the batch's mean loss, and return it. Every process adds its rows' share of it."""
-        part = self.group.rows(batch)
         loss = torch.zeros((), device=self.device.torch)
-        if len(part.target):
+        if len(part.batch.target):
             with self.device.autocast():
-                share = part.target_tokens / max(1, batch.target_tokens) if self.group.size > 1 else 1.0
-                loss = self.trainable.loss(part.to(self.device.torch)) * share
+                loss = self.trainable.loss(part.batch) * part.share
             loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         if self.group.size > 1:

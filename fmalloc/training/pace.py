@@ -6,6 +6,7 @@ import torch
 
 from fmalloc.model.devices import Device
 from fmalloc.model.text.batches import Batches
+from fmalloc.training.feed import Feed
 from fmalloc.training.trainable import Trainable
 
 # Updates that are timed, after one that warms up.
@@ -18,13 +19,15 @@ _FEWEST = 8
 def seconds_per_update(trainable: Trainable, batches: Batches, device: Device) -> float:
     """Forward and backward pass of the first batches; the optimizer's step is small beside them."""
     trainable.before_update(0)
+    feed = Feed(batches, device.torch, trainable.model.config)
     for update in range(_TIMED + 1):
         if update == 1:
             begun = now(device)
         with device.autocast():
-            loss = trainable.loss(batches.batch(update).to(device.torch))
+            loss = trainable.loss(feed.part(update).batch)
         loss.backward()  # type: ignore[no-untyped-call]
     seconds = (now(device) - begun) / _TIMED
+    feed.close()
     trainable.model.zero_grad(set_to_none=True)
     return seconds
 

@@ -62,7 +62,7 @@ def fresh_blocks(
         handles.append(layer.module.fc1.register_forward_pre_hook(note))
     with torch.inference_mode():
         for batch in batches:
-            logits(model, batch.to(model.device))
+            logits(model, batch.on(model.device, model.config))
     for handle in handles:
         handle.remove()
     generator = torch.Generator().manual_seed(seed)

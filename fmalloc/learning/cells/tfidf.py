@@ -61,7 +61,7 @@ def activation_mass(model: Any, batches: Iterable[Batch]) -> dict[str, Mass]:
     model.eval()
     with torch.inference_mode():
         for batch in batches:
-            moved = batch.to(model.device)
+            moved = batch.on(model.device, model.config)
             masks |= {"encoder": moved.source_mask.bool(), "decoder": moved.target != IGNORED}
             logits(model, moved)
     model.train(was_training)

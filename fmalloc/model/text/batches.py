@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
@@ -28,6 +29,9 @@ _SIDES = ("source", "target")
 _MANY = 1000  # pairs
 # Examples that are read before the pages of their file are let go.
 _READ_TOGETHER = 1 << 12
+# On an accelerator lengths are multiples of this: few shapes, whose kernels and memory are used again, and masks that
+# its attention reads as they are.
+_LENGTHS = 8
 
 
 class Example(NamedTuple):
@@ -44,23 +48,56 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """source, source_mask: (batch, source length); target: (batch, target length), padded with IGNORED."""
+    """source, source_mask: (batch, source length); target: (batch, target length), padded with IGNORED.
+
+    places: indices of the positions that have a target token, row by row; None: they are looked for when they are
+    needed, which waits for a device.
+    """
 
     source: Tensor
     source_mask: Tensor
     target: Tensor
+    places: Tensor | None = None
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """The `places`, (target tokens,)."""
+        return (self.target != IGNORED).flatten().nonzero().flatten() if self.places is None else self.places
 
     @property
     def target_tokens(self) -> int:
         """Non-padding target positions."""
-        return int((self.target != IGNORED).sum())
+        return len(self.kept)
+
+    def of_tokens(self, values: Tensor) -> Tensor:
+        """Of values (batch, target length, ...) those of target tokens, (target tokens, ...); waits for no device."""
+        return values.flatten(0, 1).index_select(0, self.kept)
+
+    def rows(self, which: slice) -> "Batch":
+        """Some of the rows."""
+        return Batch(self.source[which], self.source_mask[which], self.target[which])
+
+    def ready(self, device: torch.device, config: Any) -> "Batch":
+        """What `to` copies: for an accelerator of rounded lengths, as far as a model has positions, and pinned."""
+        if device.type == "cpu":
+            return self
+        longest = getattr(config, "max_position_embeddings", 0)
+        widened = Batch(
+            _widened(self.source, getattr(config, "pad_token_id", 0), longest),
+            _widened(self.source_mask, 0, longest),
+            _widened(self.target, IGNORED, longest),
+        )
+        parts = (widened.source, widened.source_mask, widened.target, widened.kept)
+        return Batch(*(part.pin_memory() for part in parts)) if device.type == "cuda" else Batch(*parts)
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device; from pinned memory the copy to CUDA does not hold up the program."""
-        parts = (self.source, self.source_mask, self.target)
-        if device.type == "cuda":
-            parts = tuple(part.pin_memory() for part in parts)  # type: ignore[assignment]
+        """The batch on another device, as `ready` made it: the copy to CUDA does not hold up the program."""
+        parts = (self.source, self.source_mask, self.target, self.kept)
         return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
+    def on(self, device: torch.device, config: Any) -> "Batch":
+        """Made ready for a model of this configuration, and on its device."""
+        return self.ready(device, config).to(device)
 
 
 class Examples(Sequence[Example]):
@@ -188,6 +225,13 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     lengths = torch.tensor([len(example.source) for example in examples])
     mask = (torch.arange(source.shape[1]) < lengths[:, None]).long()
     return Batch(source, mask, _padded([example.target for example in examples], IGNORED))
+
+
+def _widened(rows: Tensor, value: int, longest: int) -> Tensor:
+    """Columns up to a rounded number, or `longest`."""
+    length = rows.shape[1]
+    rounded = min(-(-length // _LENGTHS) * _LENGTHS, max(length, longest))
+    return torch.nn.functional.pad(rows, (0, rounded - length), value=value)
 
 
 def _padded(rows: Sequence[list[int]], value: int) -> Tensor:

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from fmalloc.model import objective as projection
 from fmalloc.model.architectures import load_base
-from fmalloc.model.objective import Projection, logits, smoothed_loss, smoothed_sum
-from fmalloc.model.text.batches import IGNORED, Batch
+from fmalloc.model.objective import Projection, logits, masks_of_positions, smoothed_loss, smoothed_sum
+from fmalloc.model.text.batches import IGNORED, Batch, Example, collate
 from fmalloc_shared.languages import LanguagePair
 from tests.support.bases import BASES
 
@@ -49,6 +49,22 @@ def test_it_equals_the_loss_of_whole_logits_in_every_family(
         value = loss(model, batch(vocabulary_of(model)), 0.1)
         found[name] = (value.detach(), torch.autograd.grad(value, weight)[0])
     torch.testing.assert_close(found["blocks"], found["whole"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind in BASES if not kind.startswith("fsmt")))
+def test_on_an_accelerator_wider_batches_and_masks_of_positions_give_the_same_logits(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, _, pair = BASES[kind]
+    write(tmp_path / "base")
+    model, tokenizer = load_base(tmp_path / "base", LanguagePair(*pair))
+    lengths, pad = [(3, 9), (11, 2), (5, 5)], tokenizer.pad_token_id
+    given = collate([Example([*range(4, 4 + n)], [*range(5, 5 + m)]) for n, m in lengths], pad)
+    expected = given.of_tokens(logits(model, given))
+    wide = given.ready(torch.device("meta"), model.config)
+    assert (wide.source.shape, wide.target.shape) == ((3, 16), (3, 16))
+    monkeypatch.setattr(projection, "_masks", lambda _config, batch: masks_of_positions(batch))
+    torch.testing.assert_close(wide.of_tokens(logits(model, wide)), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, -1])
