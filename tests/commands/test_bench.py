@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from fmalloc_export.bench.contestant import Contestant
+from fmalloc_export.bench.contestant import Contestant, converted
 from fmalloc_export.bench.rounds import half_width, measure
-from fmalloc_export.bench.runner import Timed
+from fmalloc_export.bench.runner import Decoded, Runner, Timed
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
@@ -55,6 +55,7 @@ def test_bundles_beside_each_other(bundles: Path, tmp_path: Path) -> None:
         by_length = entry["latency_ms"]["by_length"].values()
         assert sum(part["sentences"] for part in by_length) == len(SENTENCES["it"])
         assert entry["words_per_second"]["single"] > 0 < entry["words_per_second"]["batched"]
+        assert entry["target_tokens_per_second"] > 0 and len(entry["seconds"]["decoded"]) >= 3
         assert all(len(seconds) == len(SENTENCES["it"]) for seconds in entry["seconds"]["single"])
         assert entry["memory_bytes"] is None or entry["memory_bytes"] > 10**7
         assert entry["load_seconds"] > 0 < entry["first_sentence_ms"] and entry["disk_bytes"] > 1000
@@ -87,8 +88,12 @@ def test_a_model_of_ctranslate2_has_the_tokens_that_it_is_told(bundles: Path, tm
     shutil.copytree(bundle / "model", tmp_path / "plain")
     assert "name a model with one by --tokenizer" in run(tmp_path / "plain").output
     lines = text(tmp_path, SENTENCES["it"])
-    own = Contestant("own", "bundle", bundle, LanguagePair("de", "en"), beam_size=1).load()
-    other = Contestant("plain", "ctranslate2", tmp_path / "plain", LanguagePair("de", "en"), bundle, beam_size=1).load()
+    own = Contestant("own", "bundle", bundle, LanguagePair("de", "en"), beam_size=1).load().translate
+    other = (
+        Contestant("plain", "ctranslate2", tmp_path / "plain", LanguagePair("de", "en"), bundle, beam_size=1)
+        .load()
+        .translate
+    )
     # Defaults of the two searches differ: how random models end is not the same.
     assert [text[:8] for text in own(SENTENCES["it"])] == [text[:8] for text in other(SENTENCES["it"])]
     result = run(tmp_path / "plain", "--tokenizer", bundle, "--sources", lines, "--json", *QUICK)
@@ -135,6 +140,10 @@ class Steady:
         self.calls += 1
         return Timed([line.upper() for line in lines], [took * batch] * (len(lines) // batch))
 
+    def decode(self, lines: Sequence[str], batch: int) -> Decoded:
+        self.calls += 1
+        return Decoded([len(line) for line in lines], [batch] * len(lines), [0.5])
+
 
 @pytest.mark.parametrize(
     ("seconds", "spread", "time", "rounds"),
@@ -157,6 +166,43 @@ def test_it_goes_on_until_chance_has_little_to_say(
     )
     assert [len(found.single) for found in measured] == [rounds, rounds]
     assert measured[0].texts == ["A", "B"] and runners[0].calls == rounds + 1
+
+
+def test_tokens_to_tokens_is_timed_where_it_is_asked_for() -> None:
+    runners: list[Any] = [Steady(1.0)]
+    (found,) = measure(
+        runners,
+        ["a", "bb"],
+        batch=2,
+        single=False,
+        batched=False,
+        decoded=True,
+        spread=0.1,
+        seconds=0,
+        advance=lambda *_, **__: None,
+    )
+    assert found.decoded == [Decoded([1, 2], [2, 2], [0.5])] * 3 and found.rounds() == [[0.5] * 3]
+
+
+def test_tokens_are_counted_alike_by_every_kind(bundles: Path, tmp_path: Path) -> None:
+    """Ends are counted on both sides; what the decoder starts with is not."""
+    write_marian(tmp_path / "base")
+    languages, lines = LanguagePair("de", "en"), ["der hund schläft", "das haus"]
+    plain = Contestant("base", "transformers", tmp_path / "base", languages, beam_size=1)
+    (lengths,) = {
+        tuple(contestant.load().encode(lines)[1])
+        for contestant in (plain, converted(plain, "float32", tmp_path / "converted"))
+    }
+    assert lengths[0] > lengths[1] > 1
+    bundle = Contestant("it", "bundle", bundle_of(bundles, "it"), languages, beam_size=1)
+    with Runner.start(bundle, lines[0]) as runner:
+        found = runner.decode(SENTENCES["it"], 4)
+    translator = Translator.load(Bundle.open(bundle.path), CPU)
+    assert found.sources == [len(translator.encode(line)) for line in SENTENCES["it"]]
+    said = translator.engine.translate(
+        [translator.encode(line) for line in SENTENCES["it"]], (), TranslationOptions(1, translator.maximum_length)
+    )
+    assert found.targets == [len(best.tokens) + 1 for best, *_ in said] and len(found.seconds) == 2
 
 
 def test_half_of_an_interval() -> None:

@@ -100,6 +100,7 @@ def run(
                 batch=settings.batch,
                 single=settings.purpose != "throughput",
                 batched=settings.purpose != "latency",
+                decoded=settings.purpose != "latency",
                 spread=settings.spread,
                 seconds=60 * settings.minutes,
                 advance=advance,
@@ -128,8 +129,9 @@ def run(
         return
     show(entries, settings.batch)
     echo(
-        f"{rounds} rounds in turn, mean times within {widest:.1%} (95 %); beam {settings.beam_size}; text to text, "
-        f"tokenisation counted, loading not; × is speed relative to the first row"
+        f"{rounds} rounds in turn, mean times within {widest:.1%} (95 %); beam {settings.beam_size}; words/s: "
+        f"of the source, text to text, tokenisation counted; tokens/s: of the target, tokens to tokens; loading is not "
+        f"counted; × is speed relative to the first row"
     )
     if widest > settings.spread:
         echo(f"wider than --spread {settings.spread:g}: other work on the machine, or give more --minutes")

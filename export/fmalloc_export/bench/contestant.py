@@ -13,9 +13,23 @@ from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
-Kind = Literal["bundle", "ctranslate2", "transformers"]
+Precision = Literal["float32", "bfloat16"]
 # The text of each line in, its translation out.
 Translate = Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory: from text to text, and from tokens to tokens.
+
+    `encode`: what `decode` takes of a batch, and how many tokens each line has. `decode`: how many tokens each
+    translation has. Both count the end.
+    """
+
+    translate: Translate
+    encode: Callable[[Sequence[str]], tuple[Any, list[int]]]
+    decode: Callable[[Any], list[int]]
+
 
 # Tokens of a translation, for all alike.
 _LONGEST = 256
@@ -27,18 +41,20 @@ _TRANSFORMERS_FILE = "config.json"
 class Contestant:
     """A model, and how it is run: `bundle` as the server runs it, `ctranslate2` and `transformers` by those libraries.
 
-    `tokenizer`: of a model of CTranslate2, which has none of its own: the folder of a bundle or of a transformers
-    model. `threads`: of the CPU, 0 for what the library takes.
+    `kind`: one of these three, or what only the command that is given to Runner.start can load. `tokenizer`: of a model
+    of CTranslate2, which has none of its own: the folder of a bundle or of a transformers model. `threads`: of the CPU,
+    0 for what the library takes. `precision`: in which transformers computes.
     """
 
     name: str
-    kind: Kind
+    kind: str
     path: Path
     languages: LanguagePair
     tokenizer: Path | None = None
     threads: int = 1
     beam_size: int = 4
     device: str = "cpu"
+    precision: Precision = "float32"
 
     def at(self, threads: int, beam_size: int, device: str) -> "Contestant":
         """The same model, run otherwise."""
@@ -48,7 +64,7 @@ class Contestant:
         """Of all files of the model."""
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
-    def load(self) -> Translate:
+    def load(self) -> Loaded:
         """Load the model.
 
         Raises:
@@ -115,15 +131,24 @@ def _languages(path: Path) -> LanguagePair:
     return languages_of(path)
 
 
-def _bundle(contestant: Contestant) -> Translate:
+def _bundle(contestant: Contestant) -> Loaded:
     settings = EngineSettings(contestant.device, intra_threads=contestant.threads)
     translator = Translator.load(Bundle.read(contestant.path), settings)
-    search = TranslationOptions(contestant.beam_size, _LONGEST)
+    search = TranslationOptions(contestant.beam_size, min(_LONGEST, translator.maximum_length))
     options = TextOptions(splitting="lines", protect=False, search=search)
-    return lambda lines: [found.text for found in translator.translate_texts(lines, options)]
+    prefix = translator.tokenizer.target_prefix
+
+    def encode(lines: Sequence[str]) -> tuple[Any, list[int]]:
+        tokens = [translator.encode(line) for line in lines]
+        return tokens, list(map(len, tokens))
+
+    def decode(sources: Any) -> list[int]:
+        return [len(best.tokens) + 1 for best, *_ in translator.engine.translate(sources, prefix, search)]
+
+    return Loaded(lambda lines: [found.text for found in translator.translate_texts(lines, options)], encode, decode)
 
 
-def _ctranslate2(contestant: Contestant) -> Translate:
+def _ctranslate2(contestant: Contestant) -> Loaded:
     import ctranslate2
 
     tokens = _tokens(contestant)
@@ -134,19 +159,27 @@ def _ctranslate2(contestant: Contestant) -> Translate:
     except (RuntimeError, ValueError) as error:
         raise FmallocError(f"{contestant.path}: CTranslate2 cannot load it: {error}") from error
 
-    def translate(lines: Sequence[str]) -> list[str]:
+    def search(sources: list[list[str]]) -> list[list[str]]:
         try:
             found = engine.translate_batch(
-                [tokens.encode(line) for line in lines],
-                target_prefix=[tokens.prefix] * len(lines) if tokens.prefix else None,
+                sources,
+                target_prefix=[tokens.prefix] * len(sources) if tokens.prefix else None,
                 beam_size=contestant.beam_size,
                 max_decoding_length=min(_LONGEST, tokens.longest) - 1,  # the end is not counted
             )
         except RuntimeError as error:
             raise FmallocError(f"CTranslate2 cannot translate the text: {error}") from error
-        return [tokens.decode(result.hypotheses[0][len(tokens.prefix) :]) for result in found]
+        return [result.hypotheses[0][len(tokens.prefix) :] for result in found]
 
-    return translate
+    def encode(lines: Sequence[str]) -> tuple[Any, list[int]]:
+        sources = [tokens.encode(line) for line in lines]
+        return sources, list(map(len, sources))
+
+    return Loaded(
+        lambda lines: [tokens.decode(found) for found in search(encode(lines)[0])],
+        encode,
+        lambda sources: [len(found) + 1 for found in search(sources)],
+    )
 
 
 class _Tokens(NamedTuple):
@@ -184,8 +217,8 @@ def _tokens(contestant: Contestant) -> _Tokens:
     return _Tokens(encode, decode, list(tokenizer.convert_ids_to_tokens(list(behind))), positions)
 
 
-def _transformers(contestant: Contestant) -> Translate:
-    """As its documentation says: `generate` in float32, sentences of a batch padded to the longest."""
+def _transformers(contestant: Contestant) -> Loaded:
+    """As its documentation says: `generate`, sentences of a batch padded to the longest."""
     import torch
 
     from fmalloc.model.architectures import load_base
@@ -194,16 +227,25 @@ def _transformers(contestant: Contestant) -> Translate:
         torch.set_num_threads(contestant.threads)
     model: Any
     model, tokenizer = load_base(contestant.path, contestant.languages)
-    model.to(contestant.device)
+    model.to(contestant.device, dtype=getattr(torch, contestant.precision))
     longest = min(_LONGEST, getattr(model.config, "max_position_embeddings", _LONGEST) - 1)
+    beam_size = contestant.beam_size
+
+    def encode(lines: Sequence[str]) -> tuple[Any, list[int]]:
+        batch = tokenizer(list(lines), return_tensors="pt", padding=True).to(contestant.device)
+        return batch, batch["attention_mask"].sum(dim=1).tolist()
+
+    def search(batch: Any) -> Any:
+        with torch.inference_mode():
+            return model.generate(**batch, num_beams=beam_size, max_new_tokens=longest, early_stopping=beam_size > 1)
 
     def translate(lines: Sequence[str]) -> list[str]:
-        batch = tokenizer(list(lines), return_tensors="pt", padding=True).to(contestant.device)
-        with torch.inference_mode():
-            found = model.generate(
-                **batch, num_beams=contestant.beam_size, max_new_tokens=longest, early_stopping=contestant.beam_size > 1
-            )
-        texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
+        texts: list[str] = tokenizer.batch_decode(search(encode(lines)[0]), skip_special_tokens=True)
         return texts
 
-    return translate
+    def decode(batch: Any) -> list[int]:
+        # What the decoder starts with is no token of the translation; it may be the token of padding, too.
+        written: list[int] = (search(batch)[:, 1:] != model.config.pad_token_id).sum(dim=1).tolist()
+        return written
+
+    return Loaded(translate, encode, decode)

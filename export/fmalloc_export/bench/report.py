@@ -44,12 +44,17 @@ def record(
                 "single": _rate(sum(words), [sum(seconds) for seconds in own.single]),
                 "batched": _rate(sum(words), own.batched),
             },
+            "target_tokens_per_second": _token_rate(own),
             "times_as_fast": {
                 "single": _ratio([sum(s) for s in first.single], [sum(s) for s in own.single]),
                 "batched": _ratio(first.batched, own.batched),
             },
             "half_width": max(map(half_width, own.rounds())),
-            "seconds": {"single": own.single, "batched": own.batched},
+            "seconds": {
+                "single": own.single,
+                "batched": own.batched,
+                "decoded": [sum(decoded.seconds) for decoded in own.decoded],
+            },
         }
         found.append(entry | (_quality(own.texts, references) if references else {}))
     return found
@@ -92,6 +97,13 @@ def _rate(words: int, seconds: Sequence[float]) -> float | None:
     return words / statistics.median(seconds) if seconds else None
 
 
+def _token_rate(own: Measured) -> float | None:
+    """As CTranslate2 states throughput: target tokens per second in batches, tokenisation excluded."""
+    if not own.decoded:
+        return None
+    return statistics.median(sum(found.targets) / sum(found.seconds) for found in own.decoded)
+
+
 def _ratio(baseline: Sequence[float], own: Sequence[float]) -> dict[str, float] | None:
     """Median over rounds with its extremes."""
     if not own:
@@ -113,11 +125,14 @@ def show(entries: Sequence[Mapping[str, Any]], batch: int, console: Terminal | N
     ways = [way for way in ("single", "batched") if entries[0]["words_per_second"][way] is not None]
     latency = _QUANTILES if entries[0]["latency_ms"] else ()
     titles = {"single": "words/s", "batched": f"words/s by {batch}"}
-    speed = _table((*(f"{name} ms" for name in latency), *(title for way in ways for title in (titles[way], "×"))))
+    decoded = (f"tokens/s by {batch}",) if entries[0]["target_tokens_per_second"] else ()
+    names = (*(f"{name} ms" for name in latency), *(title for way in ways for title in (titles[way], "×")), *decoded)
+    speed = _table(names)
     for entry in entries:
         rates, times = entry["words_per_second"], entry["times_as_fast"]
         cells = [f"{entry['latency_ms'][name]:.1f}" for name in latency]
         cells += [cell for way in ways for cell in (f"{rates[way]:,.0f}", f"{times[way]['median']:.2f}")]
+        cells += [f"{entry['target_tokens_per_second']:,.0f}"] if decoded else []
         speed.add_row(*_row(entry), *cells)
     console.print(speed)
     if latency:

@@ -5,33 +5,52 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from fmalloc_export.bench.runner import Runner
+from fmalloc_export.bench.runner import Decoded, Timed
 
 # Fewer say nothing about chance.
 LEAST_ROUNDS = 3
 
 
+class Translating(Protocol):
+    """A Runner, or what passes on to one."""
+
+    def translate(self, lines: Sequence[str], batch: int) -> Timed:
+        """As Runner.translate."""
+        ...
+
+    def decode(self, lines: Sequence[str], batch: int) -> Decoded:
+        """As Runner.decode."""
+        ...
+
+
 @dataclass
 class Measured:
-    """What one model took: `single` has the seconds of each sentence alone, `batched` of all in batches, per round."""
+    """What one model took: `single` has the seconds of each sentence alone, `batched` of all in batches, per round.
+
+    `decoded`: of all in batches, from tokens to tokens, with the tokens of every sentence.
+    """
 
     single: list[list[float]] = field(default_factory=list)
     batched: list[float] = field(default_factory=list)
+    decoded: list[Decoded] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
     def rounds(self) -> list[list[float]]:
         """Seconds per round, of each way that was measured."""
-        return [series for series in ([sum(seconds) for seconds in self.single], self.batched) if series]
+        decoded = [sum(found.seconds) for found in self.decoded]
+        return [series for series in ([sum(seconds) for seconds in self.single], self.batched, decoded) if series]
 
 
 def measure(
-    runners: Sequence[Runner],
+    runners: Sequence[Translating],
     lines: Sequence[str],
     *,
     batch: int,
     single: bool,
     batched: bool,
+    decoded: bool = False,
     spread: float,
     seconds: float,
     advance: Callable[..., None],
@@ -58,6 +77,10 @@ def measure(
                 found.texts = found.texts or timed.texts
                 if number:
                     found.batched.append(sum(timed.seconds))
+            if decoded:
+                tokens = runner.decode(lines, batch)
+                if number:
+                    found.decoded.append(tokens)
         widest = max((half_width(series) for found in measured for series in found.rounds()), default=math.inf)
         advance(1, note=f"± {widest:.1%}" if math.isfinite(widest) else "")
         over = time.monotonic() - began >= seconds

@@ -8,17 +8,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fmalloc_export.bench.contestant import Contestant
+from fmalloc_export.bench.contestant import Contestant, Loaded
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
 
 _STATUS = Path("/proc/self/status")
+# The process of what Contestant.load loads.
+_OWN = (sys.executable, "-m", "fmalloc_export.bench.runner")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Timed:
     """Translations, and the seconds of each call, from text to text."""
 
     texts: list[str]
+    seconds: list[float]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Tokens of each source and of each translation, ends counted, and the seconds of each call, tokens to tokens."""
+
+    sources: list[int]
+    targets: list[int]
     seconds: list[float]
 
 
@@ -40,15 +51,17 @@ class Runner:
 
     @classmethod
     @contextmanager
-    def start(cls, contestant: Contestant, first: str) -> Iterator["Runner"]:
+    def start(cls, contestant: Contestant, first: str, command: Sequence[str] = _OWN) -> Iterator["Runner"]:
         """The process, until the block is left; it has translated `first` once.
+
+        `command`: another process that answers as this module does.
 
         Raises:
             FmallocError: the model cannot be loaded.
         """
         threads = {"OMP_NUM_THREADS": str(contestant.threads)} if contestant.threads else {}
         process = subprocess.Popen(
-            [sys.executable, "-m", "fmalloc_export.bench.runner"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -66,6 +79,10 @@ class Runner:
         """Translate the lines in batches of so many, one after another."""
         found = _ask(self.contestant, self._process, {"lines": list(lines), "batch": batch})
         return Timed(found["texts"], found["seconds"])
+
+    def decode(self, lines: Sequence[str], batch: int) -> Decoded:
+        """Translate the lines in batches of so many; making tokens of text, and text of tokens, is not timed."""
+        return Decoded(**_ask(self.contestant, self._process, {"lines": list(lines), "batch": batch, "decode": True}))
 
     def memory(self) -> int | None:
         """Bytes that the process has in memory now, Python and libraries included; None where nobody says."""
@@ -101,7 +118,9 @@ def _decoded(fields: dict[str, Any]) -> Contestant:
     return Contestant(**{**fields, "path": Path(fields["path"]), "languages": languages, "tokenizer": tokenizer})
 
 
-def _serve(requests: IO[str], answers: IO[str]) -> None:
+def serve(load: Callable[[dict[str, Any]], Loaded], requests: IO[str], answers: IO[str]) -> None:
+    """Answer a Runner's requests until there are no more; `load` is called with the contestant's fields."""
+
     def answer(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
         answers.flush()
@@ -109,23 +128,45 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
     given = json.loads(requests.readline())
     try:
         began = time.perf_counter()
-        translate = _decoded(given["contestant"]).load()
+        model = load(given["contestant"])
         loaded = time.perf_counter()
-        translate([given["first"]])
+        model.translate([given["first"]])
         answer({"load": loaded - began, "first": time.perf_counter() - loaded})
         for line in requests:
             request = json.loads(line)
             if "memory" in request:
                 answer({"memory": _resident_bytes()})
-                continue
-            texts, seconds, lines, batch = [], [], request["lines"], request["batch"]
-            for start in range(0, len(lines), batch):
-                began = time.perf_counter()
-                texts += translate(lines[start : start + batch])
-                seconds.append(time.perf_counter() - began)
-            answer({"texts": texts, "seconds": seconds})
+            elif "decode" in request:
+                answer(asdict(_decode(model, _batches(request))))
+            else:
+                answer(asdict(_translate(model, _batches(request))))
     except FmallocError as error:
         answer({"error": str(error)})
+
+
+def _batches(request: dict[str, Any]) -> Iterator[list[str]]:
+    lines, size = request["lines"], request["batch"]
+    return (lines[start : start + size] for start in range(0, len(lines), size))
+
+
+def _translate(model: Loaded, batches: Iterator[list[str]]) -> Timed:
+    texts, seconds = [], []
+    for batch in batches:
+        began = time.perf_counter()
+        texts += model.translate(batch)
+        seconds.append(time.perf_counter() - began)
+    return Timed(texts, seconds)
+
+
+def _decode(model: Loaded, batches: Iterator[list[str]]) -> Decoded:
+    found = Decoded([], [], [])
+    for batch in batches:
+        tokens, lengths = model.encode(batch)
+        found.sources.extend(lengths)
+        began = time.perf_counter()
+        found.targets.extend(model.decode(tokens))
+        found.seconds.append(time.perf_counter() - began)
+    return found
 
 
 def _resident_bytes() -> int | None:
@@ -139,4 +180,4 @@ def _resident_bytes() -> int | None:
 if __name__ == "__main__":
     answers = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever libraries print
-        _serve(sys.stdin, answers)
+        serve(lambda fields: _decoded(fields).load(), sys.stdin, answers)

@@ -76,8 +76,8 @@ def bench(
     MODEL is a directory of bundles, a bundle, a model as transformers saves it, or one of CTranslate2. Each runs in a
     process of its own, and all translate the same text in turn, round after round, until chance has little left to
     say. Shown are milliseconds per sentence (one at a time) and source words per second (one at a time, and in
-    batches), from text to text; loading, memory and disk; with --test, BLEU and chrF. The first model is what the
-    others are compared with.
+    batches), from text to text; target tokens per second in batches, tokenisation excluded; loading, memory and disk;
+    with --test, BLEU and chrF. The first model is what the others are compared with.
 
     It needs text, unless a bundle has golden translations, whose sources are taken then.
 
