@@ -20,7 +20,7 @@ from fmalloc_shared.languages import LanguagePair
 
 _STATUS = Path("/proc/self/status")
 # The process of what Contestant.load loads.
-_OWN = (sys.executable, "-m", "fmalloc_export.bench.runner")
+OWN = (sys.executable, "-m", "fmalloc_export.bench.runner")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Runner:
 
     @classmethod
     @contextmanager
-    def start(cls, contestant: Contestant, first: str, command: Sequence[str] = _OWN) -> Iterator["Runner"]:
+    def start(cls, contestant: Contestant, first: str, command: Sequence[str] = OWN) -> Iterator["Runner"]:
         """The process, until the block is left; it has translated `first` once.
 
         `command`: another process that answers as this module does.
