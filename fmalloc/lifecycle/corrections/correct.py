@@ -112,15 +112,15 @@ def correct(request: Request, *, dry_run: bool = False) -> Verdict | None:
     verdict = _judged(request, material, current, record.name, before, tally)
     seconds = {"sift": sifted - began, "learn": learned - sifted, "gate": time.monotonic() - learned}
     verdict = verdict.model_copy(update={"seconds": {name: round(value, 1) for name, value in seconds.items()}})
-    if verdict.passed:
-        set_current(request.store, record.name)
-    else:
-        _delete(request.store, record.name)
+    settle(request.store, record.name, passed=verdict.passed)
     return verdict
 
 
-def _delete(path: Path, name: str) -> None:
-    """Free a version; its certificate lies in the store."""
+def settle(path: Path, name: str, *, passed: bool) -> None:
+    """Make a version current, or free it; its certificate then lies in the store."""
+    if passed:
+        set_current(path, name)
+        return
     with writing(path):
         store = Store.open(path)
         complete(store)

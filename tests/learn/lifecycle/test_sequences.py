@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fmalloc.lifecycle.certify import verify_certificate
+from fmalloc.lifecycle.corrections.correct import settle
 from fmalloc.lifecycle.free import tasks_of
 from fmalloc.lifecycle.freeing import certificate_of, complete, free, readers_of
 from fmalloc.store.chain.versions import domain_of, named, number_of
@@ -51,7 +52,7 @@ class Truth:
 
 
 class Life(RuleBasedStateMachine):
-    """Learns, learns anew, rolls back, drops, grows and frees.
+    """Learns, learns anew, corrects, rolls back, drops, grows and frees.
 
     Each step may be killed before any change of a file, and then either is done or not.
     """
@@ -96,11 +97,14 @@ class Life(RuleBasedStateMachine):
             with writing(self.path):
                 act(self.store)
 
+        return self._runs(locked, step)
+
+    def _runs(self, act: Callable[[], object], step: int | None) -> bool:
         before = self.store.chain().head
         if step is None:
-            locked()
+            act()
         else:
-            killed_at(step, locked, self.path)
+            killed_at(step, act, self.path)
             self.store.verify()
         with writing(self.path):
             complete(self.store)
@@ -162,6 +166,40 @@ class Life(RuleBasedStateMachine):
                 with writing(self.path):
                     self.store.choose(version)
             self.truth.current[name] = before if waits else version
+
+    @rule(name=st.sampled_from(NAMES), cells=st.integers(0, 2), passes=st.booleans(), step=steps)
+    def correct(self, name: str, cells: int, passes: bool, step: int | None) -> None:
+        """A new version waits until the gate has judged it, and then is current or gone; its learning is drawn."""
+        if name not in self.truth.current:
+            return
+        before, free_cells = self.truth.current[name], min(self.store.cells().free_count().values())
+        version = named(name, self.truth.numbers[name] + 1)
+
+        def act() -> None:
+            with writing(self.path):
+                self.store.choose(before, hold=True)
+                learn(self.store, version, cells=min(cells, free_cells))
+            assert self.store.resolve(name) == before
+            settle(self.path, version, passed=passes)
+
+        freed = len(self.store.chain().certificates)
+        self._runs(act, step)
+        if version in {task.name for task in self.store.tasks()}:
+            self._learned(version, set())
+            # Killed before it was judged, it waits: the same corrections judge it again.
+            settle(self.path, version, passed=passes)
+        elif freed < len(self.store.chain().certificates):
+            assert not passes
+            self.truth.freed += 1
+            self.truth.numbers[name] = number_of(version)
+            return
+        else:
+            assert step is not None
+            return
+        if passes:
+            self.truth.current[name] = version
+        else:
+            self._forget({version})
 
     @rule(name=st.sampled_from(NAMES), place=st.integers(0, 9), step=steps)
     def roll_back(self, name: str, place: int, step: int | None) -> None:
