@@ -56,6 +56,7 @@ def divided(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -
     return once(tmp_path_factory, "divided", build)
 
 
+@pytest.mark.timeout(1200)
 def test_at_once_or_one_by_one_or_by_hand_gives_the_same_store(
     divided: Path, base: Path, texts: Path, tmp_path: Path
 ) -> None:

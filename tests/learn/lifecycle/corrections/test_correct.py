@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from fmalloc.corpus.report import Tally
+from fmalloc.evaluation.evaluate import translate
 from fmalloc.lifecycle.corrections import gate
 from fmalloc.lifecycle.corrections.correct import Request, correct, gathered, is_held_out
 from fmalloc.lifecycle.corrections.gate import Verdict
+from fmalloc.model.assembly import load_sliced
 from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc_shared.files import sha256_files
+from fmalloc_shared.languages import LanguagePair
 from tests.support.corpora import sentences, small_recipe
 from tests.support.lifecycle import run
 from tests.support.once import once
@@ -78,8 +81,12 @@ def test_corrections_become_the_current_version_and_touch_nothing_else(
 
 
 def test_what_the_gate_refuses_is_deleted_and_the_exit_code_is_1(own: Path, corpora: Path, tmp_path: Path) -> None:
-    """One update teaches nothing."""
-    day, report, before = table(tmp_path / "day.tsv", GOOD), tmp_path / "report.json", files(own)
+    """What the version says already cannot be learned."""
+    model, tokenizer = load_sliced(Store.open(own), "office")
+    sources = [source for source, _ in GOOD]
+    said = translate(model, tokenizer, sources, LanguagePair("de", "en"), beam_size=1).texts
+    day = table(tmp_path / "day.tsv", [*zip(sources, said, strict=True)])
+    report, before = tmp_path / "report.json", files(own)
     code, text = run("correct", own, "office", "--from", day, *FAST, "--updates", "1", "--output", report)
     assert code == 1, text
     verdict = Verdict.read(report)
