@@ -10,6 +10,7 @@ from pathlib import Path
 from fmalloc.corpus import Pair, digest
 from fmalloc_export.bundles.publish import CPU
 from fmalloc_export.checks import parity
+from fmalloc_export.checks.confidence import calibrate
 from fmalloc_export.checks.divergence import Divergence
 from fmalloc_export.checks.golden import choose_golden
 from fmalloc_export.checks.quality import QualityCheck, exceeds, points, refusal
@@ -24,6 +25,8 @@ from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
 from fmalloc_runtime.bundle import bundle as bundle_format
 from fmalloc_runtime.bundle.bundle import Bundle, Quality, golden_bytes
+from fmalloc_runtime.bundle.manifest import Confidence
+from fmalloc_runtime.confidence import Evidence
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
@@ -125,7 +128,8 @@ class _BundleBuilder:
         report = self._check(compiled, sentences)
         manifest = compiled.manifest(self._options, report.parity, keep=keep, calibration=self._calibration)
         translator = Translator.load(Bundle(self._directory, manifest), CPU)
-        quality, outside = self._measure(translator), None
+        quality, confidence = self._measure(translator)
+        outside = None
         if self._outside:
             self._on_step("measuring general text")
             outside = self._outside.compare(self._outside.translated(translator), None)
@@ -137,7 +141,8 @@ class _BundleBuilder:
         golden = choose_golden(translator, [*kept, *drawn])
         (self._directory / bundle_format.GOLDEN_FILE).write_bytes(golden_bytes(golden))
         (self._directory / bundle_format.ROUTING_FILE).write_bytes(domain.store.routing(domain.task).to_bytes())
-        manifest = manifest.model_copy(update={"quality": quality, "out_of_domain": outside})
+        measured = {"quality": quality, "out_of_domain": outside, "confidence": confidence}
+        manifest = manifest.model_copy(update=measured)
         manifest = manifest.model_copy(update={"files": sha256_files(self._directory)})
         (self._directory / bundle_format.MANIFEST_FILE).write_bytes(manifest.to_bytes())
         built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
@@ -174,17 +179,25 @@ class _BundleBuilder:
         """Whether the learned model, emitted at -O0 in float32, is what is asked for: equal inputs give equal bytes."""
         return self._options.level == "O0" and self._options.quantization == "float32"
 
-    def _measure(self, emitted: Translator) -> Quality | None:
-        """What the emitted model loses, None without held-out text; FmallocError if it is more than `options` allow."""
+    def _measure(self, emitted: Translator) -> tuple[Quality | None, Confidence | None]:
+        """What the emitted model loses, and how to tell which of its translations need editing.
+
+        Both None without held-out text, the second also where that does not tell; FmallocError if it loses more than
+        `options` allow.
+        """
         if not self._quality_check:
-            return None
+            return None, None
         self._on_step("measuring quality")
         check = self._quality_check
         translations = check.learned if self._is_learned else check.translated(emitted)
         quality = check.compare(translations, self._options.bound)
         if exceeds(quality) and not self._options.allow_quality_drop:
             raise FmallocError(refusal(quality, self._options))
-        return quality.model_copy(update={"allowed": exceeds(quality)})
+        confidence = None
+        if self._options.confidence:
+            evidence = Evidence(self._domain.store.routing(self._domain.task), self._tokenizer)
+            confidence = calibrate(check.pairs, translations, evidence)
+        return quality.model_copy(update={"allowed": exceeds(quality)}), confidence
 
     def _compile(self, keep: float | None) -> Compiled:
         share = "" if keep is None else f", {keep:.0%} of the cells"

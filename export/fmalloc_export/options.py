@@ -21,7 +21,7 @@ class Options:
 
     `keep`: share of the cells that compact-cells leaves (O2, O3); None finds the smallest that stays within the bound.
     `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
-    `vocabulary`: the most target tokens (O1 and above).
+    `vocabulary`: the most target tokens (O1 and above). `confidence`: calibrate the estimate of what needs editing.
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -32,6 +32,7 @@ class Options:
     max_quality_drop: float | None = None
     allow_quality_drop: bool = False
     vocabulary: int | None = None
+    confidence: bool = True
 
     def __post_init__(self) -> None:
         if self.keep is not None and not self.compacts:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from fmalloc_export.checks.confidence import described
 from fmalloc_export.checks.quality import losses, warning
 from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import Compiled
@@ -49,6 +50,7 @@ def print_results(results: Sequence[Exported]) -> None:
         table.add_row(*row)
     console.print(table)
     for result in results:
+        console.print(f"{result.manifest.domain}: {described(result.manifest)}", markup=False)
         if outside := result.manifest.out_of_domain:
             console.print(f"{result.manifest.domain} on general text: loses {losses(outside)}", markup=False)
         quality = result.manifest.quality

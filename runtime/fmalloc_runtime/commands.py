@@ -31,6 +31,12 @@ _keys_file = click.option(
     default=True,
     help="Keep placeholders, addresses and unknown signs as they are, and numbers where the sentence stays likely.",
 )
+@click.option(
+    "--needs-editing",
+    is_flag=True,
+    help="Without --output, for text: before each line the estimated probability that a translator would have to "
+    "change it, and a tab.",
+)
 @click.option("--again", is_flag=True, help="With --output: also what has a translation already, unless it is final.")
 @flag("--force")
 @flag("--dry-run")
@@ -44,6 +50,7 @@ def translate(
     domain: str,
     format_: Any,
     protect: bool,
+    needs_editing: bool,
     again: bool,
     force: bool,
     dry_run: bool,
@@ -70,6 +77,7 @@ def translate(
       fmalloc translate manual.xliff -o manual.en.xliff
       fmalloc translate --domain it docs -o docs.en
       fmalloc translate --bundles bundles --domain auto < in.txt > out.txt
+      fmalloc translate --domain law --needs-editing < in.txt | sort -rn | head
       fmalloc translate --format html --domain it page.html > page.en.html
     """
     from fmalloc_runtime.engines.base import TranslationOptions
@@ -88,6 +96,8 @@ def translate(
     stream = str(source) == "-"
     if output is not None and (stream or format_ is not None):
         raise FmallocError("--output: expected a file or folder to translate, whose format its name tells: no --format")
+    if needs_editing and (output is not None or format_ in ("html", "xml")):
+        raise FmallocError("--needs-editing: goes before lines of text: no --output, no --format html or xml")
     if output is None:
         if again or force or dry_run:
             raise FmallocError("--again, --force and --dry-run: expected --output, the file or folder to write")
@@ -100,7 +110,8 @@ def translate(
         translate_path(Job(snapshot, domain, options, again, force, dry_run), source, output)
         return
     with click.open_file(str(source), "rb") as file:
-        translate_stream(snapshot, cast(BinaryIO, file), sys.stdout.buffer, domain, options, show)
+        stdout = sys.stdout.buffer
+        translate_stream(snapshot, cast(BinaryIO, file), stdout, domain, options, show, needs_editing=needs_editing)
 
 
 @click.command("add", cls=Command)

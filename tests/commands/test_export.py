@@ -14,12 +14,14 @@ from pathlib import Path
 import filelock
 import numpy as np
 import pytest
+import sacrebleu
 import torch
 from click.testing import CliRunner, Result
 
 from fmalloc.model.assembly import load_base
 from fmalloc.store.store import Store
 from fmalloc_export.commands.export import export as main
+from fmalloc_export.commands.verify import verify
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
@@ -350,3 +352,35 @@ def test_cells_of_tasks_that_are_not_read_are_in_no_bundle(made: Path, bundles: 
         for row in rows:
             assert row.tobytes() not in content
             assert row.tobytes() in later
+
+
+def test_the_estimate_is_calibrated_on_the_pairs_of_quality(
+    made: Path, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random models write what needs editing, so that the number is moved to the median of what they write."""
+    name = LiveIndex.of(bundles).domains["it"]
+    before = Bundle.open(bundles / name)
+    assert before.manifest.confidence is None and before.manifest.quality
+    pairs = Store.open(made).samples("it")
+    model = Translator.load(before, ONE_THREAD)
+    found = model.translate([pair.source for pair in pairs])
+    scores = [sacrebleu.sentence_chrf(one.text, [pair.target]).score for one, pair in zip(found, pairs, strict=True)]
+    monkeypatch.setattr("fmalloc_export.checks.confidence.NEEDS_EDITING", float(np.median(scores)))
+    monkeypatch.setattr("fmalloc_export.checks.confidence.FEWEST", 2)
+    result = export(made, tmp_path / "out", "--task", "it")
+    assert result.exit_code == 0 and "told with AUROC" in result.output
+    (path,) = (tmp_path / "out").glob("it@*")
+    confidence = Bundle.open(path).manifest.confidence
+    assert confidence and confidence.pairs == before.manifest.quality.pairs == len(pairs)
+    assert confidence.share == pytest.approx(np.mean(np.array(scores) < confidence.below), abs=0.1)
+    estimated = Translator.load(Bundle.open(path), ONE_THREAD)
+    assert estimated.translate([pairs[0].source])[0].text == found[0].text
+    assert 0 < (estimated.needs_editing(pairs[0].source, found[0].text, found[0].score or 0) or 0) < 1
+    for folder, wanted in ((tmp_path / "out", path.name), (bundles, name)):
+        checked = CliRunner().invoke(verify, [str(folder / wanted), "--store", str(made)])
+        assert checked.exit_code == 0 and "every byte is the same" in checked.output, checked.output
+
+
+def test_export_says_why_there_is_no_estimate(made: Path, tmp_path: Path) -> None:
+    result = export(made, tmp_path / "out", "--task", "odd")
+    assert "odd: no estimate of what needs editing: of" in " ".join(result.output.split())

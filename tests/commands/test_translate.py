@@ -14,7 +14,8 @@ from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support import ROOT
-from tests.support.bundles import CPU, SENTENCES, bundle_of
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live
+from tests.support.estimates import write_judged_bundle
 
 
 def run(bundles: Path, *arguments: str, text: bytes = b"") -> Result:
@@ -126,3 +127,28 @@ def test_the_module_runs_with_a_real_pipe(bundles: Path) -> None:
 def test_help_teaches_by_example() -> None:
     result = CliRunner().invoke(translate, ["--help"])
     assert "fmalloc translate --bundles bundles --domain auto < in.txt > out.txt" in result.stdout
+
+
+def test_each_line_says_whether_it_needs_editing(tmp_path: Path) -> None:
+    path = write_judged_bundle(tmp_path, "it", intercept=-1.0, log_probability=-0.7)
+    make_live(tmp_path, path)
+    lines = [SENTENCES["it"][0], "", SENTENCES["it"][1]]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    result = run(tmp_path, "--needs-editing", text=text)
+    assert result.exit_code == 0, result.output
+    found = [line.split("\t") for line in result.stdout.splitlines()]
+    assert "".join(f"{line}\n" for _, line in found) == run(tmp_path, text=text).stdout
+    model = Translator.load(Bundle.open(path), CPU)
+    scores = [
+        model.needs_editing(line, item.text, item.score or 0)
+        for line, item in zip(lines, model.translate(lines), strict=True)
+    ]
+    assert [estimate for estimate, _ in found] == [f"{scores[0]:.3f}", "", f"{scores[2]:.3f}"]
+
+
+def test_no_estimate_is_an_error_that_says_what_to_do(bundles: Path, tmp_path: Path) -> None:
+    result = run(bundles, "--domain", "it", "--needs-editing", text=b"Text.\n")
+    assert result.exit_code == 2 and "has no estimate: export it again" in result.stderr and not result.stdout
+    for wrong in (["--format", "html"], ["--output", str(tmp_path / "x.txt"), __file__]):
+        result = run(bundles, "--needs-editing", *wrong)
+        assert result.exit_code == 2 and "--needs-editing: goes before lines of text" in result.stderr

@@ -10,7 +10,7 @@ from fmalloc.store.records import Score
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Drop, Quality
 from fmalloc_runtime.engines.base import TranslationOptions
-from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.live.translator import Translation, Translator
 
 _OPTIONS = TranslationOptions(max_length=MAXIMUM_NEW_TOKENS)
 NAMES: Mapping[MetricName, str] = {"bleu": "BLEU", "chrf": "chrF"}
@@ -21,7 +21,7 @@ class QualityCheck:
     """Held-out pairs, at least one, and the learned model's translations of their sources."""
 
     pairs: tuple[Pair, ...]
-    learned: tuple[str, ...]
+    learned: tuple[Translation, ...]
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], learned: Translator) -> "QualityCheck":
@@ -33,37 +33,42 @@ class QualityCheck:
         """The pairs' targets."""
         return [pair.target for pair in self.pairs]
 
-    def translated(self, emitted: Translator) -> list[str]:
+    def translated(self, emitted: Translator) -> list[Translation]:
         """An emitted model's translations of the sources, with the same search."""
         return _translated(emitted, self.pairs)
 
-    def score(self, translations: Sequence[str]) -> Score:
+    def score(self, translations: Sequence[Translation]) -> Score:
         """BLEU and chrF."""
-        return score(translations, self.references).score
+        return score(_texts(translations), self.references).score
 
-    def compare(self, translations: Sequence[str], bound: float | None) -> Quality:
+    def compare(self, translations: Sequence[Translation], bound: float | None) -> Quality:
         """The learned model's scores, those of `translations`, and the confidence interval of the difference.
 
         `bound`: most points that a score may fall; `exceeds` tells whether one did.
         """
         before, after = self.score(self.learned), self.score(translations)
+        texts = _texts(self.learned), _texts(translations)
         return Quality(
             pairs=len(self.pairs),
             held_out=digest(self.pairs),
             bleu_before=round(before.bleu, 2),
             bleu_after=round(after.bleu, 2),
-            bleu_drop=drop("bleu", self.learned, translations, self.references),
+            bleu_drop=drop("bleu", *texts, self.references),
             chrf_before=round(before.chrf, 2),
             chrf_after=round(after.chrf, 2),
-            chrf_drop=drop("chrf", self.learned, translations, self.references),
+            chrf_drop=drop("chrf", *texts, self.references),
             signature=" ".join(f"{NAMES[metric]}|{signature(metric, resampled=True)}" for metric in METRICS),
             bound=bound,
             allowed=False,
         )
 
 
-def _translated(model: Translator, pairs: Sequence[Pair]) -> list[str]:
-    return [translation.text for translation in model.translate([pair.source for pair in pairs], _OPTIONS)]
+def _translated(model: Translator, pairs: Sequence[Pair]) -> list[Translation]:
+    return model.translate([pair.source for pair in pairs], _OPTIONS)
+
+
+def _texts(translations: Sequence[Translation]) -> list[str]:
+    return [translation.text for translation in translations]
 
 
 def drop(metric: MetricName, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> Drop:

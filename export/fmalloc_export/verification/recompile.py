@@ -68,6 +68,8 @@ class Recompiler:
             allow_quality_drop=manifest.level != "O0" or bound is not None,
             # The number that the bundle has selects the same tokens, whether or not --vocabulary was given.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
+            # Older bundles have none.
+            confidence=manifest.confidence is not None,
         )
         domain = Domain.load(self._store, self._task(bundle))
         student = None

@@ -140,10 +140,57 @@ class Quality(StrictModel):
     """Whether a drop is above the bound, and was allowed with `--allow-quality-drop`."""
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class Weights(StrictModel):
+    """Of a logistic regression, per feature of a sentence's translation; 0 where too few pairs tell about one."""
+
+    log_probability: _Weight
+    """Of the translation, in nats per token."""
+    ratio: _Weight
+    """Absolute logarithm of the translation's characters per character of the source."""
+    length: _Weight
+    """Logarithm of the source's characters."""
+    coverage: _Weight
+    """Share of the source's distinct words that the domain's text has."""
+    unknown: _Weight
+    """Share of the source's characters that the vocabulary lacks."""
+
+
+class Reliability(StrictModel):
+    """How well an estimate tells which translations need editing."""
+
+    auroc: _Share
+    """Area under the ROC curve: how often of two translations the one that needs editing has the higher estimate."""
+    calibration_error: _Share
+    """Expected calibration error in ten bins of equal width."""
+
+
+class Confidence(StrictModel):
+    """How the estimate `needs_editing` follows from a sentence and its translation, and how far it can be relied on."""
+
+    below: Annotated[float, Field(gt=0, le=100)]
+    """A translation needs editing if its sentence chrF, with the reference, is below this."""
+    pairs: Count
+    """Held-out pairs that it was fitted on: those of `quality`."""
+    share: _Share
+    """Of these pairs, those whose translation needs editing."""
+    intercept: _Weight
+    """Of the logistic regression."""
+    weights: Weights
+    """By feature."""
+    estimate: Reliability
+    """Of the estimate, in tenfold cross-validation on these pairs."""
+    plain: Reliability
+    """Of 1 less the mean probability per token, on the same pairs."""
+
+
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("out_of_domain",)
+    ADDED = ("confidence", "out_of_domain")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -173,6 +220,8 @@ class Manifest(_Extended):
     """Null without held-out pairs, which only `O0` can do without."""
     out_of_domain: Quality | None = None
     """The same on general pairs, without a bound; absent below `O3`, for `general`, and without general samples."""
+    confidence: Confidence | None = None
+    """What `needs_editing` is estimated with; absent where too few held-out pairs tell, and in older bundles."""
     files: dict[FilePath, Digest]
     """SHA-256 of all other files."""
 

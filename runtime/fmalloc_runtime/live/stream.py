@@ -20,11 +20,14 @@ def translate_stream(
     domain: str,
     options: TextOptions,
     show: Callable[[Route], None],
+    *,
+    needs_editing: bool = False,
 ) -> None:
     """Translate UTF-8 bytes; `show` is called with the route before anything is written.
 
-    Lines for a named domain are read and written 256 at a time; with auto, all are read first. FmallocError names the
-    line that is not UTF-8.
+    Lines for a named domain are read and written 256 at a time; with auto, all are read first. With `needs_editing`
+    each line of text begins with that estimate and a tab. FmallocError names the line that is not UTF-8, or the bundle
+    that has no estimate.
     """
     if options.format != "text":
         text = "".join(line + end.decode() for line, end in _read_lines(source))
@@ -41,12 +44,23 @@ def translate_stream(
     else:
         route = snapshot.router.route([], domain)
     show(route)
+    if needs_editing and snapshot.bundles[route.domain].manifest.confidence is None:
+        raise FmallocError(
+            f"--needs-editing: bundle {route.bundle} has no estimate: export {route.domain} again; what that prints "
+            "says why if there is none"
+        )
     options = replace(options, splitting="lines")
     while chunk := list(islice(lines, _CHUNK_LINES)):
         translations, _ = snapshot.translate([line for line, _ in chunk], route.domain, options)
         for translation, (_, end) in zip(translations, chunk, strict=True):
-            output.write(translation.text.encode() + end)
+            doubt = f"{_shown(translation.needs_editing)}\t" if needs_editing else ""
+            output.write(f"{doubt}{translation.text}".encode() + end)
         output.flush()
+
+
+def _shown(estimate: float | None) -> str:
+    """Nothing for a line where there was nothing to translate."""
+    return "" if estimate is None else f"{estimate:.3f}"
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[str, bytes]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.confidence import Estimator, Evidence
 from fmalloc_runtime.engines.base import Engine, TranslationOptions, score_exactly, translate_exactly, version_tuple
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_version
 from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
@@ -81,6 +82,8 @@ class Translator:
         self.bundle = bundle
         self.tokenizer = tokenizer
         self.engine = engine
+        confidence = bundle.manifest.confidence
+        self._estimator = Estimator(confidence, Evidence(bundle.routing(), tokenizer)) if confidence else None
 
     @classmethod
     def load(cls, bundle: Bundle, settings: EngineSettings | None = None) -> "Translator":
@@ -111,6 +114,15 @@ class Translator:
     def decode(self, tokens: Sequence[str]) -> str:
         """The text of the engine's tokens."""
         return self.tokenizer.decode(tokens)
+
+    def needs_editing(self, source: str, translation: str, log_probability: float) -> float | None:
+        """Estimated probability that a sentence's translation needs editing; None where the bundle has no estimate.
+
+        `log_probability`: in nats per token.
+        """
+        if self._estimator is None:
+            return None
+        return self._estimator.needs_editing(source, translation, log_probability)
 
     def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """Translate each text as one sentence; blank texts come back unchanged.

@@ -156,7 +156,8 @@ class _Sentence:
         numbers: Numbers = "missing" if best.missing else "restored" if self._restored else "kept"
         checked = numbers if self._renderer.protect else None
         source, shown = self.segment.text, best.written.shown
-        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing)
+        doubt = self._renderer.needs_editing(source, best)
+        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing, doubt)
 
 
 @dataclass

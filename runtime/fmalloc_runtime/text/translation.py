@@ -39,7 +39,8 @@ class SentenceTranslation:
 
     `alignment`: pairs of character spans, source first, if it was asked for. `numbers`: whether the model kept the
     numbers, dates and references of the source (also if it has none), they were put back, or some are missing:
-    `missing`, as the source writes them. Without protection, None.
+    `missing`, as the source writes them. Without protection, None. `needs_editing`: the estimated probability of that,
+    None where the bundle has no estimate.
     """
 
     source: str
@@ -48,6 +49,7 @@ class SentenceTranslation:
     alignment: tuple[tuple[Span, Span], ...] | None = None
     numbers: Numbers | None = None
     missing: tuple[str, ...] = ()
+    needs_editing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class TextTranslation:
     text: str
     alternatives: tuple[str, ...]
     sentences: tuple[SentenceTranslation, ...]
+
+    @property
+    def needs_editing(self) -> float | None:
+        """The estimate of its most doubtful sentence; None where there is none."""
+        return max((one.needs_editing for one in self.sentences if one.needs_editing is not None), default=None)
 
 
 class TextModel(Protocol):
@@ -88,6 +95,10 @@ class TextModel(Protocol):
 
     def decode(self, tokens: Sequence[str]) -> str:
         """The text of the engine's tokens."""
+        ...
+
+    def needs_editing(self, source: str, translation: str, log_probability: float) -> float | None:
+        """Estimated probability that a sentence's translation needs editing; None where there is no estimate."""
         ...
 
 

@@ -8,6 +8,7 @@ from fmalloc.evaluation.significance import MetricName
 from fmalloc_export.checks.quality import QualityCheck, drop, exceeds, refusal, warning
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Drop, Quality
+from fmalloc_runtime.live.translator import Translation
 
 REFERENCES = [f"the small dog number {index} sees the old castle in the evening" for index in range(40)]
 
@@ -17,6 +18,10 @@ def worse(share: float) -> list[str]:
     return [
         line if index % 10 >= 10 * share else line.replace("old castle ", "") for index, line in enumerate(REFERENCES)
     ]
+
+
+def said(lines: list[str]) -> list[Translation]:
+    return [Translation(line, -1.0) for line in lines]
 
 
 @pytest.mark.parametrize(("metric", "of_sacrebleu"), [("bleu", BLEU), ("chrf", CHRF)])
@@ -48,7 +53,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap() -> None:
 
 def test_scores_of_held_out_pairs_are_compared() -> None:
     pairs = tuple(Pair(f"Satz {index}", reference) for index, reference in enumerate(REFERENCES))
-    quality = QualityCheck(pairs, tuple(worse(0.1))).compare(worse(0.4), 0.3)
+    quality = QualityCheck(pairs, tuple(said(worse(0.1)))).compare(said(worse(0.4)), 0.3)
     assert quality.pairs == 40
     assert quality.held_out == digest(pairs)
     assert (quality.bound, quality.allowed) == (0.3, False)
@@ -64,7 +69,7 @@ def measured(bleu: tuple[float, float, float], chrf: tuple[float, float, float],
     """A record whose drops are (value, low, high)."""
     pairs = tuple(Pair("Satz", reference) for reference in REFERENCES)
     drops = [Drop(value=value, low=low, high=high) for value, low, high in (bleu, chrf)]
-    quality = QualityCheck(pairs, tuple(REFERENCES)).compare(REFERENCES, bound)
+    quality = QualityCheck(pairs, tuple(said(REFERENCES))).compare(said(REFERENCES), bound)
     return quality.model_copy(update={"bleu_drop": drops[0], "chrf_drop": drops[1]})
 
 

@@ -117,11 +117,15 @@ class TranslateFields(KeyFields):
 
 
 class TranslatedText(BaseModel):
-    """One translation; `billed_characters` if they were asked for."""
+    """One translation; `billed_characters` if they were asked for.
+
+    `needs_editing`: the highest of its sentences' estimates, where the domain has them.
+    """
 
     detected_source_language: str
     text: str
     billed_characters: int = 0
+    needs_editing: float | None = None
 
 
 class TranslateAnswer(BaseModel):
@@ -266,6 +270,9 @@ def _translated(found: Answer, texts: tuple[str, ...], *, billed: bool) -> list[
     source = deepl_source(found.languages.source)
     results = []
     for text, translation in zip(texts, found.translations, strict=True):
+        extra: dict[str, object] = {"billed_characters": len(text)} if billed else {}
+        if translation.needs_editing is not None:
+            extra["needs_editing"] = round(translation.needs_editing, 3)
         result = TranslatedText(detected_source_language=source, text=translation.text)
-        results.append(result.model_copy(update={"billed_characters": len(text)}) if billed else result)
+        results.append(result.model_copy(update=extra))
     return results

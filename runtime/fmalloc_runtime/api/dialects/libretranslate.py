@@ -90,12 +90,16 @@ class Detected(BaseModel):
 
 
 class TranslateAnswer(BaseModel):
-    """Lists if `q` was one; `alternatives` if they were asked for, `detectedLanguage` if `source` was auto."""
+    """Lists if `q` was one; `alternatives` if they were asked for, `detectedLanguage` if `source` was auto.
+
+    `needs_editing`: of each text the highest of its sentences' estimates, where the domain has them.
+    """
 
     translatedText: str | list[str]  # noqa: N815 - LibreTranslate's name
     alternatives: list[str] | list[list[str]] = []
     detectedLanguage: Detected | list[Detected] | None = None  # noqa: N815 - LibreTranslate's name
     domain: RouteAnswer
+    needs_editing: float | list[float | None] | None = None
 
 
 class DetectAnswer(RootModel[list[Detected]]):
@@ -181,6 +185,9 @@ class LibreTranslate:
         if wanted.source.lower() == AUTO:
             detected = _detected(found.languages.source)
             extra["detectedLanguage"] = detected if one else [detected] * len(texts)
+        doubts = [None if (doubt := text.needs_editing) is None else round(doubt, 3) for text in found.translations]
+        if any(doubt is not None for doubt in doubts):
+            extra["needs_editing"] = doubts[0] if one else doubts
         return answer(content.model_copy(update=extra))
 
     async def suggest(self, request: Request) -> Response:

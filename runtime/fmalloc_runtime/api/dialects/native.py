@@ -16,7 +16,7 @@ from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Text
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import Answer, TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.bundle.manifest import Quality
+from fmalloc_runtime.bundle.manifest import Confidence, Quality
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
@@ -90,7 +90,8 @@ class Sentence(BaseModel):
 
     `log_probability`: of the translation, in nats per token; it ranks alternatives and does not measure quality.
     `numbers`: whether the model kept the source's numbers, dates and references (or it has none), they were restored,
-    or some are missing; absent if `protect` is false. `missing`: those, as the source has them.
+    or some are missing; absent if `protect` is false. `missing`: those, as the source has them. `needs_editing`: the
+    estimated probability that a translator would have to change it; absent where the bundle has no estimate.
     """
 
     source: str
@@ -99,6 +100,7 @@ class Sentence(BaseModel):
     alignment: list[tuple[_Span, _Span]] | None = None
     numbers: Numbers | None = None
     missing: list[str] = []
+    needs_editing: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Translated(BaseModel):
@@ -142,6 +144,7 @@ class Domain(BaseModel):
     loaded: bool
     default: bool
     quality: Quality | None
+    confidence: Confidence | None
     size_bytes: int
     widths: dict[str, int]
 
@@ -268,6 +271,8 @@ def _sentence(sentence: SentenceTranslation) -> Sentence:
         asked |= {"numbers": sentence.numbers, "missing": list(sentence.missing)}
     if sentence.alignment is not None:
         asked["alignment"] = list(sentence.alignment)
+    if sentence.needs_editing is not None:
+        asked["needs_editing"] = round(sentence.needs_editing, 3)
     return found.model_copy(update=asked)
 
 
@@ -285,6 +290,7 @@ def _described(snapshot: Snapshot) -> DomainsAnswer:
                 loaded=snapshot.loaded(name) is not None,
                 default=name == GENERAL,
                 quality=bundle.manifest.quality,
+                confidence=bundle.manifest.confidence,
                 size_bytes=_size(bundle),
                 widths=bundle.manifest.widths,
             )

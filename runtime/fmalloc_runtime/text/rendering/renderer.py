@@ -130,6 +130,10 @@ class Renderer:
             alignment = tuple((sources[source], written.words[target]) for source, target in links(weights))
         return Rendered(written, draft.hypothesis.score, alignment, lost)
 
+    def needs_editing(self, source: str, rendered: Rendered) -> float | None:
+        """Estimated probability that a sentence's translation needs editing; None where the model has no estimate."""
+        return self._model.needs_editing(source, rendered.written.shown, rendered.score)
+
     def _compared(self, draft: Draft) -> Comparison | None:
         """The quantities of source and output; None if the source has none."""
         reading = draft.reading
