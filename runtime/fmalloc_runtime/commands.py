@@ -37,6 +37,7 @@ _keys_file = click.option(
     help="Without --output, for text: before each line the estimated probability that a translator would have to "
     "change it, and a tab.",
 )
+@click.option("--glossary", type=PATH, help="Terms and how to translate them: .tsv, .csv or .tbx.")
 @click.option("--again", is_flag=True, help="With --output: also what has a translation already, unless it is final.")
 @flag("--force")
 @flag("--dry-run")
@@ -51,6 +52,7 @@ def translate(
     format_: Any,
     protect: bool,
     needs_editing: bool,
+    glossary: Path | None,
     again: bool,
     force: bool,
     dry_run: bool,
@@ -69,13 +71,16 @@ def translate(
     standard output. A line that is longer than the model can take is translated in parts. Lines for a named domain are
     translated 256 at a time; with auto, the whole input is read first.
 
+    With --glossary, each term that is found, also inflected, is translated as the file says: a term and its translation
+    a line in a .tsv or .csv, or the concepts of a .tbx.
+
     The domain and why it was chosen go to standard error. It needs a directory of bundles, as `fmalloc export` writes
     it.
 
     \b
     Example:
       fmalloc translate manual.xliff -o manual.en.xliff
-      fmalloc translate --domain it docs -o docs.en
+      fmalloc translate --domain it docs -o docs.en --glossary terms.tsv
       fmalloc translate --bundles bundles --domain auto < in.txt > out.txt
       fmalloc translate --domain law --needs-editing < in.txt | sort -rn | head
       fmalloc translate --format html --domain it page.html > page.en.html
@@ -83,10 +88,12 @@ def translate(
     from fmalloc_runtime.engines.base import TranslationOptions
     from fmalloc_runtime.files.formats import is_known
     from fmalloc_runtime.files.run import Job, translate_path
+    from fmalloc_runtime.glossaries.reading import read_glossary
     from fmalloc_runtime.live.registry import Registry
     from fmalloc_runtime.live.stream import translate_stream
     from fmalloc_runtime.live.translator import EngineSettings
     from fmalloc_runtime.routing.router import AUTO, Route
+    from fmalloc_runtime.text.terms import Terms
     from fmalloc_runtime.text.translation import TextOptions
 
     def show(route: Route) -> None:
@@ -105,7 +112,9 @@ def translate(
             raise FmallocError(f"{source}: expected --output, the {'folder' if source.is_dir() else 'file'} to write")
     wanted = None if domain == AUTO else (domain,)
     snapshot = Registry(bundles, EngineSettings(device, intra_threads=threads), preload=wanted).load()
-    options = TextOptions(format=format_ or "text", protect=protect, search=TranslationOptions(beam_size))
+    terms = Terms(read_glossary(glossary, snapshot.languages), *snapshot.languages) if glossary is not None else None
+    search = TranslationOptions(beam_size)
+    options = TextOptions(format=format_ or "text", protect=protect, terms=terms, search=search)
     if output is not None:
         translate_path(Job(snapshot, domain, options, again, force, dry_run), source, output)
         return

@@ -59,6 +59,14 @@ class CorrectionsOffError(RequestError):
     """The server keeps no corrections."""
 
 
+class GlossariesOffError(RequestError):
+    """The server keeps no glossaries."""
+
+
+class MissingGlossaryError(RequestError):
+    """The client has no glossary of this id."""
+
+
 class SlowClientError(RequestError):
     """The body did not arrive in time."""
 
@@ -69,6 +77,10 @@ class EngineError(FmallocError):
 
 class CorrectionsFullError(FmallocError):
     """There is no room for more corrections of a domain."""
+
+
+class GlossariesFullError(FmallocError):
+    """There is no room on the disk for a glossary."""
 
 
 class NotReadyError(FmallocError):
@@ -92,6 +104,9 @@ _STATUS: dict[type[FmallocError], int] = {
     QuotaExceededError: 456,
     CorrectionsOffError: 403,
     CorrectionsFullError: 507,
+    GlossariesOffError: 403,
+    MissingGlossaryError: 404,
+    GlossariesFullError: 507,
     SlowClientError: 408,
     EngineError: 500,
     NotReadyError: 503,

@@ -152,3 +152,15 @@ def test_no_estimate_is_an_error_that_says_what_to_do(bundles: Path, tmp_path: P
     for wrong in (["--format", "html"], ["--output", str(tmp_path / "x.txt"), __file__]):
         result = run(bundles, "--needs-editing", *wrong)
         assert result.exit_code == 2 and "--needs-editing: goes before lines of text" in result.stderr
+
+
+def test_a_glossary_is_kept_or_refused(bundles: Path, tmp_path: Path) -> None:
+    glossary = tmp_path / "terms.tsv"
+    glossary.write_text("Datei\tdossier\n")
+    line = SENTENCES["it"][0].encode()
+    result = run(bundles, "--domain", "it", "--glossary", str(glossary), text=line)
+    assert result.exit_code == 0 and "dossier" in result.stdout.lower()
+    assert "dossier" not in run(bundles, "--domain", "it", text=line).stdout.lower()
+    glossary.write_text("Datei\n")
+    result = run(bundles, "--domain", "it", "--glossary", str(glossary), text=line)
+    assert result.exit_code == 2 and "terms.tsv:1: 'Datei' has 1 columns" in result.output

@@ -42,8 +42,9 @@ def plain_lines(texts: Sequence[str], options: TextOptions) -> list[str]:
 def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, most_lost: float = MOST_LOST) -> Work:
     """The work of translating each text, for `drive` to do. `most_lost`: as MOST_LOST.
 
-    It yields four batches at most: all sentences as they are, in two if many need no attention; those whose
-    translations lost or changed an item, without their items; and translations with numbers put back, to be scored.
+    It yields five batches at most: all sentences as they are, in two if many need no attention; those whose
+    translations lost or changed an item, without their items; translations with terms put in, to be scored; and those
+    with numbers put back.
     It raises nothing, whatever the texts and the hypotheses are. As many again for HTML in CDATA sections of XML, and
     for text in them.
     """
@@ -62,6 +63,8 @@ def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, mos
         for sentence in again:
             sentence.reading = Reading(sentence.segment, bare=True)
         yield from encoder.translate(again, attention=True)
+    if lacking := [(sentence, tried) for sentence in sentences if (tried := sentence.term_trials())]:
+        yield from encoder.choose(lacking)
     if repairs := [repair for sentence in sentences if (repair := sentence.repair())]:
         yield from encoder.compare(repairs, most_lost)
     outer = [document.translation(options.search.hypotheses) for document in documents]
@@ -88,7 +91,7 @@ def _groups(sentences: Sequence["_Sentence"]) -> list[list["_Sentence"]]:
     """Sentences that need attention and others, apart if there are many of both: attention takes the engine time."""
     groups: tuple[list[_Sentence], list[_Sentence]] = [], []
     for sentence in sentences:
-        groups[sentence.reading.needs_attention or sentence.reading.has_quantities].append(sentence)
+        groups[sentence.reading.needs_attention or sentence.is_checked].append(sentence)
     apart = min(map(len, groups)) >= _FEWEST_APART
     return [group for group in (groups if apart else (list(sentences),)) if group]
 
@@ -112,6 +115,7 @@ class _Sentence:
     def __init__(self, reading: Reading, renderer: Renderer) -> None:
         self.segment = reading.segment
         self.reading = reading
+        self.matches = renderer.matches(reading.segment)
         self.rendered: list[Rendered] = []
         self._restored = False
         self._renderer = renderer
@@ -122,6 +126,11 @@ class _Sentence:
     def has_lost_items(self) -> bool:
         """Whether a second translation, without the items, would help."""
         return any(self._failed) and bool(self.reading.read)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether there are numbers or terms, which a translation may lack."""
+        return self.reading.has_quantities or bool(self.matches)
 
     def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
         """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
@@ -137,12 +146,28 @@ class _Sentence:
             if rendered is not None and all(rendered.written.raw != other.written.raw for other in self.rendered):
                 self.rendered.append(rendered)
 
+    def term_trials(self) -> list[Draft]:
+        """The best translation with the terms that it lacks, in several ways."""
+        if self._best is None or not (self.rendered and self.matches):
+            return []
+        return self._renderer.term_trials(self._best, self.matches)
+
+    def use(self, draft: Draft) -> None:
+        """Take a translation with terms for the best one."""
+        self._best = draft
+        self.rendered[0] = self._renderer.finish(draft)
+
     def repair(self) -> _Repair | None:
         """The best translation with the quantities that it lacks, if there are any and it can have them."""
         if self._best is None or not self.rendered[0].missing:
             return None
         after = self._renderer.repair(self._best)
-        return None if after is None else _Repair(self, self._best, after)
+        if after is None or (self.matches and self._lost_terms(after) > self._lost_terms(self._best)):
+            return None
+        return _Repair(self, self._best, after)
+
+    def _lost_terms(self, draft: Draft) -> int:
+        return self._renderer.lost_terms(draft, self.matches)
 
     def restore(self, repaired: Draft) -> None:
         """Take the repaired translation for the best one."""
@@ -203,7 +228,8 @@ class _Encoder:
         """The sentences of a text that need translation."""
         kind = self._options.format
         document = Document(text, kind, "&nbsp;" if kind == "html" and "&nbsp;" in text else "\u00a0")
-        renderer = Renderer(document, self._model, align=self._options.search.attention, protect=self._options.protect)
+        align, protect, terms = self._options.search.attention, self._options.protect, self._options.terms
+        renderer = Renderer(document, self._model, align=align, protect=protect, terms=terms)
         language = self._model.source_language
         longest, knows = _CHARACTERS_PER_TOKEN * self._longest, self._model.tokenizer.knows
         segments = [
@@ -220,7 +246,7 @@ class _Encoder:
         sources = [self._encode(sentence.reading.text) for sentence in sentences]
         distinct = tuple(dict.fromkeys(sources))
         attention = attention or any(sentence.reading.needs_attention for sentence in sentences)
-        fast = not attention and any(sentence.reading.has_quantities for sentence in sentences)
+        fast = not attention and any(sentence.is_checked for sentence in sentences)
         search = replace(self._options.search, attention=attention or fast, fast_attention=fast)
         found = yield SourceBatch(distinct, search)
         by_source = dict(zip(distinct, found, strict=True))
@@ -247,6 +273,25 @@ class _Encoder:
             if self._per_token(before) - scored.score <= most_lost:
                 score = scored.score / self._per_token(replace(scored, score=1.0))
                 repair.sentence.restore(replace(repair.after, hypothesis=replace(before, score=score)))
+
+    def choose(self, lacking: Sequence[tuple[_Sentence, Sequence[Draft]]]) -> Generator[SourceBatch, Found, None]:
+        """Of several translations of each sentence, take the one that the model finds likeliest per token."""
+        tried = [(sentence, draft) for sentence, drafts in lacking for draft in drafts]
+        targets = [tuple(self._model.tokenizer.encode_target(draft.output.text)) for _, draft in tried]
+        most = self._model.maximum_length - len(self._model.tokenizer.target_prefix)
+        fitting = [at for at, target in enumerate(targets) if len(target) < most]
+        if not fitting:
+            return
+        sources = tuple(tuple(tried[at][1].tokens) for at in fitting)
+        found = yield SourceBatch(sources, self._options.search, tuple(targets[at] for at in fitting))
+        best: dict[_Sentence, tuple[float, Draft]] = {}
+        for at, (scored,) in zip(fitting, found, strict=True):
+            sentence, draft = tried[at]
+            if sentence not in best or scored.score > best[sentence][0]:
+                score = scored.score / self._per_token(replace(scored, score=1.0))
+                best[sentence] = scored.score, replace(draft, hypothesis=replace(draft.hypothesis, score=score))
+        for sentence, (_, draft) in best.items():
+            sentence.use(draft)
 
     def _per_token(self, hypothesis: Hypothesis) -> float:
         """The score of a hypothesis as if the length penalty were 1: nats per token, end token and prefix included."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
+from fmalloc_runtime.text.terms import Terms
 from fmalloc_runtime.tokenizer.offsets import Span
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 
@@ -30,6 +31,7 @@ class TextOptions:
     ignore_tags: frozenset[str] = frozenset()
     splitting_tags: frozenset[str] = frozenset()
     non_splitting_tags: frozenset[str] = frozenset()
+    terms: Terms | None = None
     search: TranslationOptions = field(default_factory=TranslationOptions)
 
 

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.document.block import escape
 from fmalloc_runtime.text.document.reading import Reading
+from fmalloc_runtime.text.document.segment import Segment
 from fmalloc_runtime.text.items import Item, find_again, invents
 from fmalloc_runtime.text.quantities import notation
 from fmalloc_runtime.text.rendering.alignment import Weights, links, proportional_weights, word_weights
 from fmalloc_runtime.text.rendering.output import Output, Written, write
 from fmalloc_runtime.text.rendering.placement import place
 from fmalloc_runtime.text.rendering.repair import Comparison, Said, repairs
+from fmalloc_runtime.text.rendering.terms import TermComparison, trials
 from fmalloc_runtime.text.rendering.tree import beside, source_words, tree_of
+from fmalloc_runtime.text.terms import Match, Terms
 from fmalloc_runtime.text.translation import Format, TextModel
 from fmalloc_runtime.text.words import in_word, is_quote, is_word, words
 from fmalloc_runtime.tokenizer.offsets import Span
@@ -60,11 +63,21 @@ class Draft:
 class Renderer:
     """Renders translations of the sentences of one document."""
 
-    def __init__(self, document: Document, model: TextModel, *, align: bool, protect: bool) -> None:
+    def __init__(
+        self, document: Document, model: TextModel, *, align: bool, protect: bool, terms: Terms | None = None
+    ) -> None:
         self._document = document
         self._model = model
         self._align = align
+        self._terms = terms
         self.protect = protect
+
+    def matches(self, segment: Segment) -> list[Match]:
+        """The terms of a segment, outside its items and across none of its tags."""
+        if self._terms is None:
+            return []
+        items = [(item.begin, item.end) for item in segment.items if item.kind != "number"]
+        return self._terms.find(segment.text, items, {tag.at for tag in segment.tags})
 
     def draft(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Draft | None:
         """The hypothesis with its items found again; None if it lost one, or is empty, also without what it invented.
@@ -100,6 +113,28 @@ class Renderer:
         repaired = replace(draft, output=output, again=tuple(again))
         after = self._compared(repaired)
         return repaired if after and len(after.lost) < len(compared.lost) else None
+
+    def lost_terms(self, draft: Draft, matches: Sequence[Match]) -> int:
+        """How many terms a draft lacks."""
+        return len(self._compared_terms(draft, matches).lost)
+
+    def term_trials(self, draft: Draft, matches: Sequence[Match]) -> list[Draft]:
+        """The draft with every term of the source, in several ways; none if it has them all."""
+        compared = self._compared_terms(draft, matches)
+        if not compared.lost:
+            return []
+        segment = draft.reading.segment
+        taken = {(item.begin, item.end) for item in draft.reading.taken}
+        spans = {(match.begin, match.end) for match in matches}
+        whole = sorted(spans.union(_apart(segment.items, matches)))
+        sources = [span for span in words(segment.text, whole, {tag.at for tag in segment.tags}) if span not in taken]
+        found = []
+        for edits in trials(compared, sources, self._weights(draft, sources, compared.words)):
+            output = draft.output.edited(edits, self._read(draft))
+            again = find_again(segment.text, draft.reading.read, output.text)
+            if again is not None:
+                found.append(replace(draft, output=output, again=tuple(again)))
+        return found
 
     def finish(self, draft: Draft) -> Rendered:
         """The draft as the document writes it."""
@@ -144,6 +179,10 @@ class Renderer:
         kept = sorted(span for span, _ in draft.again)
         return Comparison(Said(reading.segment.text, items, source), Said(draft.output.text, kept, target))
 
+    def _compared_terms(self, draft: Draft, matches: Sequence[Match]) -> TermComparison:
+        assert self._terms is not None
+        return TermComparison(matches, draft.output.text, sorted(span for span, _ in draft.again), self._terms.target)
+
     def _whole(self, draft: Draft, compared: Comparison | None) -> list[Span]:
         """Quantities of an output, which nothing is placed inside; where there are tags, numbers alone."""
         if compared is None:
@@ -163,6 +202,15 @@ class Renderer:
         """The spans of the source tokens in the segment's text."""
         reading = draft.reading
         return reading.source_spans(self._model.tokenizer.source_spans(reading.text, draft.tokens))
+
+
+def _apart(items: Sequence[Item], matches: Sequence[Match]) -> list[Span]:
+    """The spans of the items that are outside the terms: a number may be in one."""
+    return [
+        (item.begin, item.end)
+        for item in items
+        if all(item.end <= match.begin or match.end <= item.begin for match in matches)
+    ]
 
 
 def _empty_quotes(text: str, targets: Sequence[Span]) -> list[int]:

@@ -1,0 +1,1 @@
+"""Glossaries: read from TSV, CSV and TBX, and kept for the clients of a server"""

@@ -1,0 +1,160 @@
+"""Terms found in texts, and kept in translations by a model whose answers are known."""
+
+import time
+
+import pytest
+
+from fmalloc_runtime.live.translator import Translator
+from fmalloc_runtime.text.terms import Entry, Inflection, Terms
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions
+from tests.support.text_answers import translate
+
+
+def terms(*pairs: tuple[str, str], source: str = "de", target: str = "en") -> Terms:
+    return Terms((Entry(*pair) for pair in pairs), source, target)
+
+
+def found(text: str, *pairs: tuple[str, str], source: str = "de") -> list[tuple[str, str]]:
+    matches = terms(*pairs, source=source).find(text)
+    return [(text[match.begin : match.end], match.target) for match in matches]
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [
+        ("de", "Vertrag", "Verträge"),
+        ("de", "Fenster", "Fenstern"),
+        ("de", "Haus", "Häusern"),
+        ("de", "FRIST", "Fristen"),
+        ("en", "policy", "policies"),
+        ("en", "window", "Windows"),
+        ("fr", "travaux", "travaux"),
+    ],
+)
+def test_forms_of_a_word_are_one(language: str, one: str, other: str) -> None:
+    assert Inflection(language).are_one(one, other) and Inflection(language).are_one(other, one)
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [
+        ("en", "university", "universe"),
+        ("en", "organ", "organization"),
+        ("de", "Vertrag", "vertraglich"),
+        ("xx", "a", "as"),
+    ],
+)
+def test_other_words_are_not(language: str, one: str, other: str) -> None:
+    assert not Inflection(language).are_one(one, other)
+
+
+def test_the_longest_term_is_found_and_whole_words_only() -> None:
+    pairs = (("Frist", "deadline"), ("Frist zur Abgabe", "submission deadline"), ("Gabe", "gift"))
+    assert found("Die Frist zur Abgabe und die Fristen.", *pairs) == [
+        ("Frist zur Abgabe", "submission deadline"),
+        ("Fristen", "deadline"),
+    ]
+    assert found("Fristsetzung, EU-Frist und Frist-Ende", *pairs) == []
+    assert found("Die EU-Frist.", ("EU-Frist", "EU deadline")) == [("EU-Frist", "EU deadline")]
+
+
+def test_of_equal_ones_the_form_that_is_written_counts() -> None:
+    pairs = (("Vertrag", "treaty"), ("Verträge", "contracts"))
+    assert found("Vertrag und Verträge, des Vertrags", *pairs) == [
+        ("Vertrag", "treaty"),
+        ("Verträge", "contracts"),
+        ("Vertrags", "treaty"),
+    ]
+
+
+def test_case_counts_where_it_tells_words_apart() -> None:
+    assert found("Wir essen das Essen.", ("Essen", "food")) == [("Essen", "food")]
+    assert found("Essen Sie!", ("essen", "to dine")) == [("Essen", "to dine")]
+    assert found("It is IT.", ("IT", "Informatik"), source="en") == [("IT", "Informatik")]
+    assert found("Open windows", ("Window", "Fenster"), source="en") == [("windows", "Fenster")]
+    assert found("DAS FENSTER", ("Fenster", "window")) == [("FENSTER", "WINDOW")]
+
+
+def test_a_repeated_term_counts_once_and_other_glossaries_follow() -> None:
+    first, second = terms(("Fenster", "pane")), terms(("Fenster", "window"), ("Datei", "file"))
+    assert [*first.then(second).entries] == [("Fenster", "pane"), ("Datei", "file")]
+    assert repr(first) == repr(terms(("Fenster", "pane"))) != repr(second)
+
+
+def test_long_texts_and_large_glossaries_take_linear_time() -> None:
+    large = terms(*((f"Wort{number} a b c d e", "x") for number in range(5_000)), ("a a a a b", "y"))
+    began = time.process_time()
+    assert large.find("a " * 20_000) == []
+    assert time.process_time() - began < 5
+
+
+@pytest.fixture
+def model(well_read: Translator) -> Translator:
+    return well_read
+
+
+PANE = TextOptions(terms=terms(("Fenster", "pane"), ("Datei", "file")))
+
+
+def test_a_term_that_is_there_in_any_form_stays(model: Translator) -> None:
+    answers = {"Die Fenster sind offen.": "The Panes are open."}
+    assert translate("Die Fenster sind offen.", answers, model, PANE).text == "The Panes are open."
+
+
+def test_a_term_that_is_missing_takes_the_place_of_what_it_was_translated_as(model: Translator) -> None:
+    source = "Ein Fenster ist in der Datei."
+    answers = {source: ("A window is in the document.", (0, 1, 2, 3, 4, 5, 6))}
+    assert translate(source, answers, model).text == "A window is in the document."
+    assert translate(source, answers, model, PANE).text == "A pane is in the file."
+
+
+def test_the_model_says_which_place_is_the_likeliest(model: Translator) -> None:
+    source = "Das Fenster ist offen."
+    answers = {source: ("The window is open.", (0, 1, 2, 3, 4))}
+    batches: list[SourceBatch] = []
+    assert translate(source, answers, model, PANE, batches).text == "The pane is open."
+    tried = [model.decode(target) for target in batches[-1].targets]
+    assert len(tried) > 1 and all("pane" in text.lower() for text in tried)
+    last = [-5.0] * (len(tried) - 1) + [-0.1]
+    assert translate(source, answers, model, PANE, scores=last).text == tried[-1] != "The pane is open."
+
+
+def test_a_term_at_the_beginning_has_a_capital(model: Translator) -> None:
+    answers = {"Fenster sind offen.": ("Windows are open.", (0, 1, 2, 3))}
+    assert translate("Fenster sind offen.", answers, model, PANE).text == "Pane are open."
+
+
+def test_each_occurrence_counts(model: Translator) -> None:
+    source = "Fenster und Fenster."
+    answers = {source: ("Window and pane.", (0, 1, 2, 3))}
+    assert translate(source, answers, model, PANE).text == "Pane and pane."
+
+
+def test_no_term_is_found_in_placeholders_and_across_tags(model: Translator) -> None:
+    source = "Die {Datei} ist offen."
+    answers = {source: ("The {Datei} is open.", (0, 1, 2, 3, 4, 5, 6))}
+    assert translate(source, answers, model, PANE).text == "The {Datei} is open."
+    phrase = TextOptions(format="html", terms=terms(("offene Datei", "open file")))
+    answers = {"Die offene Datei.": ("The plain document.", (0, 1, 2, 3))}
+    assert translate("Die offene <b>Datei</b>.", answers, model, phrase).text == "The plain <b>document</b>."
+
+
+def test_tags_stay_around_a_term(model: Translator) -> None:
+    options = TextOptions(format="html", terms=PANE.terms)
+    answers = {"Die Datei ist offen.": ("The document is open.", (0, 1, 2, 3, 4))}
+    kept = translate("Die <b>Datei</b> ist <i>offen</i>.", answers, model, options)
+    assert kept.text == "The <b>file</b> is <i>open</i>."
+
+
+def test_numbers_and_terms_are_both_kept(model: Translator) -> None:
+    options = TextOptions(terms=terms(("Windows 11", "Windows 11"), ("Datei", "file")))
+    answers = {"Die Datei hat 7 Seiten.": ("The document has pages.", (0, 1, 2, 4, 5))}
+    assert translate("Die Datei hat 7 Seiten.", answers, model, options).text == "The file has 7 pages."
+    answers = {"Windows 11 ist neu.": ("Windows 10 is new.", (0, 1, 2, 3, 4))}
+    assert translate("Windows 11 ist neu.", answers, model, options).text == "Windows 11 is new."
+
+
+def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:
+    batches: list[SourceBatch] = []
+    translate("Ja.", {"Ja.": "Yes."}, model, PANE, batches)
+    assert len(batches) == 1 and not batches[0].options.attention
