@@ -139,6 +139,14 @@ class Settings(BaseSettings):
         ByteSize(64 * 2**20), gt=0, description="Most bytes of corrections per domain; beyond: 507."
     )
 
+    glossaries: Path | None = Field(
+        None,
+        description="Folder to keep clients' glossaries in; without it, requests may bring terms, but none are kept.",
+    )
+    glossaries_limit: ByteSize = Field(
+        ByteSize(64 * 2**20), gt=0, description="Most bytes of glossaries per key; beyond: 456."
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         problems = []
@@ -175,6 +183,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Documents": ("document_limit", "documents", "documents_limit", "document_seconds"),
     "Clients": ("keys", "usage", "guarded", "requests_per_minute", "characters_per_minute"),
     "Records": ("log_format", "log_level", "decisions", "decisions_text", "corrections", "corrections_limit"),
+    "Glossaries": ("glossaries", "glossaries_limit"),
 }  # fmt: skip
 
 

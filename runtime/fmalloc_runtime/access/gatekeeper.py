@@ -67,6 +67,11 @@ class Gatekeeper:
         with self._counted():
             self._enter(self._identify(credential), characters, requests=False)
 
+    def client(self, credential: str | None) -> str:
+        """The name of a client; UnauthorizedError without a known key."""
+        entry = self._identify(credential)
+        return entry.name if entry else ANONYMOUS
+
     def give_back(self, client: str, characters: int) -> None:
         """Uncount characters that were not translated after all."""
         self._usage.add(client, -characters)
@@ -74,8 +79,7 @@ class Gatekeeper:
     def usage(self, credential: str | None) -> Usage:
         """What a client has used this month; UnauthorizedError without a known key."""
         entry = self._identify(credential)
-        name, limit = (entry.name, entry.characters) if entry else (ANONYMOUS, None)
-        return Usage(self._usage.characters(name), limit)
+        return Usage(self._usage.characters(entry.name if entry else ANONYMOUS), entry.characters if entry else None)
 
     def close(self) -> None:
         """Write the usage file, if there is one."""

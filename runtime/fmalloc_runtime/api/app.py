@@ -13,6 +13,7 @@ from fmalloc_runtime.api.answers import answer_problem
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.dialects.deepl import DeepL
 from fmalloc_runtime.api.dialects.documents import DeepLDocuments
+from fmalloc_runtime.api.dialects.glossaries import DeepLGlossaries
 from fmalloc_runtime.api.dialects.health import Health
 from fmalloc_runtime.api.dialects.inference import Inference
 from fmalloc_runtime.api.dialects.libretranslate import LibreTranslate
@@ -24,16 +25,22 @@ from fmalloc_runtime.api.page import page_routes
 from fmalloc_runtime.batching.documents import Documents
 from fmalloc_runtime.batching.service import Service
 from fmalloc_runtime.corrections.log import CorrectionLog
+from fmalloc_runtime.glossaries.store import GlossaryStore
 from fmalloc_runtime.settings import Settings
 
 
 def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starlette:
-    """The app; the caller opens and closes `service` and `gate`. FmallocError if corrections cannot be kept."""
-    backend = Backend(service, settings, gate, CorrectionLog(settings.corrections, settings.corrections_limit))
+    """The app; the caller opens and closes `service` and `gate`.
+
+    Raises FmallocError if corrections or glossaries cannot be kept.
+    """
+    corrections = CorrectionLog(settings.corrections, settings.corrections_limit)
+    glossaries = GlossaryStore(settings.glossaries, settings.glossaries_limit)
+    backend = Backend(service, settings, gate, corrections, glossaries)
     documents = Documents(service, settings, gate.give_back)
     operations = [
         operation
-        for dialect in (LibreTranslate, DeepL, Native, Inference, Health)
+        for dialect in (LibreTranslate, DeepL, DeepLGlossaries, Native, Inference, Health)
         for operation in dialect(backend).operations
     ]
     if settings.documents:

@@ -16,6 +16,7 @@ from fmalloc_runtime.batching.service import Answer, Service, TranslationRequest
 from fmalloc_runtime.corrections.log import CorrectionLog
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError, BodyTooLargeError, UnauthorizedError, UnsupportedLanguagesError
+from fmalloc_runtime.glossaries.store import GlossaryStore
 from fmalloc_runtime.logs import note
 from fmalloc_runtime.routing.router import AUTO, Route
 from fmalloc_runtime.settings import Settings
@@ -29,12 +30,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Backend:
-    """The service, limits, gatekeeper and log of corrections behind all dialects."""
+    """The service, limits, gatekeeper, log of corrections and glossaries behind all dialects."""
 
     service: Service
     settings: Settings
     gate: Gatekeeper
     corrections: CorrectionLog
+    glossaries: GlossaryStore
 
     async def read(self, request: Request, model: type[_F], *, forms: bool = True) -> _F:
         """The checked fields of a request; RequestError if they are wrong.
@@ -98,6 +100,10 @@ class Backend:
     def enter(self, request: Request, characters: int = 0) -> str:
         """Admit the client and return its name; raises as Gatekeeper.enter does."""
         return self.gate.enter(credential_of(request), characters)
+
+    def client(self, request: Request) -> str:
+        """The name of the client; UnauthorizedError without a known key."""
+        return self.gate.client(credential_of(request))
 
     def count(self, request: Request, characters: int) -> None:
         """Count characters of a client that was admitted before they were known; raises as Gatekeeper.enter does."""

@@ -145,7 +145,7 @@ def _kind(request: Request) -> str:
 def parsed(request: Request, body: bytes, *, forms: bool) -> tuple[Mapping[str, Any], bool]:
     """The values of a request by name, and whether they are those of a form."""
     kind = _kind(request)
-    if kind == JSON and (body or request.method == "POST"):
+    if kind == JSON and (body or request.method not in ("GET", "DELETE")):
         return _json_object(body), False
     if not forms or (body and kind not in FORMS):
         expected = " or ".join((JSON, *FORMS) if forms else (JSON,))

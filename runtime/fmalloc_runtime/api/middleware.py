@@ -37,7 +37,7 @@ def middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(settings.cors),
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", REQUEST_ID],
                 expose_headers=[REQUEST_ID, "Retry-After"],
             )

@@ -30,15 +30,15 @@ _QUALIFIED = re.compile(r"fmalloc_runtime__api__dialects__([a-z]+)__")
 _DESCRIPTIONS = {
     400: "A field is missing, malformed or not supported",
     403: "The API key is missing or unknown, or the server does not do this",
-    404: "Unknown model, version or document",
+    404: "Unknown model, version, document or glossary",
     408: "The body did not arrive in time",
     413: "The body, or the text in it, exceeds the limit",
     415: "The content type is not supported",
     429: "The rate limit of this key is reached, or the server is overloaded",
-    456: "The monthly quota of this key is used up",
+    456: "The monthly quota of this key is used up, or it has too many glossaries",
     500: "The server failed",
     503: "Nothing is served yet, or the server is shutting down",
-    507: "There is no room for more corrections",
+    507: "There is no room for more corrections or glossaries",
     529: "The server is overloaded",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
@@ -130,7 +130,7 @@ def _operation(operation: Operation, names: Mapping[type, str], schemas: Mapping
         found["security"] = _SECURITY
     if operation.request is None:
         return found
-    if operation.method == "GET":
+    if operation.method in ("GET", "DELETE"):
         schema = schemas[names[operation.request].rpartition("/")[2]]
         found["parameters"] += _query(schema)
         return found
@@ -162,7 +162,9 @@ def _responses(operation: Operation, names: Mapping[type, str]) -> Schema:
     content = {operation.media: {"schema": {"type": "string"}}}
     if operation.response is not None:
         content = {JSON: {"schema": {"$ref": names[operation.response]}}}
-    found: Schema = {"200": {"description": operation.summary, "content": content}}
+    found: Schema = {str(operation.success): {"description": operation.summary, "content": content}}
+    if operation.success == 204:
+        del found["204"]["content"]
     for status in operation.errors:
         found[str(status)] = {
             "description": _DESCRIPTIONS[status],

@@ -22,13 +22,14 @@ _WITH_KEY = frozenset({403, 429})
 
 @dataclass(frozen=True)
 class Operation:
-    """`request`: fields of the body, or of the query string with GET. `response`: of 200, None for one in `media`.
+    """`request`: fields of the body, or of the query string with GET and DELETE.
 
-    `statuses`: statuses of failure besides those that follow from the rest. `keyed`: an operation without request
-    fields needs a key, as all that have some do. `upload`: the request is a form with a file.
+    `response`: of success, None for one in `media`. `statuses`: statuses of failure besides those that follow from the
+    rest. `keyed`: an operation without request fields needs a key, as all that have some do. `upload`: the request is a
+    form with a file. `success`: its status.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     summary: str
     handler: Handler
@@ -39,6 +40,7 @@ class Operation:
     keyed: bool = False
     upload: bool = False
     media: str = "text/plain"
+    success: Literal[200, 201, 204] = 200
 
     @property
     def needs_key(self) -> bool:

@@ -42,7 +42,7 @@ def test_what_is_not_there(client: httpx.Client) -> None:
     answer = client.get("/translate")
     assert answer.status_code == 405 and answer.headers["allow"] == "POST"
     assert answer.json() == {"error": "Method Not Allowed"}
-    for path in ("/nothing", "/translate/", "/v2/glossaries", "/v2/models/"):
+    for path in ("/nothing", "/translate/", "/v2/glossary", "/v2/models/"):
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.json() == {"error": "Not Found", "message": "Not Found"}

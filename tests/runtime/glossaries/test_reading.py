@@ -65,7 +65,11 @@ def test_tbx_takes_preferred_terms_and_never_deprecated_ones(tmp_path: Path) -> 
         ("a.tsv", "Datei\tfile\n\nDatei\tdocument\n", "a.tsv:3: 'Datei' is there already, in line 1"),
         ("a.tsv", "Datei\t \n", "a.tsv:1: a term is empty"),
         ("a.tsv", f"{'a' * (LONGEST_TERM + 1)}\tb\n", f"has {LONGEST_TERM + 1} characters, at most {LONGEST_TERM} are"),
-        ("a.tsv", "Da\ufffdtei\tfile\n", "a.tsv:1: 'Da\ufffdtei': expected a term of one line without control characters"),
+        (
+            "a.tsv",
+            "Da\ufffdtei\tfile\n",
+            "a.tsv:1: 'Da\ufffdtei': expected a term of one line without control characters",
+        ),
         ("a.tsv", b"Fl\xe4che\tarea\n", "a.tsv:1: byte 0xe4 is not utf-8: convert the file to UTF-8 first"),
         ("a.tsv", "", "a.tsv: has no entry from de to en"),
         ("a.csv", 'Datei,file\n"Fenster,window\n', "a.csv:2: not CSV: "),

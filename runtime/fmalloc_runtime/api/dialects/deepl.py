@@ -1,6 +1,7 @@
 """DeepL's protocol, version 2, as CAT tools and Weblate use it: translate, languages, usage; with `domain` added."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -11,14 +12,16 @@ from starlette.responses import Response
 from fmalloc_runtime.api.answers import Dialect, MessageAnswer, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.fields import SERVED, Fields, Flag, String, Tags, Texts, texts_of, texts_schema
+from fmalloc_runtime.api.glossaries import MOST_IDS, terms_of
 from fmalloc_runtime.api.languages import deepl_source, deepl_targets, is_language, language_name
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import Answer, TranslationRequest
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.routing.router import AUTO
+from fmalloc_runtime.text.terms import Terms
 from fmalloc_runtime.text.translation import Splitting, TextOptions
-from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.languages import LanguagePair, short_code
 
 DIALECT = Dialect("DeepL", MessageAnswer, overloaded=529, forms=True)
 TEXTS_LIMIT = 50
@@ -26,7 +29,7 @@ TEXTS_LIMIT = 50
 _UNLIMITED = 1_000_000_000_000
 _QUOTA = frozenset({456, 529})
 # They would change the translation in ways that no model here can; to ignore them silently would be wrong.
-_REFUSED = ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions")
+_REFUSED = ("style_id", "translation_memory_id", "custom_instructions")
 _SPLITTING: dict[str, Splitting] = {"0": "none", "1": "sentences", "nonewlines": "sentences"}
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -89,13 +92,20 @@ class TranslateFields(KeyFields):
     ignore_tags: Tags = None
     model_type: Literal["latency_optimized", "quality_optimized", "prefer_quality_optimized"] | None = None
     show_billed_characters: Flag = None
-    glossary_id: _Refused = None
-    glossary_ids: _Refused = None
+    glossary_id: Annotated[String, Field(max_length=100)] | None = None
+    glossary_ids: Annotated[list[String], Field(max_length=MOST_IDS)] | None = Field(
+        None, description="of two that have one term, the first counts"
+    )
     style_id: _Refused = None
     translation_memory_id: _Refused = None
     custom_instructions: _Refused = None
 
-    def translation(self, search: TranslationOptions) -> TranslationRequest:
+    @property
+    def glossaries(self) -> list[str]:
+        """The ids of the glossaries; BadRequestError if they are named twice, or without the source language."""
+        return named_glossaries(self.glossary_id, self.glossary_ids, self.source_lang)
+
+    def translation(self, search: TranslationOptions, terms: Terms | None = None) -> TranslationRequest:
         """The request for the service; BadRequestError for what no model here can do."""
         for name in _REFUSED:
             if getattr(self, name):
@@ -111,6 +121,7 @@ class TranslateFields(KeyFields):
             ignore_tags=frozenset(self.ignore_tags or ()),
             splitting_tags=frozenset(self.splitting_tags or ()),
             non_splitting_tags=frozenset(self.non_splitting_tags or ()),
+            terms=terms,
             search=search,
         )
         return TranslationRequest(texts, self.domain or AUTO, self.context or "", options)
@@ -205,7 +216,7 @@ class DeepL:
                 ),
             )
         ]
-        pairs = "Language pairs with glossaries: none"
+        pairs = "Language pairs with glossaries"
         return [
             *found,
             Operation("GET", "/v2/glossary-language-pairs", pairs, self.glossaries, DIALECT, None, GlossaryPairs),
@@ -215,7 +226,8 @@ class DeepL:
         """Translate up to 50 texts, routed together."""
         wanted = await self.backend.read(request, TranslateFields)
         check_languages(self.backend.languages, wanted.source_lang, wanted.target_lang)
-        translation = wanted.translation(self.backend.search())
+        terms = await terms_of(self.backend, request, wanted.glossaries)
+        translation = wanted.translation(self.backend.search(), terms)
         found = await self.backend.translate(request, translation)
         texts = _translated(found, translation.texts, billed=bool(wanted.show_billed_characters))
         return answer(TranslateAnswer(translations=texts, domain=RouteAnswer.of(found.route)))
@@ -242,8 +254,11 @@ class DeepL:
         return answer(UsageAnswer(character_count=usage.characters, character_limit=limit))
 
     async def glossaries(self, _request: Request) -> Response:
-        """No pair has glossaries; Weblate asks before it sends one."""
-        return answer(GlossaryPairs(supported_languages=[]))
+        """The pair that is served, where glossaries are kept; Weblate asks before it sends one."""
+        if not self.backend.glossaries.on:
+            return answer(GlossaryPairs(supported_languages=[]))
+        source, target = map(short_code, self.backend.languages)
+        return answer(GlossaryPairs(supported_languages=[LanguageCodes(source_lang=source, target_lang=target)]))
 
 
 def check_languages(pair: LanguagePair, source: str | None, target: str) -> None:
@@ -254,6 +269,16 @@ def check_languages(pair: LanguagePair, source: str | None, target: str) -> None
     if not is_language(target, pair.target):
         expected = " or ".join(repr(code) for code, _ in deepl_targets(pair.target))
         raise BadRequestError(f"Value for 'target_lang' not supported: {target[:20]!r}, expected {expected}")
+
+
+def named_glossaries(id_: str | None, ids: Sequence[str] | None, source: str | None) -> list[str]:
+    """The ids that a request names; BadRequestError if it names them twice, or without the source language."""
+    if id_ and ids:
+        raise BadRequestError("glossary_id and glossary_ids are given: expected one of them")
+    found = [id_] if id_ else list(ids or ())
+    if found and not source:
+        raise BadRequestError("source_lang is missing: expected it with a glossary")
+    return found
 
 
 def _without_newlines(text: str) -> str:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.answers import answer
 from fmalloc_runtime.api.backend import Backend
-from fmalloc_runtime.api.dialects.deepl import DIALECT, KeyFields, check_languages
+from fmalloc_runtime.api.dialects.deepl import DIALECT, KeyFields, check_languages, named_glossaries
 from fmalloc_runtime.api.fields import SERVED, Flag, String
+from fmalloc_runtime.api.glossaries import terms_of
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.documents import DocumentJob, Documents, Upload
 from fmalloc_runtime.errors import BadRequestError
@@ -22,7 +23,7 @@ from fmalloc_runtime.text.translation import TextOptions
 # How long an answer about an unfinished document is held back, in seconds.
 _MOMENT = 1.0
 # What a document cannot be translated by, here; the texts of requests neither.
-_REFUSED = ("glossary_id", "glossary_ids", "style_id", "translation_memory_id")
+_REFUSED = ("style_id", "translation_memory_id")
 _Refused = Annotated[str | None, WithJsonSchema({"enum": [None, ""], "description": "not supported"})]
 _File = Annotated[str | None, WithJsonSchema({"type": "string", "format": "binary"})]
 
@@ -49,8 +50,8 @@ class UploadFields(KeyFields):
     again: Flag = Field(None, description="whether units that have a translation are translated again")
     formality: Literal["default", "prefer_more", "prefer_less"] | None = None
     output_format: Annotated[String, Field(max_length=35)] | None = None
-    glossary_id: _Refused = None
-    glossary_ids: _Refused = None
+    glossary_id: Annotated[String, Field(max_length=100)] | None = None
+    glossary_ids: Annotated[String, Field(max_length=500, description="separated by commas")] | None = None
     style_id: _Refused = None
     translation_memory_id: _Refused = None
 
@@ -121,7 +122,9 @@ class DeepLDocuments:
             raise BadRequestError("file has no name: expected one whose end tells the format, such as manual.xliff")
         format_ = format_of(name)
         wanted.check(name[name.rfind(".") :].lower())
-        options = TextOptions(search=self.backend.search())
+        ids = [id_.strip() for id_ in (wanted.glossary_ids or "").split(",") if id_.strip()]
+        named = named_glossaries(wanted.glossary_id, ids, wanted.source_lang)
+        options = TextOptions(terms=await terms_of(self.backend, request, named), search=self.backend.search())
         client = self.backend.enter(request)
         self.documents.check_room(client, len(file.content))
         upload = Upload(name, format_, file.content, wanted.domain or AUTO, options, bool(wanted.again))

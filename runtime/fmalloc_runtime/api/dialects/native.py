@@ -13,6 +13,7 @@ from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.corrections import take
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
+from fmalloc_runtime.api.glossaries import terms_of
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import Answer, TranslationRequest
 from fmalloc_runtime.bundle.bundle import Bundle
@@ -67,6 +68,10 @@ class TranslateFields(RouteFields):
         "stays likely; true is the default",
     )
     ignore_tags: Tags = Field(None, description="elements whose content is not translated")
+    glossary: dict[String, String] | None = Field(
+        None, description="terms and how each is to be translated; they count before those of glossary_id"
+    )
+    glossary_id: String | None = Field(None, max_length=100, description="a glossary that this server keeps")
 
 
 class CorrectionFields(Fields):
@@ -234,11 +239,13 @@ class Native:
     async def translate(self, request: Request) -> Response:
         """Translate, with alternatives, sentences and alignments."""
         wanted = await self.backend.read(request, TranslateFields, forms=False)
+        ids = [wanted.glossary_id] if wanted.glossary_id else []
         options = TextOptions(
             format=wanted.format or "text",
             splitting=wanted.split or "sentences",
             protect=wanted.protect is not False,
             ignore_tags=frozenset(wanted.ignore_tags or ()),
+            terms=await terms_of(self.backend, request, ids, wanted.glossary),
             search=self.backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
         )
         translation = TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)

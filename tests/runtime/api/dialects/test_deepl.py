@@ -86,7 +86,7 @@ def test_its_own_client_is_told_what_is_wrong(keyed: tuple[Served, str], transla
             translator.translate_text("Salz " * 200, target_lang="EN-US")
     with pytest.raises(deepl.DeepLException, match="target_lang.* 'FR', expected 'EN-GB' or 'EN-US'"):
         translator.translate_text("a", target_lang="FR")
-    with pytest.raises(deepl.DeepLException, match="glossary_id is not supported here: leave it out"):
+    with pytest.raises(deepl.AuthorizationException, match="this server keeps no glossaries"):
         translator.translate_text("a", source_lang="DE", target_lang="EN-US", glossary="deadbeef")
     with pytest.raises(deepl.DeepLException, match="formality is 'more': expected 'default', 'prefer_more' or"):
         translator.translate_text("a", target_lang="EN-US", formality="more")
@@ -163,7 +163,7 @@ def test_errors_of_the_path_itself_are_messages_too(client: httpx.Client) -> Non
     answer = client.delete("/v2/translate")
     assert answer.status_code == 405 and answer.json() == {"message": "Method Not Allowed"}
     assert sorted(answer.headers["allow"].split(", ")) == ["GET", "HEAD", "POST"]
-    assert client.get("/v2/glossaries/1").json()["message"] == "Not Found"
+    assert client.get("/v2/glossary/1").json()["message"] == "Not Found"
 
 
 def test_a_batch_as_weblate_sends_it(client: httpx.Client, expected: str) -> None:

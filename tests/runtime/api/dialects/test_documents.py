@@ -134,7 +134,7 @@ REFUSED: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"a", {"target_lang": "FR"}, "target_lang.* 'FR', expected 'EN-GB' or 'EN-US'"),
     ("a.txt", b"a", {"output_format": "pdf"}, "output_format 'pdf': formats are not converted"),
     ("a.txt", b"a", {"extra_body_parameters": {"domain": "law"}}, "domain 'law' is not served"),
-    ("a.txt", b"a", {"source_lang": "DE", "glossary": "x"}, "glossary_id is not supported here"),
+    ("a.txt", b"a", {"source_lang": "DE", "glossary": "x"}, "this server keeps no glossaries"),
 ]
 
 
