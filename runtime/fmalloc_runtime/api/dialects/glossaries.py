@@ -184,13 +184,13 @@ class DeepLGlossaries:
         return [
             make("POST", "/v2/glossaries", "Make a glossary", self.make, request=GlossaryFields,
                  response=GlossaryAnswer, success=201),
-            look("GET", "/v2/glossaries", "Glossaries of one language pair", self.list, response=GlossariesAnswer),
+            look("GET", "/v2/glossaries", "Glossaries of one language pair", self.every, response=GlossariesAnswer),
             look("GET", one, "A glossary", self.get, response=GlossaryAnswer),
             look("GET", f"{one}/entries", "The entries of a glossary", self.entries, media=TSV),
             look("DELETE", one, "Delete a glossary", self.delete, success=204),
             make("POST", "/v3/glossaries", "Make a glossary of several language pairs", self.make_multilingual,
                  request=MultilingualFields, response=MultilingualAnswer, success=201),
-            look("GET", "/v3/glossaries", "All glossaries", self.list_multilingual, response=MultilingualsAnswer),
+            look("GET", "/v3/glossaries", "All glossaries", self.every_multilingual, response=MultilingualsAnswer),
             look("GET", some, "A glossary", self.get_multilingual, response=MultilingualAnswer),
             make("PATCH", some, "Change a glossary", self.change, request=ChangeFields, response=MultilingualAnswer),
             look("DELETE", some, "Delete a glossary", self.delete, success=204),
@@ -208,7 +208,7 @@ class DeepLGlossaries:
         await run_sync(self.backend.glossaries.add, client, glossary)
         return answer(GlossaryAnswer.of(glossary), 201)
 
-    async def list(self, request: Request) -> Response:
+    async def every(self, request: Request) -> Response:
         """Those that version 2 can describe."""
         found = [glossary for glossary in await self._all(request) if len(glossary.dictionaries) == 1]
         return answer(GlossariesAnswer(glossaries=list(map(GlossaryAnswer.of, found))))
@@ -239,7 +239,7 @@ class DeepLGlossaries:
         await run_sync(self.backend.glossaries.add, client, glossary)
         return answer(MultilingualAnswer.of(glossary), 201)
 
-    async def list_multilingual(self, request: Request) -> Response:
+    async def every_multilingual(self, request: Request) -> Response:
         """All of this key."""
         return answer(MultilingualsAnswer(glossaries=list(map(MultilingualAnswer.of, await self._all(request)))))
 
@@ -281,7 +281,7 @@ class DeepLGlossaries:
         await self._change(request, without)
         return Response(status_code=204)
 
-    async def _all(self, request: Request) -> "list[Glossary]":
+    async def _all(self, request: Request) -> list[Glossary]:
         await self.backend.read(request, KeyFields)
         return await run_sync(self.backend.glossaries.list, self.backend.enter(request))
 
