@@ -10,6 +10,7 @@ from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.files.elements import Element, parse
 from fmalloc_runtime.files.encoding import decoded, decoded_xml
 from fmalloc_runtime.text.terms import Entry
+from fmalloc_runtime.text.words import words
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.faults import has_control
 from fmalloc_shared.files import read_small
@@ -18,6 +19,8 @@ from fmalloc_shared.languages import LanguagePair, short_code
 
 LONGEST_TERM = 1024
 """Characters of a term; DeepL's limit, there in bytes."""
+MOST_WORDS = 40
+"""Words of a term: what is longer is a sentence."""
 LARGEST_FILE = 64 * 2**20
 """Bytes of a file."""
 _SHOWN = 80
@@ -106,6 +109,8 @@ def check_term(term: str, where: str) -> str:
         )
     if has_control(term) or len(term.splitlines()) > 1:
         raise GlossaryFileError(f"{where}: {_shown(term)}: expected a term of one line without control characters")
+    if (count := len(words(term))) > MOST_WORDS:
+        raise GlossaryFileError(f"{where}: {_shown(term)} has {count} words, at most {MOST_WORDS} are allowed")
     return term
 
 

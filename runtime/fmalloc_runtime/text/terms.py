@@ -4,6 +4,7 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple
 
 import snowballstemmer
@@ -22,6 +23,8 @@ _ENDINGS = {
 # Of other languages, any ending of so many letters.
 _LONGEST_ENDING = 3
 _FOLDED = str.maketrans("äöüáéíóúàèìòùâêîôû", "aouaeiouaeiouaeiou")
+# Entries that are forms of each other and compared with a text that has another form.
+_MOST_FORMS = 32
 _lock = threading.Lock()
 
 
@@ -68,6 +71,14 @@ class Inflection:
         return len(ending) <= _LONGEST_ENDING if self._endings is None else ending in self._endings
 
 
+class _Node:
+    """Entries that begin with the same words: those that end here, by their words, and what comes next, by its key."""
+
+    def __init__(self) -> None:
+        self.exact: dict[tuple[str, ...], Entry] = {}
+        self.next: dict[str, _Node] = {}
+
+
 class Terms:
     """The entries of a glossary, to be found in texts of its source language."""
 
@@ -78,11 +89,13 @@ class Terms:
         # German writes its nouns with a capital: Essen is food, essen is to eat.
         self._strict_case = short_code(source) == "de"
         self.entries = tuple({entry.source: entry for entry in reversed(tuple(entries))}.values())[::-1]
-        self._known: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
+        self._root = _Node()
         for entry in self.entries:
+            node = self._root
             parts = tuple(entry.source[slice(*span)] for span in words(entry.source))
-            if parts:
-                self._known.setdefault(self.source.key(parts[0]), []).append((parts, entry))
+            for part in parts:
+                node = node.next.setdefault(self.source.key(part), _Node())
+            node.exact[parts] = entry
 
     @cached_property
     def digest(self) -> str:
@@ -129,15 +142,24 @@ class Terms:
 
     def _at(self, parts: Sequence[str], at: int) -> tuple[Entry | None, int]:
         """The entry that begins at a word, and of how many words it is."""
-        best: Entry | None = None
-        rank = (0, 0)
-        for wanted, entry in self._known.get(self.source.key(parts[at]), ()) if parts[at] else ():
-            here = parts[at : at + len(wanted)]
-            if len(here) == len(wanted) and all(map(self._is_form, wanted, here)):
-                alike = (len(wanted), sum(one == other for one, other in zip(wanted, here, strict=True)))
-                if alike > rank:
-                    best, rank = entry, alike
-        return best, rank[0]
+        path = [self._root]
+        for part in parts[at:]:
+            node = path[-1].next.get(self.source.key(part)) if part else None
+            if node is None:
+                break
+            path.append(node)
+        for length in range(len(path) - 1, 0, -1):
+            here = tuple(parts[at : at + length])
+            if (entry := path[length].exact.get(here)) is not None:
+                return entry, length
+            forms = [
+                (sum(map(str.__eq__, wanted, here)), entry)
+                for wanted, entry in islice(path[length].exact.items(), _MOST_FORMS)
+                if all(map(self._is_form, wanted, here))
+            ]
+            if forms:
+                return max(forms, key=lambda form: form[0])[1], length
+        return None, 0
 
     def _is_form(self, wanted: str, word: str) -> bool:
         if not word or (is_acronym(wanted) and word != wanted):

@@ -63,6 +63,7 @@ def test_tbx_takes_preferred_terms_and_never_deprecated_ones(tmp_path: Path) -> 
         ("a.tsv", "Datei\tfile\nFenster window\n", "a.tsv:2: 'Fenster window' has 1 columns: expected a term, a tab"),
         ("a.tsv", "a\tb\tc\n", "a.tsv:1: 'a\\tb\\tc' has 3 columns"),
         ("a.tsv", "Datei\tfile\n\nDatei\tdocument\n", "a.tsv:3: 'Datei' is there already, in line 1"),
+        ("a.tsv", f"{'a ' * 41}\tb\n", "has 41 words, at most 40 are allowed"),
         ("a.tsv", "Datei\t \n", "a.tsv:1: a term is empty"),
         ("a.tsv", f"{'a' * (LONGEST_TERM + 1)}\tb\n", f"has {LONGEST_TERM + 1} characters, at most {LONGEST_TERM} are"),
         (

@@ -82,9 +82,11 @@ def test_a_repeated_term_counts_once_and_other_glossaries_follow() -> None:
 
 
 def test_long_texts_and_large_glossaries_take_linear_time() -> None:
-    large = terms(*((f"Wort{number} a b c d e", "x") for number in range(5_000)), ("a a a a b", "y"))
+    same_beginning = ((f"a Wort{number}", "x") for number in range(3_000))
+    forms = ((f"{'b' * 5}{'B' * number}", "y") for number in range(500))
+    large = terms(*same_beginning, *forms, (f"{'a ' * 39}b", "z"))
     began = time.process_time()
-    assert large.find("a " * 20_000) == []
+    assert large.find("a " * 10_000 + "bbbbbs " * 5_000) == []
     assert time.process_time() - began < 5
 
 

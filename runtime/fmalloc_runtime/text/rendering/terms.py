@@ -15,8 +15,8 @@ from fmalloc_runtime.tokenizer.offsets import Span
 
 # Places that are tried for a term; the model says which of them is the likeliest.
 _TRIALS = 5
-# A term takes the place of at most so many more words than it has.
-_MORE_WORDS = 2
+# A term takes the place of at most so many more words than it has, and of so many in all.
+_MORE_WORDS, _MOST_WORDS = 2, 12
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def trials(compared: TermComparison, sources: Sequence[Span], weights: Weights) 
     lost = _lost(compared, shares)
     places = []
     for match in lost:
-        most = len(words(match.target)) + _MORE_WORDS
+        most = min(len(words(match.target)) + _MORE_WORDS, _MOST_WORDS)
         gains = 2 * shares[match] - weights.sum(axis=1)
         places.append(list(islice(_runs(gains, free, most, compared), _TRIALS)))
     found = [_edits(compared, lost, places, number) for number in range(_TRIALS)]
