@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-train bench-learning bench-gap bench-newcomer bench-corpora clean
+.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learn
 
 bench-distil: $(READY) ## measure -O3; STORE= is what `make real` learned, CORPORA= its text (an hour and a quarter)
 	$(BIN)/python -m benchmarks.compiler.distil --store $(STORE) --corpora $(CORPORA)
+
+bench-desk: $(READY) ## measure terms that are kept; BUNDLES= of domains in CORPORA= (ten minutes per domain on one core)
+	$(BIN)/python -m benchmarks.serving.desk --bundles $(BUNDLES) --corpora $(CORPORA)
 
 bench-server: $(READY) ## measure the server; BUNDLES= with two bundles per domain, CORPORA= their text (ten minutes)
 	$(BIN)/python -m benchmarks.serving.server --bundles $(BUNDLES) --corpora $(CORPORA)
