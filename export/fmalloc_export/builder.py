@@ -157,7 +157,7 @@ class _BundleBuilder:
     def _share(self) -> float:
         """The share of the cells that is asked for, or the smallest that keeps the bound.
 
-        A student's cells are cut as long as that and what distillation lost stay within the bound together.
+        What distillation and a beam of its own lose counts too: cells are cut as long as all stay within the bound.
         """
         options, divergence = self._options, self._divergence
         if options.keep is not None:
@@ -166,7 +166,9 @@ class _BundleBuilder:
         assert divergence
         lost, spare = 0.0, options.bound
         if self._student:
-            lost, divergence = self._drop(1.0), Divergence(self._student, self._held_out)
+            divergence = Divergence(self._student, self._held_out)
+        if self._student or options.beam_size is not None:
+            lost = self._drop(1.0)
             spare = options.bound - max(0.0, lost)
             if spare <= 0:
                 return 1.0
@@ -189,7 +191,8 @@ class _BundleBuilder:
             return None, None
         self._on_step("measuring quality")
         check = self._quality_check
-        translations = check.learned if self._is_learned else check.translated(emitted)
+        same = self._is_learned and self._options.beam_size is None
+        translations = check.learned if same else check.translated(emitted)
         quality = check.compare(translations, self._options.bound)
         if exceeds(quality) and not self._options.allow_quality_drop:
             raise FmallocError(refusal(quality, self._options))
@@ -215,7 +218,8 @@ class _BundleBuilder:
         """Points lost with a share of the cells, in BLEU or in chrF, whichever is more; weights in their final type."""
         assert self._quality_check
         with tempfile.TemporaryDirectory(dir=self._work) as directory:
-            emitted = self._emit(self._compile(keep), self._options.quantization, Path(directory) / "tried")
+            tried, options = Path(directory) / "tried", self._options
+            emitted = self._emit(self._compile(keep), options.quantization, tried, beam_size=options.beam_size)
             after = self._quality_check.score(self._quality_check.translated(emitted))
         before = self._quality_check.score(self._quality_check.learned)
         self._on_step(
@@ -223,9 +227,12 @@ class _BundleBuilder:
         )
         return points(max(before.bleu - after.bleu, before.chrf - after.chrf))
 
-    def _emit(self, compiled: Compiled, quantization: str, directory: Path) -> Translator:
+    def _emit(
+        self, compiled: Compiled, quantization: str, directory: Path, *, beam_size: int | None = None
+    ) -> Translator:
         """Emit into a new `directory`, as a bundle without checks."""
-        return compiled.run(directory, quantization, self._directory / bundle_format.TOKENIZER_DIRECTORY)
+        tokenizer = self._directory / bundle_format.TOKENIZER_DIRECTORY
+        return compiled.run(directory, quantization, tokenizer, beam_size=beam_size)
 
     def _check(self, compiled: Compiled, sentences: Sentences) -> parity.ParityReport:
         self._on_step("checking parity")
@@ -249,6 +256,7 @@ class _BundleBuilder:
             sentences,
             self._tokenizer.target_prefix,
             domain.maximum_length,
+            self._options.beam_size,
         )
         if exact.parent == self._work:
             shutil.rmtree(exact)

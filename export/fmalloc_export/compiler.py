@@ -46,12 +46,12 @@ class Compiled:
         """Write the engine's files into a new `directory`."""
         emit(self.domain, self.emitter, self.after, directory, quantization)
 
-    def run(self, directory: Path, quantization: str, tokenizer: Path) -> Translator:
+    def run(self, directory: Path, quantization: str, tokenizer: Path, *, beam_size: int | None = None) -> Translator:
         """Emit into a new `directory`, as a bundle without checks, and load it; `tokenizer`: its written files."""
         directory.mkdir()
         self.emit(directory / MODEL_DIRECTORY, quantization)
         (directory / TOKENIZER_DIRECTORY).symlink_to(tokenizer.resolve())
-        options = Options(engine=self.emitter.NAME, quantization=quantization)
+        options = Options(engine=self.emitter.NAME, quantization=quantization, beam_size=beam_size)
         return Translator.load(Bundle(directory, self.manifest(options, UNCHECKED)), CPU)
 
     def manifest(
@@ -77,6 +77,7 @@ class Compiled:
             widths=self.after.widths,
             target_tokens=len(self.after.target_tokens),
             maximum_length=domain.maximum_length,
+            beam_size=options.beam_size,
             source=SourceInfo(store=of_store, task=of_task, calibration=calibration, distilled=domain.distillation),
             parity=parity,
             quality=None,

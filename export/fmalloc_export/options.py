@@ -11,6 +11,8 @@ LEVELS: tuple[Level, ...] = ("O0", "O1", "O2", "O3")
 _COMPACTED = ("O2", "O3")
 # Points that levels above -O0 may cost where nothing else is said.
 MAXIMUM_QUALITY_DROP = 0.3
+# Beams that a bundle may have for its own.
+_WIDEST = 64
 # BLEU and chrF range from 0 to this.
 _SCALE = 100
 
@@ -21,7 +23,8 @@ class Options:
 
     `keep`: share of the cells that compact-cells leaves (O2, O3); None finds the smallest that stays within the bound.
     `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
-    `vocabulary`: the most target tokens (O1 and above). `confidence`: calibrate the estimate of what needs editing.
+    `vocabulary`: the most target tokens (O1 and above). `beam_size`: what the bundle is to be searched with, and what
+    quality is measured with; None: 4. `confidence`: calibrate the estimate of what needs editing.
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -32,6 +35,7 @@ class Options:
     max_quality_drop: float | None = None
     allow_quality_drop: bool = False
     vocabulary: int | None = None
+    beam_size: int | None = None
     confidence: bool = True
 
     def __post_init__(self) -> None:
@@ -43,6 +47,8 @@ class Options:
             raise FmallocError(f"vocabulary {self.vocabulary}: target tokens are trimmed at -O1 and above only")
         if self.vocabulary is not None and self.vocabulary < 1:
             raise FmallocError(f"vocabulary {self.vocabulary}: expected 1 token or more")
+        if self.beam_size is not None and not 1 <= self.beam_size <= _WIDEST:
+            raise FmallocError(f"beam size {self.beam_size}: expected 1 to {_WIDEST}")
         if self.max_quality_drop is not None and not 0 <= self.max_quality_drop <= _SCALE:
             raise FmallocError(f"max quality drop {self.max_quality_drop}: expected 0 to {_SCALE} points")
         if self.allow_quality_drop and self.bound is None:

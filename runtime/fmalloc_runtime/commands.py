@@ -41,7 +41,7 @@ _keys_file = click.option(
 @click.option("--again", is_flag=True, help="With --output: also what has a translation already, unless it is final.")
 @flag("--force")
 @flag("--dry-run")
-@flag("--beam-size")
+@flag("--beam-size", default=None, help="Width of the beam search; 1 is greedy.  [default: the bundle's own, or 4]")
 @flag("--threads")
 @flag("--device")
 def translate(
@@ -56,7 +56,7 @@ def translate(
     again: bool,
     force: bool,
     dry_run: bool,
-    beam_size: int,
+    beam_size: int | None,
     threads: int,
     device: str,
 ) -> None:

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     document_seconds: Seconds = Field(3600.0, gt=0, description="How long a translated document is kept.")
     text_limit: Count = Field(200_000, description="Most characters per request.")
-    beam_size: Count = Field(4, description="Default beam size.")
+    beam_size: Count | None = Field(None, description="Default beam size; unset: each bundle's own, or 4.")
     beam_limit: Count = Field(8, description="Largest beam size per request.")
     alternatives_limit: int = Field(5, ge=0, description="Most alternatives per request.")
 
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         problems = []
-        if self.beam_size > self.beam_limit:
+        if self.beam_size is not None and self.beam_size > self.beam_limit:
             problems.append(f"beam_size {self.beam_size}: expected at most beam_limit, {self.beam_limit}")
         if self.alternatives_limit >= self.beam_limit:
             problems.append(

@@ -14,7 +14,7 @@ from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.translation import TextOptions
 from tests.support import ROOT
-from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live
+from tests.support.bundles import CPU, SENTENCES, bundle_of, make_live, write_bundle
 from tests.support.estimates import write_judged_bundle
 
 
@@ -45,6 +45,15 @@ def test_a_named_domain_and_line_ends(bundles: Path, tmp_path: Path) -> None:
 def test_beam_size_reaches_the_engine(bundles: Path) -> None:
     text = "".join(f"{line}\n" for lines in SENTENCES.values() for line in lines).encode()
     assert run(bundles, "--beam-size", "1", text=text).stdout != run(bundles, "--beam-size", "6", text=text).stdout
+
+
+def test_without_one_the_bundles_own_beam_size_holds(own_bundles: Path) -> None:
+    text = "".join(f"{line}\n" for line in SENTENCES["it"]).encode()
+    greedy, wide = (run(own_bundles, "--domain", "it", "--beam-size", size, text=text).stdout for size in "16")
+    own = write_bundle(own_bundles, "it", seed=1, golden=(), beam_size=1)
+    make_live(own_bundles, bundle_of(own_bundles, "general"), own)
+    assert run(own_bundles, "--domain", "it", text=text).stdout == greedy != wide
+    assert run(own_bundles, "--domain", "it", "--beam-size", "6", text=text).stdout == wide
 
 
 def test_a_line_that_is_too_long_is_translated_in_parts(bundles: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fmalloc.corpus import digest, read_pairs
+from fmalloc.evaluation.evaluate import score
 from fmalloc.store.store import Store
 from fmalloc_export.commands.export import export as main
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.commands.verbs import main as verbs
 from fmalloc_shared.languages import LanguagePair
@@ -99,6 +101,21 @@ def test_o2_finds_the_smallest_share_that_is_good_enough(learned: Path, text: Pa
 
 
 @pytest.mark.slow
+def test_a_bundle_has_a_beam_of_its_own_that_its_quality_is_measured_with(learned: Path, tmp_path: Path) -> None:
+    bundle = exported(learned, tmp_path, "--beam-size", "1")
+    quality, samples = bundle.manifest.quality, Store.open(learned).samples("office")
+    assert bundle.manifest.beam_size == 1 and tokens_agree(bundle.manifest.parity) and quality
+    model, sources = Translator.load(bundle, ONE_THREAD), [pair.source for pair in samples]
+    model.replay_golden()
+    greedy, wide = ([found.text for found in model.translate(sources, TranslationOptions(size))] for size in (None, 4))
+    references = [pair.target for pair in samples]
+    assert quality.chrf_after == round(score(greedy, references).score.chrf, 2)
+    assert quality.chrf_before == round(score(wide, references).score.chrf, 2)
+    again = CliRunner().invoke(verbs, ["verify", str(tmp_path), "--store", str(learned)])
+    assert again.exit_code == 0, again.output
+    assert "every byte is the same" in again.output
+
+
 def test_the_bytes_depend_on_nothing_but_store_and_options(
     learned: Path, compacted: Bundle, text: Path, tmp_path: Path
 ) -> None:

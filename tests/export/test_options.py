@@ -13,6 +13,8 @@ from fmalloc_shared.errors import FmallocError
         ({"level": "O2", "keep": float("nan")}, "keep nan"),
         ({"vocabulary": 9}, "vocabulary 9: target tokens are trimmed at -O1 and above only"),
         ({"level": "O1", "vocabulary": 0}, "vocabulary 0: expected 1 token or more"),
+        ({"beam_size": 0}, "beam size 0: expected 1 to 64"),
+        ({"beam_size": 65}, "beam size 65: expected 1 to 64"),
         ({"level": "O2", "max_quality_drop": -1.0}, "max quality drop -1.0: expected 0 to 100 points"),
         ({"level": "O2", "max_quality_drop": float("nan")}, "max quality drop nan"),
         ({"max_quality_drop": float("inf")}, "max quality drop inf"),

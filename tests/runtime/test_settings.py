@@ -22,7 +22,7 @@ def test_flags_win_over_variables_over_the_file_over_defaults(monkeypatch: pytes
     monkeypatch.setenv("FMALLOC_THREADS", "8")
     loaded = Loaded.of({"port": "3"}, Path("serve.yaml"))
     settings = loaded.settings
-    assert (settings.port, settings.threads, settings.host, settings.beam_size) == (3, 8, "::1", 4)
+    assert (settings.port, settings.threads, settings.host, settings.beam_size) == (3, 8, "::1", None)
     assert settings.memory == 2_000_000_000
     assert loaded.origins == {
         "port": "--port",

@@ -15,6 +15,7 @@ from fmalloc_export.bench.rounds import half_width, measure
 from fmalloc_export.bench.runner import Runner
 from fmalloc_runtime import machine
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import BEAM_SIZE
 from fmalloc_shared.commands.command import echo, needs
 from fmalloc_shared.commands.outputs import check_file
 from fmalloc_shared.commands.progress import bar, console
@@ -29,12 +30,12 @@ Purpose = Literal["latency", "throughput"]
 class Settings:
     """What is measured, and how long: `purpose` None for both, `threads` empty for one and all.
 
-    `spread`: as of rounds.measure.
+    `beam_size` None: a bundle's own, 4 of all else. `spread`: as of rounds.measure.
     """
 
     purpose: Purpose | None = None
     threads: tuple[int, ...] = ()
-    beam_size: int = 4
+    beam_size: int | None = None
     batch: int = 32
     sentences: int = 100
     device: Literal["auto", "cpu", "cuda"] = "cpu"
@@ -128,8 +129,9 @@ def run(
         echo(content)
         return
     show(entries, settings.batch)
+    beam = f"beam {settings.beam_size}" if settings.beam_size else f"beam {BEAM_SIZE} or a bundle's own"
     echo(
-        f"{rounds} rounds in turn, mean times within {widest:.1%} (95 %); beam {settings.beam_size}; words/s: "
+        f"{rounds} rounds in turn, mean times within {widest:.1%} (95 %); {beam}; words/s: "
         f"of the source, text to text, tokenisation counted; tokens/s: of the target, tokens to tokens; loading is not "
         f"counted; × is speed relative to the first row"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fmalloc_runtime.bundle.bundle import LIVE_FILE, MANIFEST_FILE, Bundle, LiveIndex
-from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.engines.base import BEAM_SIZE, TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator, check_loadable
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
@@ -43,7 +43,8 @@ class Contestant:
 
     `kind`: one of these three, or what only the command that is given to Runner.start can load. `tokenizer`: of a model
     of CTranslate2, which has none of its own: the folder of a bundle or of a transformers model. `threads`: of the CPU,
-    0 for what the library takes. `precision`: in which transformers computes.
+    0 for what the library takes. `beam_size`: a bundle's own, or 4, unless stated. `precision`: in which transformers
+    computes.
     """
 
     name: str
@@ -52,13 +53,13 @@ class Contestant:
     languages: LanguagePair
     tokenizer: Path | None = None
     threads: int = 1
-    beam_size: int = 4
+    beam_size: int = BEAM_SIZE
     device: str = "cpu"
     precision: Precision = "float32"
 
-    def at(self, threads: int, beam_size: int, device: str) -> "Contestant":
-        """The same model, run otherwise."""
-        return replace(self, threads=threads, beam_size=beam_size, device=device)
+    def at(self, threads: int, beam_size: int | None, device: str) -> "Contestant":
+        """The same model, run otherwise; `beam_size` None leaves it."""
+        return replace(self, threads=threads, beam_size=beam_size or self.beam_size, device=device)
 
     def disk_bytes(self) -> int:
         """Of all files of the model."""
@@ -120,7 +121,8 @@ def converted(contestant: Contestant, quantization: str, folder: Path) -> Contes
 def _of_bundle(name: str, path: Path) -> Contestant:
     bundle = Bundle.open(path)
     check_loadable(bundle)
-    return Contestant(name, "bundle", path, bundle.manifest.languages)
+    beam_size = bundle.manifest.beam_size or BEAM_SIZE
+    return Contestant(name, "bundle", path, bundle.manifest.languages, beam_size=beam_size)
 
 
 def _languages(path: Path) -> LanguagePair:

@@ -35,6 +35,7 @@ def record(
             "kind": contestant.kind,
             "path": str(contestant.path),
             "threads": contestant.threads or None,
+            "beam_size": contestant.beam_size,
             "load_seconds": runner.load_seconds,
             "first_sentence_ms": 1000 * runner.first_seconds,
             "disk_bytes": contestant.disk_bytes(),

@@ -64,19 +64,24 @@ def check(
     sentences: Sentences,
     target_prefix: Sequence[str],
     maximum_length: int,
+    beam_size: int | None = None,
 ) -> ParityReport:
-    """Compare the models; FmallocError if they differ. `target_tokens`: those that the emitted model can write."""
+    """Compare the models; FmallocError if they differ. `target_tokens`: those that the emitted model can write.
+
+    `beam_size`: the bundle's own; where it has none, or searches greedily, which is compared in any case, 4.
+    """
+    beam = beam_size if beam_size is not None and beam_size > 1 else BEAM_SIZE
     whole = problem_of(sentences, vocabulary, vocabulary.writable, target_prefix, maximum_length)
     trimmed = replace(whole, target_tokens=target_tokens)
-    masked = pytorch("masked PyTorch", models.masked, whole, BEAM_SIZE)
-    sliced, sliced_difference = _compare(masked, pytorch("sliced PyTorch", models.sliced, whole, BEAM_SIZE))
+    masked = pytorch("masked PyTorch", models.masked, whole, beam)
+    sliced, sliced_difference = _compare(masked, pytorch("sliced PyTorch", models.sliced, whole, beam))
     compiled = masked
     if models.learned is not None:
-        taught = masked if models.teacher is None else pytorch("learned PyTorch", models.teacher, whole, BEAM_SIZE)
-        _compare(taught, emitter.outputs(models.learned, whole, vocabulary, BEAM_SIZE))
+        taught = masked if models.teacher is None else pytorch("learned PyTorch", models.teacher, whole, beam)
+        _compare(taught, emitter.outputs(models.learned, whole, vocabulary, beam))
     if models.compiled is not None:
-        compiled = pytorch("compiled PyTorch", models.compiled, trimmed, BEAM_SIZE)
-    found = emitter.outputs(models.emitted, trimmed, vocabulary, BEAM_SIZE)
+        compiled = pytorch("compiled PyTorch", models.compiled, trimmed, beam)
+    found = emitter.outputs(models.emitted, trimmed, vocabulary, beam)
     emitted, emitted_difference = _compare(compiled, found)
     return ParityReport(
         Parity(

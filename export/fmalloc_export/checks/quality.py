@@ -34,7 +34,7 @@ class QualityCheck:
         return [pair.target for pair in self.pairs]
 
     def translated(self, emitted: Translator) -> list[Translation]:
-        """An emitted model's translations of the sources, with the same search."""
+        """An emitted model's translations of the sources, with the same search but for a beam of its own."""
         return _translated(emitted, self.pairs)
 
     def score(self, translations: Sequence[Translation]) -> Score:
@@ -100,6 +100,7 @@ def refusal(quality: Quality, options: Options) -> str:
         ("a larger --keep or none", options.keep is not None),
         ("a larger --vocabulary or none", options.vocabulary is not None),
         (f"another --quantization than {options.quantization}", options.quantization != "float32"),
+        (f"a wider beam than {options.beam_size}", options.beam_size is not None),
         ("more --calibration text", options.level != "O0"),
         ("more --updates or --minutes, --sources, another --depth", options.level == "O3"),
         (f"-O{int(options.level[1:]) - 1}", options.level != "O0"),

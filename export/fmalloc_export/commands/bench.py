@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="Only sentences one at a time, or only in batches; without it, both.",
 )
 @click.option("--batch", default=32, type=click.IntRange(1, 4096), metavar="N", help="Sentences per batch.")
-@flag("--beam-size")
+@flag("--beam-size", default=None, help="Width of the beam search; 1 is greedy.  [default: a bundle's own, or 4]")
 @flag(
     "--threads",
     multiple=True,
@@ -60,7 +60,7 @@ def bench(
     sentences: int,
     purpose: "Purpose | None",
     batch: int,
-    beam_size: int,
+    beam_size: int | None,
     threads: tuple[int, ...],
     device: "Literal['auto', 'cpu', 'cuda']",
     quantization: str,

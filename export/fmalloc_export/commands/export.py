@@ -49,6 +49,12 @@ from fmalloc_shared.commands.flags import PATH, flag
     type=int,
     help="From -O1 on: most target tokens, the domain's most frequent; other words are spelled in smaller pieces.",
 )
+@flag(
+    "--beam-size",
+    default=None,
+    help="Width of the beam search of requests that state none, kept in the bundle; 1 is greedy. What it costs counts "
+    "against --max-quality-drop.  [default: 4]",
+)
 @click.option("--depth", type=click.IntRange(min=1), help="-O3: decoder layers of the student.  [default: 2]")
 @click.option(
     "--for",
@@ -99,6 +105,7 @@ def export(
     max_quality_drop: float | None,
     allow_quality_drop: bool,
     vocabulary: int | None,
+    beam_size: int | None,
     use: Literal["latency", "throughput"] | None,
     sources: tuple[str, ...],
     general: Path | None,
@@ -141,7 +148,9 @@ def export(
 
         export_checkpoints(store, tasks, output_dir, force=force)
         return
-    options = Options(engine, quantization, LEVELS[int(level)], keep, max_quality_drop, allow_quality_drop, vocabulary)
+    options = Options(
+        engine, quantization, LEVELS[int(level)], keep, max_quality_drop, allow_quality_drop, vocabulary, beam_size
+    )
     given = {name: value for name, value in budget.items() if value is not None}
     students = {"for": use, "sources": sources, "general": general, "device": device, **given}
     if options.level != "O3" and (unused := [name for name, value in students.items() if value]):

@@ -68,6 +68,7 @@ class Recompiler:
             allow_quality_drop=manifest.level != "O0" or bound is not None,
             # The number that the bundle has selects the same tokens, whether or not --vocabulary was given.
             vocabulary=manifest.target_tokens if manifest.level != "O0" else None,
+            beam_size=manifest.beam_size,
             # Older bundles have none.
             confidence=manifest.confidence is not None,
         )

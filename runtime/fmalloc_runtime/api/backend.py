@@ -153,8 +153,9 @@ class Backend:
             raise BadRequestError(f"alternatives is {wanted - 1}: at most {most} are allowed")
         if beam_size is not None and beam_size < wanted:
             raise BadRequestError(f"alternatives is {wanted - 1}: a beam_size of {beam_size} gives {beam_size - 1}")
-        beam = beam_size or max(self.settings.beam_size, wanted)
-        return TranslationOptions(beam, max_length, hypotheses=wanted, attention=bool(alignment))
+        if beam_size is None and self.settings.beam_size is not None:
+            beam_size = max(self.settings.beam_size, wanted)
+        return TranslationOptions(beam_size, max_length, hypotheses=wanted, attention=bool(alignment))
 
     def check_length(self, translation: TranslationRequest) -> None:
         """Raise BodyTooLargeError for more characters than a request may have."""

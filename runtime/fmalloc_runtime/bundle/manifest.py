@@ -190,7 +190,7 @@ class Confidence(StrictModel):
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("confidence", "out_of_domain")
+    ADDED = ("confidence", "out_of_domain", "beam_size")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -212,6 +212,8 @@ class Manifest(_Extended):
     """How many can be written."""
     maximum_length: Annotated[int, Field(ge=1, le=2**20)]
     """Tokens of input and of output that the model can take."""
+    beam_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Of the search where a request states none, and that quality was measured with; absent: 4."""
     source: SourceInfo
     """What it was compiled from."""
     parity: Parity

@@ -1,7 +1,7 @@
 """The engine interface: source tokens in, target tokens out. The rest of the runtime knows no other."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from fmalloc_shared.errors import FmallocError
 
+# What is searched with where neither a request nor the bundle states a size.
+BEAM_SIZE = 4
 # Padded tokens per call of the model: bounds memory whatever the number of sentences.
 BATCH_TOKENS = 2048
 
@@ -19,13 +21,14 @@ Mixing = Literal["any", "equal", "none"]
 class TranslationOptions:
     """Beam search options. The defaults agree with transformers' beam search with `early_stopping=True`.
 
+    `beam_size` None: the bundle's own, or 4, or as many as there are hypotheses; see `beam` and `within`.
     `max_length` bounds the output in tokens, end token included (None: as long as the model can).
     `length_penalty` is the exponent of the length that a hypothesis' log-probability is divided by.
-    `hypotheses`: how many to return per source, at most `beam_size`; `attention`: whether they carry attention;
+    `hypotheses`: how many to return per source, at most the beam; `attention`: whether they carry attention;
     `fast_attention`: then the first token's may be zero, where finding it takes the engine more time.
     """
 
-    beam_size: int = 4
+    beam_size: int | None = None
     max_length: int | None = None
     length_penalty: float = 1.0
     hypotheses: int = 1
@@ -33,12 +36,24 @@ class TranslationOptions:
     fast_attention: bool = False
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1:
+        if self.beam_size is not None and self.beam_size < 1:
             raise FmallocError(f"beam size {self.beam_size}: expected 1 or more")
-        if not 1 <= self.hypotheses <= self.beam_size:
-            raise FmallocError(f"{self.hypotheses} hypotheses: expected 1 to {self.beam_size}, the beam size")
+        if not 1 <= self.hypotheses <= self.beam:
+            most = f" to {self.beam}, the beam size" if self.beam_size else " or more"
+            raise FmallocError(f"{self.hypotheses} hypotheses: expected 1{most}")
         if self.max_length is not None and self.max_length < 1:
             raise FmallocError(f"maximum length {self.max_length}: expected 1 or more tokens")
+
+    @property
+    def beam(self) -> int:
+        """The size that is searched with."""
+        return self.beam_size or max(BEAM_SIZE, self.hypotheses)
+
+    def within(self, beam_size: int | None) -> "TranslationOptions":
+        """The options where this size holds, if there is one, unless they state their own."""
+        if self.beam_size is not None or beam_size is None:
+            return self
+        return replace(self, beam_size=max(beam_size, self.hypotheses))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class CTranslate2Engine:
         results = self._search(
             sources,
             target_prefix=[prefix] * len(sources) if prefix else None,
-            beam_size=options.beam_size,
+            beam_size=options.beam,
             length_penalty=options.length_penalty,
             max_decoding_length=min(longest, self._maximum_length),
             min_decoding_length=0,
@@ -77,7 +77,7 @@ class CTranslate2Engine:
             return_attention=options.attention,
         )
         found = [_hypotheses(result, len(prefix), len(source)) for result, source in zip(results, sources, strict=True)]
-        if options.attention and options.beam_size > 1 and not prefix and self.device == "cpu":
+        if options.attention and options.beam > 1 and not prefix and self.device == "cpu":
             self._mend_first_rows(sources, found, fast=options.fast_attention)
         return found
 

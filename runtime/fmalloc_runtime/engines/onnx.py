@@ -62,7 +62,7 @@ class OnnxEngine:
         # The prefix counts, as for CTranslate2.
         longest = min((options.max_length or self._maximum_length) + len(target_prefix), self._maximum_length)
         search = BeamSearch(
-            beam_size=options.beam_size,
+            beam_size=options.beam,
             end=self._target_ids[vocabulary.end],
             longest=longest - len(target_prefix),
             length_penalty=options.length_penalty,

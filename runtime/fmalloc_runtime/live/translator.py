@@ -107,6 +107,11 @@ class Translator:
         """Tokens that the model has positions for, in a source or an output."""
         return self.bundle.manifest.maximum_length
 
+    @property
+    def beam_size(self) -> int | None:
+        """The bundle's own, for requests that state none."""
+        return self.bundle.manifest.beam_size
+
     def encode(self, text: str) -> list[str]:
         """The tokens that the engine reads."""
         return self.tokenizer.encode(text)
@@ -131,7 +136,7 @@ class Translator:
         """
         wanted = [index for index, text in enumerate(texts) if text.strip()]
         sources = [self._encode(texts[index]) for index in wanted]
-        hypotheses = self.engine.translate(sources, self.tokenizer.target_prefix, options)
+        hypotheses = self.engine.translate(sources, self.tokenizer.target_prefix, options.within(self.beam_size))
         translations = [Translation(text, None) for text in texts]
         for index, (hypothesis, *_) in zip(wanted, hypotheses, strict=True):
             translations[index] = Translation(self.tokenizer.decode(hypothesis.tokens), hypothesis.score)

@@ -48,6 +48,7 @@ def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, mos
     It raises nothing, whatever the texts and the hypotheses are. As many again for HTML in CDATA sections of XML, and
     for text in them.
     """
+    options = replace(options, search=options.search.within(model.beam_size))
     sections = dict.fromkeys(section for text in texts for section in sections_of(text, options))
     inner: dict[str, TextTranslation] = {}
     for kind in ("html", "text"):

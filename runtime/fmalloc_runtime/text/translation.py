@@ -87,6 +87,11 @@ class TextModel(Protocol):
         ...
 
     @property
+    def beam_size(self) -> int | None:
+        """The size of the beam where options state none; None: the engine's default."""
+        ...
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, for the character spans of tokens."""
         ...

@@ -32,7 +32,7 @@ class Parameters(StrictModel):
     format: Format = "text"
     split: Splitting = "sentences"
     protect: bool = True
-    beam_size: Annotated[int, Field(ge=1, le=_BEAM_LIMIT)] = 4
+    beam_size: Annotated[int, Field(ge=1, le=_BEAM_LIMIT)] | None = None
     max_length: Annotated[int, Field(ge=1)] | None = None
     ignore_tags: str = ""
 

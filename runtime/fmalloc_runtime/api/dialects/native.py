@@ -52,7 +52,7 @@ class TranslateFields(RouteFields):
 
     text: Texts = Field(description="the text to translate, or a list of texts that are routed together")
     beam_size: Annotated[int, Field(ge=1, json_schema_extra={LIMIT: "beam_limit"})] | None = Field(
-        None, description="the beam size, 1 for greedy search"
+        None, description="the beam size, 1 for greedy search; without it, the bundle's own"
     )
     max_length: Annotated[int, Field(ge=1)] | None = Field(
         None, description="most tokens per translated sentence; the model's limit is the default"
