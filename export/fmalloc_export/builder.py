@@ -40,13 +40,15 @@ OnStep = Callable[[str], object]
 class Built:
     """A bundle that is complete and checked, not published yet.
 
-    `widths_before`: of the learned model; `largest_difference`: see checks.parity.ParityReport.
+    `widths_before`: of the learned model; `largest_difference`: see checks.parity.ParityReport. `check`: what quality
+    was measured with, None without held-out text.
     """
 
     bundle: Bundle
     widths_before: dict[str, int]
     size_rows: tuple[SizeRow, ...]
     largest_difference: float
+    check: QualityCheck | None
 
 
 def build(
@@ -147,7 +149,7 @@ class _BundleBuilder:
         (self._directory / bundle_format.MANIFEST_FILE).write_bytes(manifest.to_bytes())
         built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
         Translator.load(built, CPU).replay_golden()
-        return Built(built, domain.model.widths, size_rows, report.largest_difference)
+        return Built(built, domain.model.widths, size_rows, report.largest_difference, self._quality_check)
 
     def _fitting(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
         """The pairs whose sources the model has positions for."""

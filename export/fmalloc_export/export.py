@@ -19,7 +19,8 @@ from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
 from fmalloc_export.publication import Exported, export_domain, publish_built
-from fmalloc_export.students.search import DepthSearch, Use, fastest, no_depth
+from fmalloc_export.students.points import Use, fastest, no_depth
+from fmalloc_export.students.search import StudentSearch
 from fmalloc_export.students.students import Distillation, Lesson, StudentArguments
 from fmalloc_export.tables import print_frontier, print_passes, print_results
 from fmalloc_runtime.live.translator import check_engine
@@ -33,7 +34,8 @@ from fmalloc_shared.errors import FmallocError
 class Exporter:
     """What to export: the task of each domain, where to, how, and the calibration text of each (none at -O0).
 
-    `distillation`: how students are made, at -O3 alone; `use`: what their depth is searched for, if it is.
+    `distillation`: how students are made, at -O3 alone; `use`: what they are searched for, if they are, in
+    `budget` minutes each, if there is one.
     """
 
     store: Store
@@ -43,6 +45,7 @@ class Exporter:
     texts: Mapping[str, CalibrationText | None]
     distillation: Distillation | None = None
     use: Use | None = None
+    budget: float | None = None
 
     @classmethod
     def of(
@@ -77,7 +80,8 @@ class Exporter:
         if students:
             sources = _named_paths("--sources", students.sources, list(names))
             distillation = Distillation.read(students, sources, store)
-        return cls(store, names, output_dir, options, texts, distillation, students.use if students else None)
+        use, budget = (students.use, students.budget) if students else (None, None)
+        return cls(store, names, output_dir, options, texts, distillation, use, budget)
 
     def plan(self, *, explain: bool) -> None:
         """Print what each pass does; with `explain`, what it would do, without running it."""
@@ -124,18 +128,18 @@ class Exporter:
         _say(result, live=live)
         return result
 
-    def _search(self, domain: Domain, split: TextSplit) -> DepthSearch | None:
+    def _search(self, domain: Domain, split: TextSplit) -> StudentSearch | None:
         text = self.texts[domain.name]
         if self.use is None or self.distillation is None or text is None:
             return None
-        return DepthSearch(domain, self.distillation, self.options, text, split, self.use)
+        return StudentSearch(domain, self.distillation, self.options, text, split, self.use, self.budget)
 
-    def _searched(self, search: DepthSearch, *, force: bool, live: bool) -> Exported:
+    def _searched(self, search: StudentSearch, *, force: bool, live: bool) -> Exported:
         """Publish the fastest student that keeps the bound on quality; FmallocError if none does."""
         with staging(self.output_dir) as work:
             points = search.frontier(work)
             print_frontier(search.domain.name, points)
-            if (best := fastest(points)) is None:
+            if (best := fastest(points)) is None or best.built is None:
                 raise FmallocError(no_depth(points, self.options))
             result = publish_built(best.built, self.output_dir, force=force, live=live)
         _say(result, live=live)
@@ -147,9 +151,8 @@ class Exporter:
         split = self._split(domain)
         echo(f"{name}: {_quality_plan(options, split)}")
         if (search := self._search(domain, split)) and search.depths:
-            for depth in search.depths:
-                echo(f"{name}: {search.lesson(depth).explain()}")
-            echo(f"{name}: the first that loses more than {options.bound} BLEU or chrF ends the search for the fastest")
+            for line in search.explain():
+                echo(f"{name}: {line}")
             echo(f"{name}: what follows is of the learned model")
         elif lesson := self._lesson(domain, split):
             echo(f"{name}: {lesson.explain()}")

@@ -9,7 +9,7 @@ from fmalloc_export.checks.quality import losses, warning
 from fmalloc_export.checks.size import SizeRow
 from fmalloc_export.compiler import Compiled
 from fmalloc_export.publication import Exported
-from fmalloc_export.students.search import Point
+from fmalloc_export.students.points import Point
 from fmalloc_shared.commands.command import echo
 from fmalloc_shared.commands.progress import console
 
@@ -59,21 +59,20 @@ def print_results(results: Sequence[Exported]) -> None:
 
 
 def print_frontier(name: str, points: Sequence[Point]) -> None:
-    """What each depth is worth that was tried."""
-    columns = ("decoder layers", "ms per sentence", "-O0 = 1", "MB", "BLEU", "BLEU lost", "chrF lost", "bound")
-    table = Table(*columns, title=f"{name} -O3: depths")
+    """What each model is worth that was tried, in the order in which they were."""
+    columns = ("layers", "cells", "tokens", "beam", "ms", "-O0 = 1", "MB", "BLEU (lost)", "chrF (lost)", "bound", "")
+    table = Table(*columns, title=f"{name} -O3: ms per sentence, by decoder layers, cells, target tokens and beam")
     for point in points:
         quality = point.quality
-        scores = (quality.bleu_after, quality.bleu_drop.value, quality.chrf_drop.value)
-        size = f"{point.built.size_rows[-1].megabytes:.2f}"
-        held = "kept" if point.holds else "exceeded"
+        scores = ((quality.bleu_after, quality.bleu_drop.value), (quality.chrf_after, quality.chrf_drop.value))
         table.add_row(
-            str(point.depth),
+            *map(str, (point.depth, point.cells, point.target_tokens, point.beam_size)),
             f"{point.milliseconds:.1f}",
             f"{point.speed:.2f}",
-            size,
-            *(f"{score:.2f}" for score in scores),
-            held,
+            f"{point.megabytes:.2f}",
+            *(f"{score:.2f} ({lost:.2f})" for score, lost in scores),
+            "kept" if point.holds else "exceeded",
+            point.note or "bundle",
         )
     console.print(table)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from fmalloc.corpus import Pair
 from fmalloc.distillation.distiller import Distiller
 from fmalloc.distillation.plan import Plan
-from fmalloc.distillation.settings import DistillationSettings
+from fmalloc.distillation.settings import UNLIMITED, DistillationSettings, Limit
 from fmalloc.distillation.student import check_depth, choose_layers, depth_of, free, parameters_of, student_of
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.devices import Device
@@ -95,12 +95,13 @@ def distill(
     work: Path,
     name: str,
     start: Start | None = None,
+    limit: Limit = UNLIMITED,
 ) -> Student:
-    """Distil, or go on where a run with the same input and `work` folder, which exists, was stopped.
+    """Distil, or go on where a run with the same input and `work` folder, which exists, was stopped or paused.
 
-    `name`: of the domain. `start`: instead of the teacher's own layers. On one machine and number of threads the same
-    input gives the same numbers if the budget is in updates; one in minutes becomes updates by the pace at the
-    beginning.
+    `name`: of the domain. `start`: instead of the teacher's own layers. `limit`: how far it learns for now. On one
+    machine and number of threads the same input gives the same numbers if the budget is in updates; one in minutes
+    becomes updates by the pace at the beginning.
 
     Raises:
         FmallocError: the teacher is too shallow, the text has no pair that is short enough, or training diverges.
@@ -127,12 +128,15 @@ def distill(
     distiller.rounded_from = settings.rounded_from(plan.updates)
     checkpoint = work / "checkpoint.safetensors"
     training = Training(distiller, batches, settings.schedule(plan.updates), device, checkpoint, f"distilling {name}")
-    training.run()
+    paused = settings.paused_at(plan.updates, limit.share)
+    if not limit.pauses:
+        distiller.rounded_at = limit.last(settings.rounded_share)
+    training.run(lambda update: update >= paused or limit.passed())
     tensors = {key: tensor.detach().cpu() for key, tensor in parameters_of(distiller.model).items()}
     cells = {layer.name: layer.width for layer in feed_forward_layers(distiller.model)}
     pad = teacher.tokenizer.pad_token_id
     taught = nll(teacher.model, dev, device, batch_tokens=settings.batch_tokens, pad=pad)
-    return Student(layers, tensors, cells, plan.updates, training.progress.curve, taught)
+    return Student(layers, tensors, cells, training.progress.update, training.progress.curve, taught)
 
 
 def _batches(teacher: Teacher, text: DistillationText, settings: DistillationSettings, name: str) -> Batches:

@@ -5,6 +5,7 @@ On references and, since a student that small cannot follow all of them, on the 
 """
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,13 @@ from fmalloc.training.validation import Validator
 class Distiller(Trainable):
     """Every parameter of a student. It is validated with rounded weights, as it will serve.
 
-    rounded_from: the update, counted from 0, from which on it also learns with them.
+    rounded_from: the update, counted from 0, from which on it also learns with them, if not from `rounded_at` on
+    already, a time of time.monotonic.
     """
 
     pretrained = False
     rounded_from: float = math.inf
+    rounded_at: float = math.inf
 
     def __init__(self, student: Any, teacher: Any, validator: Validator, rate: float) -> None:
         device = validator.device.torch
@@ -48,7 +51,7 @@ class Distiller(Trainable):
 
     def before_update(self, update: int) -> None:
         """Dropout for the student only."""
-        self._rounds = update >= self.rounded_from
+        self._rounds = update >= self.rounded_from or time.monotonic() >= self.rounded_at
         self.model.train()
 
     def loss(self, batch: Batch) -> Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 
 from fmalloc.corpus import Pair, digest
 from fmalloc.distillation.distill import DistillationText, Start, Teacher, distill
-from fmalloc.distillation.settings import DistillationSettings
+from fmalloc.distillation.plan import Plan
+from fmalloc.distillation.settings import UNLIMITED, DistillationSettings, Limit
 from fmalloc.model.devices import Device, environment_of
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.distilled import (
@@ -19,9 +20,14 @@ from fmalloc.store.distilled import (
     TeacherRecord,
     commit_distilled,
     distilled_models,
+    read_distilled,
+    write_distilled,
 )
 from fmalloc.store.records import DataRecord
 from fmalloc.store.store import Store
+
+# In a work folder: the student as it was when it paused.
+_PAUSED = "paused"
 
 
 def claim_of(
@@ -61,6 +67,19 @@ def work_folder(store: Store, claim: DistillationClaim) -> Path:
     return folder
 
 
+def paused_student(work: Path, settings: DistillationSettings, limit: Limit) -> Distilled | None:
+    """What lies in a work folder of a student that has learned as far as `limit` says already."""
+    plan, found = Plan.find(work / "plan.json"), read_distilled(work / _PAUSED)
+    if not limit.pauses or plan is None or found is None:
+        return None
+    return found if found.record.updates >= settings.paused_at(plan.updates, limit.share) else None
+
+
+def forget_student(store: Store, claim: DistillationClaim) -> None:
+    """Delete what was kept of a student that is not to go on; the caller holds the store's lock."""
+    shutil.rmtree(work_folder(store, claim))
+
+
 def make_student(
     store: Store,
     claim: DistillationClaim,
@@ -69,23 +88,26 @@ def make_student(
     settings: DistillationSettings,
     device: Device,
     start: Start | None = None,
+    limit: Limit = UNLIMITED,
 ) -> Distilled:
-    """Distil, or go on where it was stopped, and commit; the caller holds the store's lock. Errors as of distill."""
+    """Distil, or go on where it was stopped, and commit; the caller holds the store's lock. Errors as of distill.
+
+    A student that pauses is not committed: it stays in the work folder, as it is now.
+    """
     work = work_folder(store, claim)
-    student = distill(teacher, text, settings, device, work, claim.domain, start)
-    made = commit_distilled(
-        store.path,
-        work / "staged",
-        {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in student.tensors.items()},
-        {
-            "claim": claim,
-            "decoder_layers": student.layers,
-            "cells": student.cells,
-            "updates": student.updates,
-            "curve": student.curve,
-            "teacher_nll": student.teacher_nll,
-            "environment": environment_of(device),
-        },
-    )
+    student = distill(teacher, text, settings, device, work, claim.domain, start, limit)
+    tensors = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in student.tensors.items()}
+    record = {
+        "claim": claim,
+        "decoder_layers": student.layers,
+        "cells": student.cells,
+        "updates": student.updates,
+        "curve": student.curve,
+        "teacher_nll": student.teacher_nll,
+        "environment": environment_of(device),
+    }
+    if limit.pauses:
+        return write_distilled(work / _PAUSED, tensors, record)
+    made = commit_distilled(store.path, work / "staged", tensors, record)
     shutil.rmtree(work)
     return made

@@ -1,5 +1,7 @@
 """How a student is made and learns."""
 
+import math
+import time
 from dataclasses import dataclass
 
 from fmalloc.training.schedule import Schedule
@@ -7,6 +9,31 @@ from fmalloc_shared.errors import FmallocError
 
 UPDATES = 1000
 _VALIDATIONS = 8
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a student learns for now: a share of its updates, and until a `deadline` of time.monotonic at most."""
+
+    share: float = 1.0
+    deadline: float = math.inf
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the student is to go on later."""
+        return self.share < 1
+
+    def passed(self) -> bool:
+        """Whether the deadline has."""
+        return time.monotonic() >= self.deadline
+
+    def last(self, share: float) -> float:
+        """When the last share begins of the time that is left from now on; endless time has none."""
+        now = time.monotonic()
+        return self.deadline if math.isinf(self.deadline) else self.deadline - share * max(0.0, self.deadline - now)
+
+
+UNLIMITED = Limit()
 
 
 @dataclass(frozen=True)
@@ -52,6 +79,13 @@ class DistillationSettings:
             seed=self.seed,
             clip_norm=self.clip_norm,
         )
+
+    def paused_at(self, updates: int, share: float) -> int:
+        """The update, of so many, by which a share of them is done: one after which is validated anyway, or the last.
+
+        So a run that was paused there and went on ends as one that was not.
+        """
+        return updates if share == 1 else min(updates, round(share * _VALIDATIONS) * max(1, updates // _VALIDATIONS))
 
     def rounded_from(self, updates: int) -> int:
         """The first of so many updates, counted from 0, with weights as in int8."""

@@ -164,6 +164,19 @@ def find_distilled(store: Path, digest: str) -> Distilled:
     raise FmallocError(f"{store / DISTILLED}: no distilled model whose record has the SHA-256 {digest}")
 
 
+def write_distilled(folder: Path, tensors: dict[str, NDArray[np.float32]], record: dict[str, Any]) -> Distilled:
+    """Write a student that goes on learning into a `folder` of its own below .work, in place of an earlier state."""
+    shutil.rmtree(folder, ignore_errors=True)
+    staged = folder / "staged"
+    return Distilled.read(staged.rename(folder / _stage(staged, tensors, record)))
+
+
+def read_distilled(folder: Path) -> Distilled | None:
+    """What write_distilled wrote, if it was written to its end."""
+    found = [path for path in folder.glob("*") if path.name != "staged"]
+    return Distilled.read(found[0]) if found else None
+
+
 def commit_distilled(
     store: Path, staged: Path, tensors: dict[str, NDArray[np.float32]], record: dict[str, Any]
 ) -> Distilled:
@@ -171,12 +184,7 @@ def commit_distilled(
 
     `record`: the fields of DistilledRecord but for `model`. The caller holds the store's lock.
     """
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    (staged / MODEL_FILE).write_bytes(finite_bytes(tensors, "a distilled model"))
-    content = DistilledRecord(model=sha256(staged / MODEL_FILE), **record).to_bytes()
-    write_atomically(staged / RECORD_FILE, content)
-    destination = store / DISTILLED / hashlib.sha256(content).hexdigest()[:DIGITS]
+    destination = store / DISTILLED / _stage(staged, tensors, record)
     destination.parent.mkdir(exist_ok=True)
     sync_tree(staged)
     check_lock(store)
@@ -185,3 +193,13 @@ def commit_distilled(
         sync_directory(destination.parent)
     sync_directory(store)
     return Distilled.read(destination)
+
+
+def _stage(staged: Path, tensors: dict[str, NDArray[np.float32]], record: dict[str, Any]) -> str:
+    """Write a student into the new folder `staged`; returns the name that the folder is to have."""
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    (staged / MODEL_FILE).write_bytes(finite_bytes(tensors, "a distilled model"))
+    content = DistilledRecord(model=sha256(staged / MODEL_FILE), **record).to_bytes()
+    write_atomically(staged / RECORD_FILE, content)
+    return hashlib.sha256(content).hexdigest()[:DIGITS]

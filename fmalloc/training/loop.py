@@ -1,7 +1,7 @@
 """The one training loop: seeded batches, schedule, checkpoints, validation, patience and the best state."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,11 @@ class Training:
         self._events = events
         self._log: TensorBoardLog | None = None
 
-    def run(self) -> None:
+    def run(self, until: Callable[[int], bool] | None = None) -> None:
         """Train; the best state is loaded when it ends.
+
+        `until` says of a number of updates whether they are enough for now: then the state is validated and saved, and
+        another run goes on from it.
 
         Raises:
             FmallocError: the loss or a gradient is not finite, or the loss keeps growing; the checkpoint stays as it
@@ -91,6 +94,9 @@ class Training:
         ):
             while not state.done:
                 self._plan(time.monotonic() - began)
+                if until and state.update and not self._is_due() and until(state.update):
+                    self._pause(interrupts)
+                    break
                 if validates := self._is_due():
                     self._validate(interrupts)
                 else:
@@ -115,6 +121,13 @@ class Training:
             yield
         finally:
             log.close()
+
+    def _pause(self, interrupts: Interrupts) -> None:
+        """Leave a state that was validated."""
+        self._read()
+        if self.progress.curve[-1].update != self.progress.update:
+            self._validate(interrupts)
+        self.save()
 
     def finish(self) -> None:
         """End the interrupted training at its best state so far, which is loaded.

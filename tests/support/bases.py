@@ -47,8 +47,10 @@ D_MODEL = 16
 POSITIONS = 72
 
 
-def write_marian(directory: Path, seed: int = 0, *, marks: tuple[str, ...] = (), target: str = "en") -> None:
-    """A Marian base of 2+2 layers as transformers saves it, with SentencePiece models of about 60 pieces.
+def write_marian(
+    directory: Path, seed: int = 0, *, marks: tuple[str, ...] = (), target: str = "en", decoder_layers: int = 2
+) -> None:
+    """A Marian base of 2+2 layers, or 2 and `decoder_layers`, as transformers saves it; about 60 pieces per side.
 
     `marks`: tokens of target languages. `target`: the language that the tokenizer names.
     """
@@ -58,7 +60,8 @@ def write_marian(directory: Path, seed: int = 0, *, marks: tuple[str, ...] = (),
     tokens = [*dict.fromkeys(["</s>", "<unk>", *pieces, *marks]), "<pad>"]
     write_json(directory / "vocab.json", {token: index for index, token in enumerate(tokens)})
     _write_marian_tokenizer(directory, target_lang=target)
-    _save(MarianMTModel, _marian_config(len(tokens)), directory, seed, zero_row=len(tokens) - 1)
+    config = _marian_config(len(tokens), decoder_layers=decoder_layers)
+    _save(MarianMTModel, config, directory, seed, zero_row=len(tokens) - 1)
 
 
 def write_marian_of_many_targets(directory: Path, seed: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,18 @@ from fmalloc_shared.files import sha256
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.ngrams import NgramCounts
-from tests.support.bases import BASES, CORE_BASES, D_MODEL, LAYERS, PAIRS, VARIANTS, WIDTH, write_m2m100, write_nllb
+from tests.support.bases import (
+    BASES,
+    CORE_BASES,
+    D_MODEL,
+    LAYERS,
+    PAIRS,
+    VARIANTS,
+    WIDTH,
+    write_m2m100,
+    write_marian,
+    write_nllb,
+)
 from tests.support.killing import environment
 
 Masks = dict[str, NDArray[np.bool_]]
@@ -38,18 +49,7 @@ def write_store(path: Path, kind: str = "marian", *, samples: tuple[Pair, ...] =
     general = {layer: general_mask(values, _SPARSITY) for layer, values in importance.items()}
     (prepared / "general.safetensors").write_bytes(general_bytes(importance, general))
     _write_text_files(prepared, samples)
-    scores = {"domains": {}, "signatures": {}}
-    store = Store.create(
-        path,
-        prepared,
-        family=family,
-        languages=LanguagePair(source, target),
-        layers=[{"name": layer, "width": WIDTH} for layer in LAYERS],
-        sparsity=_SPARSITY,
-        importance={"batches": 2, "batch_tokens": 64, "seed": 1, "rank_correlation": 0.5, "dead_cells": {}},
-        base_scores=scores,
-        general_scores=scores,
-    )
+    store = _create(path, family, LanguagePair(source, target), LAYERS)
     free = {layer: np.flatnonzero(~general[layer]) for layer in LAYERS}
     it = {layer: cells[: len(cells) // 2] for layer, cells in free.items()}
     late = {layer: cells[len(cells) // 2 :] for layer, cells in free.items()}
@@ -61,6 +61,34 @@ def write_store(path: Path, kind: str = "marian", *, samples: tuple[Pair, ...] =
     commit(store, "odd", odd_mask, none, samples, seed=2)
     commit(store, "late", late_mask, late, samples, seed=3, reads=["it"])
     return store
+
+
+def write_deep_store(path: Path, decoder_layers: int, samples: tuple[Pair, ...]) -> Store:
+    """A store with `general` alone, of a Marian base with so many decoder layers."""
+    prepared = path / ".work" / "prepared"
+    write_marian(prepared / "base", decoder_layers=decoder_layers)
+    layers = [*LAYERS[:2], *(f"decoder.{index}" for index in range(decoder_layers))]
+    draw = np.random.default_rng(7)
+    importance = {layer: draw.random(WIDTH) for layer in layers}
+    general = {layer: general_mask(values, _SPARSITY) for layer, values in importance.items()}
+    (prepared / "general.safetensors").write_bytes(general_bytes(importance, general))
+    _write_text_files(prepared, samples)
+    return _create(path, "marian", LanguagePair("de", "en"), layers)
+
+
+def _create(path: Path, family: str, languages: LanguagePair, layers: Sequence[str]) -> Store:
+    scores = {"domains": {}, "signatures": {}}
+    return Store.create(
+        path,
+        path / ".work" / "prepared",
+        family=family,
+        languages=languages,
+        layers=[{"name": layer, "width": WIDTH} for layer in layers],
+        sparsity=_SPARSITY,
+        importance={"batches": 2, "batch_tokens": 64, "seed": 1, "rank_correlation": 0.5, "dead_cells": {}},
+        base_scores=scores,
+        general_scores=scores,
+    )
 
 
 def commit(

@@ -12,7 +12,6 @@ from fmalloc_runtime.bundle.bundle import Drop, Quality
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translation, Translator
 
-_OPTIONS = TranslationOptions(max_length=MAXIMUM_NEW_TOKENS)
 NAMES: Mapping[MetricName, str] = {"bleu": "BLEU", "chrf": "chrF"}
 
 
@@ -33,9 +32,9 @@ class QualityCheck:
         """The pairs' targets."""
         return [pair.target for pair in self.pairs]
 
-    def translated(self, emitted: Translator) -> list[Translation]:
-        """An emitted model's translations of the sources, with the same search but for a beam of its own."""
-        return _translated(emitted, self.pairs)
+    def translated(self, emitted: Translator, beam_size: int | None = None) -> list[Translation]:
+        """An emitted model's translations of the sources, with its own beam or `beam_size`."""
+        return _translated(emitted, self.pairs, beam_size)
 
     def score(self, translations: Sequence[Translation]) -> Score:
         """BLEU and chrF."""
@@ -63,8 +62,9 @@ class QualityCheck:
         )
 
 
-def _translated(model: Translator, pairs: Sequence[Pair]) -> list[Translation]:
-    return model.translate([pair.source for pair in pairs], _OPTIONS)
+def _translated(model: Translator, pairs: Sequence[Pair], beam_size: int | None = None) -> list[Translation]:
+    options = TranslationOptions(beam_size, MAXIMUM_NEW_TOKENS)
+    return model.translate([pair.source for pair in pairs], options)
 
 
 def _texts(translations: Sequence[Translation]) -> list[str]:

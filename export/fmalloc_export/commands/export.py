@@ -60,8 +60,15 @@ from fmalloc_shared.commands.flags import PATH, flag
     "--for",
     "use",
     type=click.Choice(["latency", "throughput"]),
-    help="-O3: search for the depth, instead of --depth: the fastest within --max-quality-drop, one sentence at a time "
-    "or in batches of 32, with beam 4.",
+    help="-O3: search for depth, target tokens and beam, instead of --depth: the fastest within --max-quality-drop, "
+    "one sentence at a time or in batches of 32.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="With --for: time of the whole search of a domain, instead of --updates or --minutes of each student. Trials "
+    "tell which depth it is spent on.",
 )
 @click.option(
     "--sources",
@@ -137,7 +144,7 @@ def export(
     Example:
       fmalloc export --all --store store --output-dir bundles
       fmalloc export --task it -O2 --quantization int8 --calibration corpora/it
-      fmalloc export --task it -O3 --for latency --minutes 20 --quantization int8 --calibration corpora/it
+      fmalloc export --task it -O3 --for latency --budget 20 --quantization int8 --calibration corpora/it
       fmalloc export --task it --format transformers --output-dir checkpoints
     """
     if everything == bool(tasks):
@@ -152,11 +159,16 @@ def export(
         engine, quantization, LEVELS[int(level)], keep, max_quality_drop, allow_quality_drop, vocabulary, beam_size
     )
     given = {name: value for name, value in budget.items() if value is not None}
-    students = {"for": use, "sources": sources, "general": general, "device": device, **given}
+    whole = given.pop("budget", None)
+    students = {"for": use, "budget": whole, "sources": sources, "general": general, "device": device, **given}
     if options.level != "O3" and (unused := [name for name, value in students.items() if value]):
         raise click.UsageError(f"--{unused[0]}: only -O3 makes students, this is -{options.level}")
     if len({"updates", "minutes"} & {*given}) > 1:
         raise click.UsageError("give --updates or --minutes, not both")
+    if whole and not use:
+        raise click.UsageError("--budget: the time of a search, which --for asks for")
+    if whole and (other := {"updates", "minutes"} & {*given}):
+        raise click.UsageError(f"--{other.pop()}: of each student; --budget is of all of them: give one of the two")
     if use and "depth" in given:
         raise click.UsageError("--for searches for the depth, which --depth names: give one of them")
     if use and allow_quality_drop:
@@ -166,7 +178,7 @@ def export(
 
     arguments = None
     if options.level == "O3":
-        arguments = StudentArguments(DistillationSettings(**given), sources, general, device or "auto", use)
+        arguments = StudentArguments(DistillationSettings(**given), sources, general, device or "auto", use, whole)
     exporter = Exporter.of(store, tasks, output_dir, options, calibration, arguments)
     if explain or dry_run:
         exporter.plan(explain=explain)

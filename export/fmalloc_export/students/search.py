@@ -1,75 +1,66 @@
-"""The depth of a student by trial: as shallow as the bound on quality allows, and what each depth is worth.
+"""The search for a student: how deep, with how many target tokens and cells, and how wide a beam.
 
-Deepest first: a shallower student loses more, so that the first one that loses more than the bound ends the search. Of
-those that keep it, the fastest is published, by time measured here in turn with the learned model.
+Without a budget of time, depths are tried from the deepest on: a shallower student loses more, so that the first one
+that loses more than the bound ends the search. With one, trials tell which depth the time is spent on (see budget.py).
+Of the depths that keep the bound the fastest is compiled with fewer tokens and a narrower beam too, if they keep it;
+what is fastest then, by time measured here in turn with the learned model, is published.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from fmalloc.corpus import spread
+from fmalloc.distillation.distill import DistillationText
+from fmalloc.distillation.settings import UNLIMITED, Limit
 from fmalloc.distillation.student import depth_of
-from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS
-from fmalloc_export.builder import Built, build
+from fmalloc.store.distilled import Distilled
+from fmalloc_export.builder import build
 from fmalloc_export.bundles.publish import CPU
-from fmalloc_export.checks.quality import exceeds, losses
+from fmalloc_export.checks.quality import QualityCheck
 from fmalloc_export.compiler import compile_at
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.student import Student
 from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText, TextSplit
+from fmalloc_export.students.budget import Budget, Round, Trial, promising, rounds
+from fmalloc_export.students.choices import Choices, megabytes
+from fmalloc_export.students.points import Point, Stopwatch, Use, fastest
 from fmalloc_export.students.students import Distillation, Lesson
-from fmalloc_runtime.bundle.bundle import Quality
-from fmalloc_runtime.engines.base import TranslationOptions
+from fmalloc_runtime.bundle.bundle import MODEL_DIRECTORY
+from fmalloc_runtime.engines.base import BEAM_SIZE
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_shared.commands.progress import bar
 
-Use = Literal["latency", "throughput"]
 _DEPTHS = (4, 3, 2, 1)
-_REPEATS = 3
+# Held-out pairs that a student is tried on.
+_TRIED = 100
+
+
+@dataclass
+class _Building:
+    """Where the search builds what, and how long a bundle took last."""
+
+    work: Path
+    stopwatch: Stopwatch
+    seconds: float = 0.0
+    bundles: int = 0
+
+    def folder(self) -> Path:
+        """A new one."""
+        self.bundles += 1
+        path = self.work / f"bundle-{self.bundles}"
+        path.mkdir()
+        return path
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How a model is used: sentences per batch, beam, and how many sentences are timed."""
+class StudentSearch:
+    """Looks for one domain's student; `text` and `split` as export has them, `use` names how models are timed.
 
-    batch: int
-    beam: int
-    sentences: int
-
-
-CONDITIONS: Mapping[Use, Condition] = {"latency": Condition(1, 4, 16), "throughput": Condition(32, 4, 64)}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One depth of the frontier: its bundle, milliseconds per sentence, and speed in units of the learned model's."""
-
-    depth: int
-    built: Built
-    milliseconds: float
-    speed: float
-
-    @property
-    def quality(self) -> Quality:
-        """On held-out pairs, which -O3 cannot do without."""
-        found = self.built.bundle.manifest.quality
-        assert found is not None
-        return found
-
-    @property
-    def holds(self) -> bool:
-        """Whether it keeps the bound on quality."""
-        return not exceeds(self.quality)
-
-
-@dataclass(frozen=True)
-class DepthSearch:
-    """Looks for the depth of one domain's student; `text` and `split` as export has them, `use` names the condition."""
+    `minutes`: of the whole search; None: each student learns as `distillation` says.
+    """
 
     domain: Domain
     distillation: Distillation
@@ -77,6 +68,8 @@ class DepthSearch:
     text: CalibrationText
     split: TextSplit
     use: Use
+    minutes: float | None = None
+    _lessons: dict[int, Lesson] = field(default_factory=dict)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -85,77 +78,138 @@ class DepthSearch:
 
     def lesson(self, depth: int) -> Lesson:
         """Of the student of a depth."""
-        settings = replace(self.distillation.settings, depth=depth)
-        distillation = replace(self.distillation, settings=settings)
-        return Lesson.of(self.domain, distillation, self.split.calibration, self.split.held_out)
+        if depth not in self._lessons:
+            settings = replace(self.distillation.settings, depth=depth)
+            if self.minutes is not None:
+                settings = replace(settings, minutes=Budget.of(self.minutes, len(self.depths)).each)
+            distillation = replace(self.distillation, settings=settings)
+            lesson = Lesson.of(self.domain, distillation, self.split.calibration, self.split.held_out)
+            self._lessons[depth] = lesson
+        return self._lessons[depth]
+
+    def explain(self) -> Iterator[str]:
+        """What would be done."""
+        kept = [depth for depth in self.depths if self.lesson(depth).kept()]
+        if self.minutes is None or kept:
+            yield from (self.lesson(depth).explain() for depth in kept or self.depths)
+        else:
+            shown = ", ".join(map(str, self.depths))
+            yield f"would look among students of {shown} decoder layers, {self._budget().explain()}"
+            yield self.lesson(self.depths[0]).explain()
+        if self.minutes is None:
+            yield f"the first that loses more than {self.options.bound} BLEU or chrF ends the search for the fastest"
+        yield "then fewer target tokens and narrower beams are tried on the fastest, as long as they keep the bound"
 
     def frontier(self, work: Path) -> list[Point]:
-        """Every depth that was tried, below the empty folder `work`. Students are kept in the store."""
-        learned = self._learned(work)
+        """All that was tried, below the empty folder `work`. Students are kept in the store."""
+        budget = None if self.minutes is None else self._budget()
+        self.domain.write_tokenizer(work / "tokenizer")
+        options = Options(engine=self.options.engine, quantization=self.options.quantization)
+        learned = compile_at(self.domain, options).run(work / "learned", options.quantization, work / "tokenizer")
+        building = _Building(work, Stopwatch.of(learned, self.split.held_out, self.use))
+        points = self._deepest_first(building) if budget is None else self._tried_first(budget, building)
+        if best := fastest(points):
+            points += self._chosen(best, building, UNLIMITED if budget is None else budget.whole)
+        return points
+
+    def _budget(self) -> Budget:
+        assert self.minutes is not None
+        return Budget.of(self.minutes, len(self.depths))
+
+    def _deepest_first(self, building: _Building) -> list[Point]:
         points: list[Point] = []
         for depth in self.depths:
-            built = self._built(depth, work)
-            points.append(self._point(depth, built, learned))
+            points.append(self._built(depth, self._student(depth), self.options, building))
             if not points[-1].holds:
                 break
         return points
 
-    def _fits(self, learned: Translator, source: str) -> bool:
-        return len(learned.encode(source)) <= learned.maximum_length
+    def _tried_first(self, budget: Budget, building: _Building) -> list[Point]:
+        """Trials, and the bundle of the depth that they end with, or of one whose student is there already."""
+        points: list[Point] = []
+        depths = [depth for depth in self.depths if self.lesson(depth).kept()]
+        text: DistillationText | None = None
+        if not depths:
+            depths, text = list(self.depths), self.lesson(self.depths[0]).translated(budget.translating)
+            *trials, last = rounds(len(depths))
+            for one, following in zip(trials, [*trials[1:], last], strict=True):
+                tried = [self._trial(depth, one, budget, text, building) for depth in depths]
+                points += [trial.point for trial in tried]
+                assert self.options.bound is not None
+                chosen = promising(tried, self.options.bound, following.depths)
+                depths = [trial.point.depth for trial in chosen]
+        made = self._student(depths[0], budget.learning, text)
+        for depth in self.depths:
+            self.lesson(depth).forget()
+        return [*points, self._built(depths[0], made, self.options, building)]
 
-    def _learned(self, work: Path) -> Translator:
-        """The learned model at -O0, in the same engine and type of weights."""
-        self.domain.write_tokenizer(work / "tokenizer")
-        options = Options(engine=self.options.engine, quantization=self.options.quantization)
-        return compile_at(self.domain, options).run(work / "learned", options.quantization, work / "tokenizer")
+    def _student(self, depth: int, limit: Limit = UNLIMITED, text: DistillationText | None = None) -> Student:
+        return Student.of(self.domain, self.lesson(depth).student(limit, text))
 
-    def _built(self, depth: int, work: Path) -> Built:
-        student = Student.of(self.domain, self.lesson(depth).student())
-        folder = work / f"depth-{depth}"
-        folder.mkdir()
+    def _trial(self, depth: int, one: Round, budget: Budget, text: DistillationText, building: _Building) -> Trial:
+        """Let a student learn for its part of a round, and emit it with all of its cells and target tokens."""
+        found = self.lesson(depth).student(budget.trial(one), text)
+        options, learned = Options(self.options.engine, self.options.quantization), building.stopwatch.learned
+        compiled = compile_at(Student.of(self.domain, found), options)
+        folder = building.folder() / "tried"
+        model = compiled.run(folder, options.quantization, building.work / "tokenizer")
+        check, timed = self._tried_on(learned), building.stopwatch.time(model)
+        point = Point(
+            depth=depth,
+            cells=sum(compiled.after.widths.values()),
+            target_tokens=len(compiled.after.target_tokens),
+            vocabulary=None,
+            beam_size=BEAM_SIZE,
+            megabytes=megabytes(folder / MODEL_DIRECTORY),
+            milliseconds=timed.milliseconds,
+            speed=timed.speed,
+            quality=check.compare(check.translated(model), self.options.bound),
+            note=f"trial, {found.record.updates} updates",
+        )
+        return Trial(point, _distance(found), one.share)
+
+    def _tried_on(self, learned: Translator) -> QualityCheck:
+        fitting = [pair for pair in self.split.held_out if len(learned.encode(pair.source)) <= learned.maximum_length]
+        return QualityCheck.of(spread(fitting, _TRIED), learned)
+
+    def _built(self, depth: int, student: Student, options: Options, building: _Building) -> Point:
+        begun = time.monotonic()
         # What loses too much is a point of the frontier too.
-        options = replace(self.options, allow_quality_drop=True)
+        allowed = replace(options, allow_quality_drop=True)
         with bar(f"{self.domain.name}, depth {depth}", None) as advance:
-            return build(self.domain, options, self.text, student, folder, on_step=lambda step: advance(1, note=step))
+            built = build(
+                self.domain,
+                allowed,
+                self.text,
+                student,
+                building.folder(),
+                on_step=lambda step: advance(1, note=step),
+            )
+        building.seconds = time.monotonic() - begun
+        return Point.of(depth, built, options.vocabulary, building.stopwatch.time(Translator.load(built.bundle, CPU)))
 
-    def _point(self, depth: int, built: Built, learned: Translator) -> Point:
-        condition = CONDITIONS[self.use]
-        fitting = [pair.source for pair in self.split.held_out if self._fits(learned, pair.source)]
-        sources = spread(fitting, condition.sentences)
-        runs = [learned, Translator.load(built.bundle, CPU)]
-        of_learned, own = timed([_run(model, sources, condition) for model in runs])
-        ratios = [before / after for before, after in zip(of_learned, own, strict=True)]
-        return Point(depth, built, 1000 * statistics.median(own) / len(sources), statistics.median(ratios))
+    def _chosen(self, best: Point, building: _Building, limit: Limit) -> list[Point]:
+        """What was tried of the vocabulary and the beam, and the bundle of the fastest that keeps the bound."""
+        assert best.built and best.built.check
+        choices = Choices(
+            self._student(best.depth),
+            best.depth,
+            self.options,
+            self.split.calibration,
+            best.built.check,
+            building.stopwatch,
+            building.work / "tokenizer",
+        )
+        points = list(choices.points(building.folder(), limit))
+        for point in sorted((point for point in points if point.holds), key=lambda point: point.milliseconds):
+            same = (point.vocabulary, point.beam_size) == (best.vocabulary, best.beam_size)
+            if same or time.monotonic() + building.seconds > limit.deadline:
+                break
+            points.append(self._built(best.depth, choices.student, choices.chosen(point), building))
+            if points[-1].holds:
+                break
+        return points
 
 
-def fastest(points: Sequence[Point]) -> Point | None:
-    """Of those that keep the bound; None if none does."""
-    return min((point for point in points if point.holds), key=lambda point: point.milliseconds, default=None)
-
-
-def timed(runs: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each run, three times in turn, after one to warm up."""
-    seconds: list[list[float]] = [[] for _ in runs]
-    for repeat in range(_REPEATS + 1):
-        for run, found in zip(runs, seconds, strict=True):
-            begun = time.perf_counter()
-            run()
-            if repeat:
-                found.append(time.perf_counter() - begun)
-    return seconds
-
-
-def _run(model: Translator, sources: Sequence[str], condition: Condition) -> Callable[[], object]:
-    options = TranslationOptions(beam_size=condition.beam, max_length=MAXIMUM_NEW_TOKENS)
-    batches = [sources[start : start + condition.batch] for start in range(0, len(sources), condition.batch)]
-    return lambda: [model.translate(batch, options) for batch in batches]
-
-
-def no_depth(points: Sequence[Point], options: Options) -> str:
-    """Why nothing is published, and what would help."""
-    deepest = points[0]
-    return (
-        f"the student of {deepest.depth} decoder layers loses {losses(deepest.quality)}: more than the bound of "
-        f"{options.bound}, so nothing is published. What may help: more --updates or --minutes, --sources, `fmalloc "
-        "shallow` first; -O2. --depth with --allow-quality-drop publishes a student all the same"
-    )
+def _distance(found: Distilled) -> float:
+    return min(point.nll for point in found.record.curve) - found.record.teacher_nll

@@ -12,8 +12,15 @@ from typing import Literal, NamedTuple
 
 from fmalloc.corpus import Pair, read_pairs, read_sources, spread
 from fmalloc.distillation.distill import DistillationText, Start, Teacher
-from fmalloc.distillation.keeping import claim_of, kept_student, make_student, work_folder
-from fmalloc.distillation.settings import DistillationSettings
+from fmalloc.distillation.keeping import (
+    claim_of,
+    forget_student,
+    kept_student,
+    make_student,
+    paused_student,
+    work_folder,
+)
+from fmalloc.distillation.settings import UNLIMITED, DistillationSettings, Limit
 from fmalloc.distillation.start import shallow_general, start_of
 from fmalloc.distillation.student import check_depth, depth_of
 from fmalloc.model.architectures import base_bytes
@@ -40,8 +47,8 @@ _ROOM = 5
 
 
 class StudentArguments(NamedTuple):
-    """What a command was told of students: settings, `[NAME=]PATH` each of `sources`, general text, a device, and what
-    their depth is searched for.
+    """What a command was told of students: settings, `[NAME=]PATH` each of `sources`, general text, a device, what
+    their depth is searched for, and the minutes that the whole search has.
     """
 
     settings: DistillationSettings
@@ -49,6 +56,7 @@ class StudentArguments(NamedTuple):
     general: Path | None
     device: DeviceName
     use: Literal["latency", "throughput"] | None = None
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,27 +146,44 @@ class Lesson:
             f"and {len(self.text.general)} general pairs"
         )
 
-    def student(self) -> Distilled:
-        """Take it from the store, or make it and keep it there; errors as of fmalloc.distillation.distill."""
+    def student(self, limit: Limit = UNLIMITED, text: DistillationText | None = None) -> Distilled:
+        """Take it from the store, or make it and keep it there; errors as of fmalloc.distillation.distill.
+
+        `limit`: how far it learns for now; a student that pauses is not in the store yet, but goes on from there.
+        `text`: what `translated` gave.
+        """
         store, name = self.domain.store, self.domain.task
         if kept := self.kept():
             return kept
         check_folder(store.path, room=_ROOM * base_bytes(store.base))
         with writing(store.path):
-            text = self._with_translations(work_folder(store, self.claim))
+            work, settings = work_folder(store, self.claim), self.distillation.settings
+            if paused := paused_student(work, settings, limit):
+                return paused
+            text = text or self._with_translations(work, UNLIMITED)
             model, tokenizer = load_sliced(store, name)
             start = None
             if self.start:
                 start = Start(start_of(store, name, self.start), self.start.record.decoder_layers)
             teacher, device = Teacher(model, tokenizer, self.domain.languages), self.distillation.device
-            return make_student(store, self.claim, teacher, text, self.distillation.settings, device, start)
+            return make_student(store, self.claim, teacher, text, settings, device, start, limit)
+
+    def translated(self, limit: Limit) -> DistillationText:
+        """The text with the teacher's translations, as many as there is time for; what is translated is kept."""
+        with writing(self.domain.store.path):
+            return self._with_translations(work_folder(self.domain.store, self.claim), limit)
+
+    def forget(self) -> None:
+        """Give up a student that paused."""
+        with writing(self.domain.store.path):
+            forget_student(self.domain.store, self.claim)
 
     def _translated(self) -> Sequence[str]:
         """The sources to learn from that the teacher translates, evenly spaced."""
         sources = [*(pair.source for pair in self.text.domain), *self.sources]
         return spread(sources, self.distillation.settings.translations)
 
-    def _with_translations(self, work: Path) -> DistillationText:
+    def _with_translations(self, work: Path, limit: Limit) -> DistillationText:
         """The text with the teacher's translations of its sources."""
         dev = [pair.source for pair in self.text.dev if not pair.target]
         with tempfile.TemporaryDirectory(dir=work) as directory:
@@ -168,8 +193,9 @@ class Lesson:
             longest = min(self.distillation.settings.maximum_length, teacher.maximum_length)
             sources = [source for source in (*dev, *self._translated()) if len(teacher.encode(source)) <= longest]
             with bar(f"{self.domain.name}: translating for its student", len(sources)) as advance:
-                translated = translate_kept(teacher, sources, longest, work, advance)
-        pairs = {source: Pair(source, text) for source, text in zip(sources, translated, strict=True) if text}
+                translated = translate_kept(teacher, sources, longest, work, advance, limit)
+        # Where there was no time for all, the last ones have none.
+        pairs = {source: Pair(source, text) for source, text in zip(sources, translated, strict=False) if text}
         of_dev = [pair if pair.target else pairs.pop(pair.source, None) for pair in self.text.dev]
         return replace(
             self.text,
@@ -179,14 +205,24 @@ class Lesson:
 
 
 def translate_kept(
-    teacher: Translator, sources: Sequence[str], longest: int, work: Path, advance: Callable[[int], None]
+    teacher: Translator,
+    sources: Sequence[str],
+    longest: int,
+    work: Path,
+    advance: Callable[[int], None],
+    limit: Limit = UNLIMITED,
 ) -> list[str]:
-    """Beam-search translations, also over a stop: what is done lies in `work`, in files of 256 sentences."""
+    """Beam-search translations, also over a stop: what is done lies in `work`, in files of 256 sentences.
+
+    Once the deadline of `limit` has passed, the sources that are left get none, but for the first file's.
+    """
     options = TranslationOptions(max_length=longest)
     translations: list[str] = []
     for number, start in enumerate(range(0, len(sources), _CHUNK)):
         path, chunk = work / f"translations-{number:06}.json", sources[start : start + _CHUNK]
         if not path.is_file():
+            if translations and limit.passed():
+                break
             found = [translation.text.strip() for translation in teacher.translate(chunk, options)]
             write_atomically(path, json.dumps(found, ensure_ascii=False).encode())
         translations += json.loads(path.read_text(encoding="utf-8"))

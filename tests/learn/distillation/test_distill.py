@@ -1,5 +1,6 @@
 """Distillation on the tiny base that was really pretrained."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fmalloc.distillation import distill as module
 from fmalloc.distillation.distill import DistillationText, MixedBatches, Student, Teacher, distill
 from fmalloc.distillation.distiller import Distiller
 from fmalloc.distillation.plan import Plan
-from fmalloc.distillation.settings import DistillationSettings
+from fmalloc.distillation.settings import UNLIMITED, DistillationSettings, Limit
 from fmalloc.distillation.student import student_of
 from fmalloc.model.architectures import load_base
 from fmalloc.model.devices import select
@@ -31,10 +32,12 @@ def teacher(base: Path) -> Teacher:
     return Teacher(model, tokenizer, LANGUAGES)
 
 
-def distilled(base: Path, work: Path, text: DistillationText = TEXT, **changes: Any) -> Student:
+def distilled(
+    base: Path, work: Path, text: DistillationText = TEXT, limit: Limit = UNLIMITED, **changes: Any
+) -> Student:
     work.mkdir(parents=True, exist_ok=True)
     settings = DistillationSettings(**{**SETTINGS.__dict__, **changes})
-    return distill(teacher(base), text, settings, CPU, work, "general")
+    return distill(teacher(base), text, settings, CPU, work, "general", limit=limit)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,32 @@ def test_the_same_input_gives_the_same_numbers(base: Path, student: Student, tmp
     again = distilled(base, tmp_path / "work")
     assert again.curve == student.curve
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in student.tensors.items())
+
+
+def test_a_run_that_pauses_goes_on_to_the_same_numbers(base: Path, student: Student, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    paused = distilled(base, work, limit=Limit(3 / 8))
+    assert paused.updates == paused.curve[-1].update == 21
+    assert paused.curve == student.curve[: len(paused.curve)]
+    again = distilled(base, work)
+    assert again.curve == student.curve
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in student.tensors.items())
+
+
+def test_at_its_deadline_a_student_is_what_it_is_then_and_its_weights_were_rounded(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[bool] = []
+    loss = Distiller.loss
+
+    def watched(self: Distiller, batch: Batch) -> torch.Tensor:
+        rounds.append(self._rounds)
+        return loss(self, batch)
+
+    monkeypatch.setattr(Distiller, "loss", watched)
+    student = distilled(base, tmp_path / "work", limit=Limit(deadline=time.monotonic()))
+    assert student.updates == student.curve[-1].update == 1
+    assert rounds == [True]
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(
