@@ -2,10 +2,11 @@
 
 import pytest
 
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.pipeline import plain_lines, work_on
-from fmalloc_runtime.text.translation import SourceBatch, TextOptions
+from fmalloc_runtime.text.translation import SourceBatch, TextOptions, advance
 from tests.support.text_answers import translate
 
 HTML, XML = TextOptions(format="html"), TextOptions(format="xml")
@@ -44,6 +45,25 @@ def test_splitting_only_as_asked(model: Translator) -> None:
 def test_what_has_nothing_to_translate_is_not_translated(text: str, options: TextOptions, model: Translator) -> None:
     translation = translate(text, {}, model, options)
     assert translation.text == text and translation.sentences == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "stated", "beam"),
+    [
+        (2, TranslationOptions(), 2),
+        (2, TranslationOptions(4), 4),
+        (2, TranslationOptions(hypotheses=3), 3),
+        (None, TranslationOptions(), 4),
+        (None, TranslationOptions(hypotheses=6), 6),
+    ],
+)
+def test_a_models_own_beam_holds_where_none_is_stated(
+    own: int | None, stated: TranslationOptions, beam: int, model: Translator
+) -> None:
+    manifest = model.bundle.manifest.model_copy(update={"beam_size": own})
+    searched = Translator(Bundle(model.bundle.path, manifest), model.tokenizer, model.engine)
+    step = advance(work_on(["Guten Tag."], TextOptions(search=stated), searched))
+    assert isinstance(step, SourceBatch) and step.options.beam == beam
 
 
 def test_alternatives_are_as_many_as_asked(model: Translator) -> None:
