@@ -14,6 +14,7 @@ from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import Quality
 from fmalloc_runtime.engines.base import BEAM_SIZE, TranslationOptions
 from fmalloc_runtime.live.translator import Translator
+from fmalloc_shared.errors import FmallocError
 
 Use = Literal["latency", "throughput"]
 _REPEATS = 3
@@ -83,8 +84,11 @@ class Stopwatch:
 
     @classmethod
     def of(cls, learned: Translator, held_out: Sequence[Pair], use: Use) -> "Stopwatch":
-        """On held-out sources that the model has positions for."""
+        """On held-out sources that the model has positions for; FmallocError if there are none."""
         fitting = [pair.source for pair in held_out if len(learned.encode(pair.source)) <= learned.maximum_length]
+        if not fitting:
+            longest = learned.maximum_length
+            raise FmallocError(f"held-out text: none of {len(held_out)} sources fits into {longest} tokens")
         return cls(learned, CONDITIONS[use], spread(fitting, CONDITIONS[use].sentences))
 
     def time(self, model: Translator, beam_size: int | None = None) -> Timed:
