@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora clean
+.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -83,6 +83,9 @@ bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (h
 
 bench-corpora: $(READY) ## clean and tokenise ten million pairs; CORPORA=, BASE= and 8 GB of disk (ten minutes)
 	$(BIN)/python -m benchmarks.learning.corpora --base $(BASE) --corpora $(CORPORA)
+
+gpu: ## all that only a GPU can show, in at most eight minutes, without a network; installs nothing (PYTHON= has PyTorch with CUDA)
+	PYTHONPATH=.:export:runtime $(PYTHON) -m benchmarks.gpu
 
 soak: $(READY) ## try to break the server in every way we know; BUNDLES= with two bundles per domain (six minutes)
 	$(BIN)/python -m benchmarks.soak --bundles $(BUNDLES)

@@ -20,7 +20,7 @@ from fmalloc.report.ledger import shortage
 from fmalloc.report.status import print_status
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store, writing
-from fmalloc.training.distributed import processes
+from fmalloc.training.distributed import Group, processes
 from fmalloc.training.interrupts import Interrupts
 from fmalloc_shared.commands.progress import console
 
@@ -43,7 +43,7 @@ def learn_tasks(
             check_not_begun(recipe.store)
         run = replace(group.alike(lambda: preflight(recipe)), measure_again=measure_again)
         with writing(recipe.store) if group.first else nullcontext():
-            group.on_first(lambda: _prepare(run))
+            _prepare(run, group)
             store = Store.open(recipe.store)
             learned = {domain_of(record.name) for record in store.tasks()}
             _warn(store, recipe, learned)
@@ -57,13 +57,17 @@ def learn_tasks(
     return store
 
 
-def _prepare(run: Run) -> None:
-    if Store.exists(run.recipe.store):
-        if freed := complete(Store.open(run.recipe.store)):
-            console.print(f"{', '.join(freed)}: freed before; its files were still there and are deleted now")
-        open_store(run)
+def _prepare(run: Run, group: Group) -> None:
+    if group.on_first(lambda: Store.exists(run.recipe.store)):
+        group.on_first(lambda: _complete(run))
     else:
         create_store(run)
+
+
+def _complete(run: Run) -> None:
+    if freed := complete(Store.open(run.recipe.store)):
+        console.print(f"{', '.join(freed)}: freed before; its files were still there and are deleted now")
+    open_store(run)
 
 
 def _warn(store: Store, recipe: Recipe, learned: Collection[str]) -> None:

@@ -94,11 +94,11 @@ def measure_peak(name: str, case: Case, device: Device) -> int:
             training.take_step()
     if device.torch.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return _peak_resident()
+    return peak_resident()
 
 
-def _peak_resident() -> int:
-    """Of this process alone: getrusage begins with what the process that started it held."""
+def peak_resident() -> int:
+    """Most bytes of this process alone: getrusage begins with what the process that started it held."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

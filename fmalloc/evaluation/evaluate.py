@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fmalloc.corpus import Pair
-from fmalloc.evaluation.search import Search, unwritten
+from fmalloc.evaluation.search import Search, memory_budget, unwritten
 from fmalloc.evaluation.significance import METRICS, Statistics, signature
 from fmalloc.model.devices import Device
-from fmalloc.model.objective import nll
+from fmalloc.model.objective import Share, alone, nll
 from fmalloc.model.text.batches import encode
 from fmalloc.model.text.tokens import decode, set_languages, target_frame
 from fmalloc.store.records import Score, Scores
@@ -15,7 +15,8 @@ from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.strict import StrictModel
 
 MAXIMUM_NEW_TOKENS = 256
-_BATCH_TOKENS = 2048
+_BATCH_TOKENS, _MOST_TOKENS = 2048, 65_536
+_BYTES_PER_LOGIT = 12  # a float32, a copy of it, and the loss of it
 
 
 class Translations(NamedTuple):
@@ -100,10 +101,14 @@ def evaluate(
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
     intervals: bool = False,
+    share: Share = alone,
 ) -> Evaluation:
     """Translate the pairs' sources and score them, as validation needs."""
-    sources = [pair.source for pair in pairs]
-    texts = translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
+
+    def texts_of(sources: Sequence[str]) -> list[str]:
+        return translate(model, tokenizer, sources, languages, beam_size=beam_size, on_progress=on_progress).texts
+
+    texts = share([pair.source for pair in pairs], texts_of)
     return score(texts, [pair.target for pair in pairs], intervals=intervals)
 
 
@@ -115,19 +120,31 @@ def evaluate_test(
     *,
     beam_size: int,
     on_progress: Callable[[int], None] | None = None,
+    share: Share = alone,
 ) -> Evaluation:
     """Translate and score a test set, with intervals and the NLL, as a report needs."""
-    metrics = evaluate(model, tokenizer, pairs, languages, beam_size=beam_size, on_progress=on_progress, intervals=True)
-    found = nll_of(model, tokenizer, pairs, languages)
+    how: dict[str, Any] = {"beam_size": beam_size, "on_progress": on_progress, "intervals": True, "share": share}
+    metrics = evaluate(model, tokenizer, pairs, languages, **how)
+    found = nll_of(model, tokenizer, pairs, languages, share)
     return metrics.model_copy(update={"score": metrics.score.model_copy(update={"nll": found})})
 
 
-def nll_of(model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair) -> float | None:
+def nll_of(
+    model: Any, tokenizer: Any, pairs: Sequence[Pair], languages: LanguagePair, share: Share = alone
+) -> float | None:
     """Nats per target token, in the model's own precision; pairs that the model has no positions for are left out."""
     examples = encode(tokenizer, pairs, languages, maximum_length=_longest(model)).examples
     device = Device(model.device, bfloat16=False)
     pad = tokenizer.pad_token_id
-    return nll(model, examples, device, batch_tokens=_BATCH_TOKENS, pad=pad) if examples else None
+    return nll(model, examples, device, batch_tokens=_together(model), pad=pad, share=share) if examples else None
+
+
+def _together(model: Any) -> int:
+    """Padded tokens of a batch whose logits are held whole: on a GPU as many as fit."""
+    if model.device.type != "cuda":
+        return _BATCH_TOKENS
+    rows = memory_budget(model.device) // (_BYTES_PER_LOGIT * len(model.lm_head.weight))
+    return max(_BATCH_TOKENS, min(_MOST_TOKENS, rows))
 
 
 def merge(metrics: Mapping[str, Evaluation]) -> Scores:

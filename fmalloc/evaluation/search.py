@@ -54,7 +54,7 @@ class Search:
         """
         outputs: list[list[int]] = [[] for _ in sources]
         costs = [_bytes(model, len(source), self) for source in sources]
-        for group in batch_indices(costs, _budget(model.device)):
+        for group in batch_indices(costs, memory_budget(model.device)):
             read = [memories[i] for i in group] if memories else encoded(model, [sources[i] for i in group])
             mask = mask_of([len(memory) for memory in read], model.device)
             with attention(model.device):
@@ -197,7 +197,7 @@ def _bytes(model: Any, length: int, search: Search) -> int:
     return int(4 * (search.beam_size * row + source))
 
 
-def _budget(device: torch.device) -> int:
+def memory_budget(device: torch.device) -> int:
     """Bytes that a batch may take."""
     if device.type != "cuda":
         return _CPU_BYTES

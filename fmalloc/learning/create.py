@@ -21,6 +21,7 @@ from fmalloc.store.chain.links import TASKS
 from fmalloc.store.records import ImportanceRecord, Layer, samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import general_bytes, read_importance
+from fmalloc.training.distributed import Group
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
@@ -55,22 +56,17 @@ def open_store(run: Run) -> Store:
 
 
 def create_store(run: Run) -> Store:
-    """Copy the base, measure importance, prune, recover, score the base and the general model, commit."""
-    recipe = run.recipe
-    if (tasks := recipe.store / TASKS).is_dir() and any(tasks.iterdir()):
-        raise FmallocError(f"{recipe.store}: has tasks, but no store.json: restore it, or choose another folder")
+    """Copy the base, measure importance, prune, recover, score the base and the general model, commit.
+
+    All processes of a group measure, recover and score, and the first one writes.
+    """
+    recipe, group = run.recipe, Group.current()
     work = recipe.store / ".work" / "create"
-    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "methods", "tensorboard"})
-    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(run)})
     prepared = work / "prepared"
-    (prepared / "base").mkdir(parents=True, exist_ok=True)
-    _copy_base(recipe.base, prepared / "base")
+    group.on_first(lambda: _begin(run, work, prepared))
     importance = _importance(run, work, prepared / "base")
     masks = {name: general_mask(values, recipe.sparsity) for name, values in importance.values.items()}
-    write_atomically(prepared / "general.safetensors", general_bytes(importance.values, masks))
-    general = run.corpora[GENERAL]
-    write_atomically(prepared / "routing.safetensors", routing_bytes(general))
-    write_atomically(prepared / "samples.jsonl", samples_bytes(general.dev[: recipe.samples]))
+    group.on_first(lambda: _write_general(run, prepared, general_bytes(importance.values, masks)))
 
     def load_general(_domain: str) -> tuple[Any, Any]:
         model, tokenizer = load_base(prepared / "base", run.languages)
@@ -84,21 +80,44 @@ def create_store(run: Run) -> Store:
     recovery = recover(run, masks, prepared / "base", work) if _recovery_of(recipe) else None
     pruned = general_files(prepared)
     general_scores = Scorer(run, work / "scores-general", GENERAL).row(load_general, lambda _domain: pruned)
-    store = Store.create(
-        recipe.store,
-        prepared,
-        family=family_of(recipe.base).model_type,
-        languages=run.languages,
-        layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
-        sparsity=recipe.sparsity,
-        importance=importance.record,
-        recovery=recovery,
-        environment=environment_of(run.device),
-        base_scores=base_scores,
-        general_scores=general_scores,
-    )
-    shutil.rmtree(work)
-    return store
+
+    def commit() -> None:
+        Store.create(
+            recipe.store,
+            prepared,
+            family=family_of(recipe.base).model_type,
+            languages=run.languages,
+            layers=[Layer(name=name, width=len(mask)) for name, mask in masks.items()],
+            sparsity=recipe.sparsity,
+            importance=importance.record,
+            recovery=recovery,
+            environment=environment_of(run.device),
+            base_scores=base_scores,
+            general_scores=general_scores,
+        )
+        shutil.rmtree(work)
+
+    group.on_first(commit)
+    return Store.open(recipe.store)
+
+
+def _begin(run: Run, work: Path, prepared: Path) -> None:
+    """Make the work folder, with a copy of the base."""
+    recipe = run.recipe
+    if (tasks := recipe.store / TASKS).is_dir() and any(tasks.iterdir()):
+        raise FmallocError(f"{recipe.store}: has tasks, but no store.json: restore it, or choose another folder")
+    settings = recipe.model_dump(mode="json", exclude={"tasks", "learning", "methods", "tensorboard"})
+    claim_work(work, {"recipe": settings, "base": sha256_files(recipe.base), "corpora": _digests(run)})
+    (prepared / "base").mkdir(parents=True, exist_ok=True)
+    _copy_base(recipe.base, prepared / "base")
+
+
+def _write_general(run: Run, prepared: Path, masks: bytes) -> None:
+    """The general model's files beside the base."""
+    general = run.corpora[GENERAL]
+    write_atomically(prepared / "general.safetensors", masks)
+    write_atomically(prepared / "routing.safetensors", routing_bytes(general))
+    write_atomically(prepared / "samples.jsonl", samples_bytes(general.dev[: run.recipe.samples]))
 
 
 def _recovery_of(recipe: Recipe) -> dict[str, Any] | None:
@@ -123,7 +142,7 @@ def _importance(run: Run, work: Path, base: Path) -> Importance:
         work / "importance.safetensors",
         work / "importance.json",
     )
-    if record_path.is_file():
+    if (group := Group.current()).on_first(record_path.is_file):
         record = ImportanceRecord.read(record_path)
         values = read_importance(values_path)
         # Records have their keys sorted: decoders first, and layer 10 before layer 2.
@@ -135,12 +154,15 @@ def _importance(run: Run, work: Path, base: Path) -> Importance:
     chosen = np.random.default_rng(settings.seed).permutation(len(train))[:needed]
     encoded = encode(tokenizer, train.take(chosen), run.languages, maximum_length=run.recipe.learning.maximum_length)
     partial = work / "importance-partial.safetensors"
-    importance = cell_importance(
-        base, encoded.examples, run.device, languages=run.languages, partial=partial, **settings.model_dump()
-    )
-    ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
-    write_atomically(values_path, general_bytes(importance.values, ones))
-    write_atomically(record_path, importance.record.to_bytes())
+    how = settings.model_dump() | {"languages": run.languages, "partial": partial}
+    importance = group.alike(lambda: cell_importance(base, encoded.examples, run.device, **how))
+
+    def keep() -> None:
+        ones = {name: np.ones(len(values), dtype=np.bool_) for name, values in importance.values.items()}
+        write_atomically(values_path, general_bytes(importance.values, ones))
+        write_atomically(record_path, importance.record.to_bytes())
+
+    group.on_first(keep)
     return importance
 
 

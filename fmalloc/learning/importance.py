@@ -58,14 +58,13 @@ def cell_importance(
     stable: float | None = None,
     languages: LanguagePair | None = None,
     partial: Path | None = None,
-    group: Group | None = None,
 ) -> Importance:
     """I_i = mean over batches of |dJ/dm_i| / target tokens of the batch, accumulated in float64.
 
     `batches` are the most. `stable` ends it sooner: once ranks would agree so well with those of as many other
     batches, by the agreement of the two halves. What was measured so far is kept at `partial`, and gone on from.
 
-    Of several processes, a `group`, each measures some of the batches, the same ones that one process would; what they
+    Of several processes each measures some of the batches, the same ones that one process would; what they
     find is summed up wherever it is looked at.
 
     Raises:
@@ -76,7 +75,7 @@ def cell_importance(
     for layer in feed_forward_layers(model):
         replace(layer, masked[layer.name])
     model.to(device.torch).train()
-    sums, group = _Sums({name: len(module.mask) for name, module in masked.items()}, device.torch), group or Group()
+    sums, group = _Sums({name: len(module.mask) for name, module in masked.items()}, device.torch), Group.current()
     for name, module in masked.items():
         module.fc2.register_forward_pre_hook(sums.noting(name))
     source = TrainingBatches(examples, batch_tokens, tokenizer.pad_token_id, seed)

@@ -73,15 +73,22 @@ class Distillation(Trainable):
 
 
 def recover(run: Run, masks: Mapping[str, Mask], base: Path, work: Path) -> RecoveryRecord:
-    """Let the model in `base` recover, in place; stopped at any point, it goes on from what lies in `work`."""
-    record_path, tensors_path = work / "recovery.json", work / "recovered.safetensors"
-    if not record_path.is_file():
+    """Let the model in `base` recover, in place; stopped at any point, it goes on from what lies in `work`.
+
+    All processes of a run learn, and the first one writes.
+    """
+    record_path, tensors_path, group = work / "recovery.json", work / "recovered.safetensors", Group.current()
+    if not group.on_first(record_path.is_file):
         tensors, curve = _distilled(run, masks, base, work)
-        write_atomically(tensors_path, save(tensors))
-        settings = run.recipe.recovery.model_dump()
-        record = RecoveryRecord(settings=settings, base=sha256_files(base), curve=curve)
-        write_atomically(record_path, record.to_bytes())
-    _put(base, load_file(tensors_path))
+
+        def keep() -> None:
+            write_atomically(tensors_path, save(tensors))
+            settings = run.recipe.recovery.model_dump()
+            record = RecoveryRecord(settings=settings, base=sha256_files(base), curve=curve)
+            write_atomically(record_path, record.to_bytes())
+
+        group.on_first(keep)
+    group.on_first(lambda: _put(base, load_file(tensors_path)))
     return RecoveryRecord.read(record_path)
 
 
@@ -96,10 +103,7 @@ def _distilled(
     trainable = Distillation(student, teacher, masks, validator, settings.learning_rate)
     batches = data.batches(tokenizer, settings)
     path = work / "recovery-checkpoint.safetensors"
-    # The store is made by one process, also where several will learn.
-    training = Training(
-        trainable, batches, settings.schedule(), run.device, path, "recovery of the pruned model", group=Group()
-    )
+    training = Training(trainable, batches, settings.schedule(), run.device, path, "recovery of the pruned model")
     training.run()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable.tensors().items()}
     return tensors, training.progress.curve

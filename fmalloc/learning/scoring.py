@@ -21,6 +21,7 @@ from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.invariants import GENERAL_FILES
 from fmalloc.store.records import Score, Scores
 from fmalloc.store.store import Store
+from fmalloc.training.distributed import Group
 from fmalloc_shared.commands.progress import bar, console
 from fmalloc_shared.files import sha256, sha256_files, write_atomically
 
@@ -42,13 +43,19 @@ class Scorer:
     known: tuple[Scores, ...] = ()
 
     def score(self, domain: str, load: Load, known: Evaluation | None = None, *, kept_as: str = "") -> Evaluation:
-        """Evaluate the model that `load` gives for a domain on its test set, unless the scores are kept or `known`."""
-        path = self.folder / f"{kept_as or domain}.json"
-        if not path.is_file():
-            evaluation = known or self._measured(domain, load)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, evaluation.to_bytes())
+        """Evaluate the model that `load` gives for a domain on its test set, unless the scores are kept or `known`.
+
+        All processes of a run translate some of it, and the first one writes.
+        """
+        path, group = self.folder / f"{kept_as or domain}.json", Group.current()
+        if not group.on_first(path.is_file):
+            evaluation = known or group.alike(lambda: self._measured(domain, load))
+            group.on_first(lambda: self._keep(path, evaluation))
         return Evaluation.read(path)
+
+    def _keep(self, path: Path, evaluation: Evaluation) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, evaluation.to_bytes())
 
     def row(self, load: Load, files: Callable[[str], ModelFiles]) -> Scores:
         """One row of the matrix: the model that `load` gives for each domain, on that domain's test set.
@@ -97,7 +104,13 @@ class Scorer:
         pairs = self.run.corpora[domain].test[: settings.sentences]
         with bar(f"scoring {self.name} on {domain}", len(pairs)) as advance:
             return evaluate_test(
-                model, tokenizer, pairs, self.run.languages, beam_size=settings.beam_size, on_progress=advance
+                model,
+                tokenizer,
+                pairs,
+                self.run.languages,
+                beam_size=settings.beam_size,
+                on_progress=advance,
+                share=Group.current().shared,
             )
 
 

@@ -59,7 +59,7 @@ def learn_task(run: Run, store: Store, plan: TaskPlan, *, finish: bool = False) 
     group.on_first(lambda: claim_work(work, claim, keep=finish))
     learner = _learner(run, store, plan)
     curve, best = _train(run, plan, learner, work, finish=finish)
-    group.on_first(lambda: _commit(run, store, plan, learner, curve, best))
+    _commit(run, store, plan, learner, curve, best)
     return store.task(plan.stored_as)
 
 
@@ -110,7 +110,11 @@ def _train(
 def _commit(
     run: Run, store: Store, plan: TaskPlan, learner: Learner, curve: Sequence[CurvePoint], best: CurvePoint
 ) -> None:
-    """Score the state that the learner holds on every test set, and put it into the store."""
+    """Score the state that the learner holds on every test set, and put it into the store.
+
+    All processes of a group score, and the first one writes.
+    """
+    group = Group.current()
     work, earlier = store.path / WORK / plan.stored_as, _others(store, plan)
     memories, private = learner.memories(), learner.private_parameters()
     reads = [record.name for record in earlier if _reads(memories, store.memory(record.name))]
@@ -125,26 +129,30 @@ def _commit(
         return model, tokenizer
 
     staged = work / "staged"
-    _stage(run, plan.name, memories, private, staged)
+    group.on_first(lambda: _stage(run, plan.name, memories, private, staged))
     known = (store.description.general_scores, *(record.scores for record in store.tasks()))
     files = files_with(store, plan.stored_as, reads, staged)
     scores = Scorer(run, work / "scores", plan.stored_as, known).row(load, files)
     if plan.renewal:
         scores = with_known(scores, store, plan.name)
-    store.commit(
-        staged,
-        name=plan.stored_as,
-        reads=reads,
-        private=plan.learning.private,
-        settings=run.settings_of(plan),
-        data=run.data_of(plan.name),
-        dropped={reason: found.pairs for reason, found in run.corpora[plan.name].report.dropped.items()},
-        scores=scores,
-        dev=Score(bleu=best.bleu, chrf=best.chrf),
-        curve=curve,
-        environment=environment_of(run.device),
-    )
-    shutil.rmtree(work)
+
+    def commit() -> None:
+        store.commit(
+            staged,
+            name=plan.stored_as,
+            reads=reads,
+            private=plan.learning.private,
+            settings=run.settings_of(plan),
+            data=run.data_of(plan.name),
+            dropped={reason: found.pairs for reason, found in run.corpora[plan.name].report.dropped.items()},
+            scores=scores,
+            dev=Score(bleu=best.bleu, chrf=best.chrf),
+            curve=curve,
+            environment=environment_of(run.device),
+        )
+        shutil.rmtree(work)
+
+    group.on_first(commit)
 
 
 def _stage(run: Run, name: str, memories: Mapping[str, Memory], private: Tensors, staged: Path) -> None:

@@ -5,7 +5,7 @@ vocabulary: the logits of a batch, which are most of the memory that training ta
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -166,31 +166,64 @@ class Nll(NamedTuple):
     shuffled: float
 
 
-def nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> float:
+# How work on many items is divided: it gives the results of `work`, one per item, for all of them.
+Share = Callable[[Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]], Sequence[Any]]
+
+
+def alone(items: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> Sequence[Any]:
+    """All by this process."""
+    return work(items)
+
+
+def nll(
+    model: Any,
+    examples: Sequence[Example],
+    device: Device,
+    *,
+    batch_tokens: int,
+    pad: int,
+    share: Share = alone,
+) -> float:
     """Negative log-likelihood without dropout, in nats per target token; the model's mode is restored."""
-    return _mean(model, ordered_batches(examples, batch_tokens, pad), device)
+    return _mean(model, list(ordered_batches(examples, batch_tokens, pad)), device, share)
 
 
-def contrasted_nll(model: Any, examples: Sequence[Example], device: Device, *, batch_tokens: int, pad: int) -> Nll:
+def contrasted_nll(
+    model: Any,
+    examples: Sequence[Example],
+    device: Device,
+    *,
+    batch_tokens: int,
+    pad: int,
+    share: Share = alone,
+) -> Nll:
     """The NLL with true and with shuffled sources."""
     batches = list(ordered_batches(examples, batch_tokens, pad))
-    shuffled = (Batch(batch.source.roll(1, 0), batch.source_mask.roll(1, 0), batch.target) for batch in batches)
-    return Nll(_mean(model, batches, device), _mean(model, shuffled, device))
+    shuffled = [Batch(batch.source.roll(1, 0), batch.source_mask.roll(1, 0), batch.target) for batch in batches]
+    return Nll(_mean(model, batches, device, share), _mean(model, shuffled, device, share))
+
+
+def _mean(model: Any, batches: Sequence[Batch], device: Device, share: Share) -> float:
+    """Whoever computed which batches, their losses are added in one order."""
+    total, tokens = 0.0, sum(batch.target_tokens for batch in batches)
+    for loss in share(batches, lambda mine: _losses(model, mine, device)):
+        total += loss
+    if not math.isfinite(total):
+        raise FmallocError(f"the NLL of {tokens} tokens is {total}: the model has values that are not finite")
+    return total / max(1, tokens)
 
 
 @torch.no_grad()
-def _mean(model: Any, batches: Iterable[Batch], device: Device) -> float:
+def _losses(model: Any, batches: Iterable[Batch], device: Device) -> list[float]:
+    """The sum over each batch's target tokens; what they are is read when all are computed."""
     was_training = model.training
     model.eval()
-    total, tokens = 0.0, 0
+    found = []
     for batch in batches:
         moved = batch.on(device.torch, model.config)
         with device.autocast():
             scores = logits(model, moved)
         loss = F.cross_entropy(scores.flatten(0, 1), moved.target.flatten(), ignore_index=IGNORED, reduction="sum")
-        total += float(loss)
-        tokens += batch.target_tokens
+        found.append(loss)
     model.train(was_training)
-    if not math.isfinite(total):
-        raise FmallocError(f"the NLL of {tokens} tokens is {total}: the model has values that are not finite")
-    return total / max(1, tokens)
+    return torch.stack(found).tolist() if found else []

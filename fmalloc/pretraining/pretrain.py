@@ -109,14 +109,10 @@ def _pretrain(
     training = Training(trainable, batches, schedule, device, path, "pretraining")
     training.run()
 
-    def finish() -> float:
-        best, update = training.progress.curve[training.progress.best], training.progress.update
-        loaded = trainable.average(best, update) if settings.average > 1 else best
-        _write(model, tokenizer, work, output)
-        return loaded.nll
-
-    nll = group.on_first(finish)
-    console.print(f"saved {output} (dev NLL {nll:.3f})")
+    best, update = training.progress.curve[training.progress.best], training.progress.update
+    loaded = trainable.average(best, update) if settings.average > 1 else best
+    group.on_first(lambda: _write(model, tokenizer, work, output))
+    console.print(f"saved {output} (dev NLL {loaded.nll:.3f})")
 
 
 def _write(model: Any, tokenizer: Any, work: Path, output: Path) -> None:

@@ -13,6 +13,7 @@ from fmalloc.model.objective import smoothed_loss
 from fmalloc.model.scratch import zero_padding_row
 from fmalloc.model.text.batches import Batch
 from fmalloc.store.records import CurvePoint
+from fmalloc.training.distributed import Group
 from fmalloc.training.schedule import Schedule
 from fmalloc.training.trainable import Trainable
 from fmalloc.training.validation import Validator
@@ -66,7 +67,7 @@ class Pretraining(Trainable):
 
     def validate(self, update: int) -> CurvePoint:
         """NLL on dev, and BLEU of some sentences."""
-        if update and self.settings.average > 1:
+        if update and self.settings.average > 1 and Group.current().first:
             self._keep(update)
         return self.validator.point(self.model, update)
 

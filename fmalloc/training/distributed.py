@@ -1,7 +1,8 @@
 """Several processes on one task: each computes some rows of every batch, and all take the same step.
 
-`torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml` runs the same program in every process. The first one (rank
-0) is the only one that writes, validates and shows progress; the others follow. All of them need to see the same files.
+`torchrun --nproc-per-node 2 -m fmalloc train recipe.yaml` runs the same program in every process. Importance,
+validations and scores are shared out, too. The first one (rank 0) is the only one that writes and shows progress. All
+of them need to see the same files.
 """
 
 import json
@@ -21,7 +22,7 @@ from fmalloc.training.interrupts import exit_code
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
-# The others wait while the first one validates, scores or measures importance. A process that dies is noticed at once
+# The others wait while the first one writes. A process that dies is noticed at once
 # all the same: its connections close, and torchrun ends the rest.
 _PATIENCE = timedelta(days=30)
 
@@ -99,6 +100,34 @@ class Group:
             raise SystemExit(2)  # another process prints why
         return value
 
+    def shared(self, items: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[Any]]) -> Sequence[Any]:
+        """What `work` returns for all items, one JSON-able result per item; every process works on some of them.
+
+        Raises:
+            whatever `work` raises. The others then end silently.
+        """
+        if self.size == 1:
+            return work(items)
+        mine = items[self.rank :: self.size]
+        found: list[Any] = [None] * len(items)
+        for rank, part in enumerate(self._each(lambda: list(work(mine)) if len(mine) else [])):
+            found[rank :: self.size] = part
+        return found
+
+    def _each(self, work: Callable[[], Any]) -> list[Any]:
+        """What `work` returns in every process, by rank."""
+        try:
+            answer = {"value": work()}
+        except BaseException as error:
+            with suppress(FmallocError):
+                _exchange({"ended": exit_code(error)}, self.size)
+            raise
+        answers = _exchange(answer, self.size)
+        for other in answers:
+            if "ended" in other:
+                raise SystemExit(other["ended"])
+        return [other["value"] for other in answers]
+
     def on_first(self, work: Callable[[], Any]) -> Any:
         """What `work` returns (JSON-able) on the first process, for all of them; the others wait.
 
@@ -107,6 +136,7 @@ class Group:
         """
         if self.size == 1:
             return work()
+        self.largest(0)  # no process writes before all have read what it replaces
         if not self.first:
             answer = _receive()
             if "ended" in answer:
@@ -146,6 +176,19 @@ def _send(answer: dict[str, Any]) -> None:
     data = json.dumps(answer).encode()
     _together(lambda: dist.broadcast(torch.tensor(len(data)), 0))
     _together(lambda: dist.broadcast(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0))
+
+
+def _exchange(answer: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    """The answers of all processes, by rank."""
+    data = torch.frombuffer(bytearray(json.dumps(answer).encode()), dtype=torch.uint8)
+    lengths = [torch.tensor(0) for _ in range(size)]
+    _together(lambda: dist.all_gather(lengths, torch.tensor(len(data))))
+    longest = max(map(int, lengths))
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(data)] = data
+    parts = [torch.empty_like(padded) for _ in range(size)]
+    _together(lambda: dist.all_gather(parts, padded))
+    return [json.loads(part[: int(n)].numpy().tobytes()) for part, n in zip(parts, lengths, strict=True)]
 
 
 def _receive() -> dict[str, Any]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ class Training:
     """Trains until the updates or the patience end; resumable from the checkpoint at `path`, to the same bytes.
 
     Under `distributed.processes` the rows of each batch are shared out, and the steps are those of one process up to
-    the order in which gradients are added; `group`: otherwise. `advice` is what else a user can do when training goes
+    the order in which gradients are added. `advice` is what else a user can do when training goes
     wrong; `events` a folder for TensorBoard.
     """
 
@@ -52,7 +51,6 @@ class Training:
         *,
         advice: str = "",
         events: Path | None = None,
-        group: Group | None = None,
     ) -> None:
         self.trainable, self.batches, self.schedule = trainable, batches, schedule
         self._asked, self._validation_seconds = schedule, 0.0
@@ -62,7 +60,7 @@ class Training:
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.progress = Progress()
         self.best = self._snapshot()
-        self.group = group or Group.current()
+        self.group = Group.current()
         config = getattr(trainable.model, "config", None)
         self._feed = Feed(batches, device.torch, config, self.group)
         self._chance = chance(trainable.model)
@@ -221,17 +219,14 @@ class Training:
     def _validate(self, interrupts: Interrupts) -> None:
         """Score, remember the best state, and decide whether to stop. A stop during it leaves the state before it."""
         state, schedule = self.progress, self.schedule
-
-        def score() -> dict[str, Any]:
-            try:
-                with interrupts.released():
-                    return self.trainable.validate(state.update).model_dump()
-            except (KeyboardInterrupt, SystemExit):
-                self.save()
-                raise
-
         began = time.monotonic()
-        point = CurvePoint.model_validate(self.group.on_first(score))
+        try:
+            with interrupts.released():
+                own = self.group.alike(lambda: self.trainable.validate(state.update))
+            point = CurvePoint.model_validate(self.group.on_first(own.model_dump))
+        except (KeyboardInterrupt, SystemExit):
+            self.save()
+            raise
         self._validation_seconds = time.monotonic() - began
         loss = sum(state.losses) / len(state.losses) if state.losses else None
         state.losses.clear()

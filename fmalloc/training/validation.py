@@ -10,6 +10,7 @@ from fmalloc.model.devices import Device
 from fmalloc.model.objective import contrasted_nll, nll
 from fmalloc.model.text.batches import Example
 from fmalloc.store.records import CurvePoint, Score
+from fmalloc.training.distributed import Group
 from fmalloc_shared.languages import LanguagePair
 
 
@@ -29,14 +30,17 @@ class Validator:
     watch: Callable[[Any], Mapping[str, float]] = field(default=lambda _model: {})
 
     def point(self, model: Any, update: int, claimed: int = 0) -> CurvePoint:
-        """Score a model in evaluation mode; its mode is restored."""
+        """Score a model in evaluation mode; its mode is restored. All processes of a run do some of it."""
         was_training = model.training
         model.eval()
         pad = self.tokenizer.pad_token_id
-        measured = contrasted_nll(model, self.examples, self.device, batch_tokens=self.batch_tokens, pad=pad)
+        share = Group.current().shared
+        measured = contrasted_nll(
+            model, self.examples, self.device, batch_tokens=self.batch_tokens, pad=pad, share=share
+        )
         translated = Score(bleu=0.0, chrf=0.0)
         if self.pairs:
-            translated = evaluate(model, self.tokenizer, self.pairs, self.languages, beam_size=1).score
+            translated = evaluate(model, self.tokenizer, self.pairs, self.languages, beam_size=1, share=share).score
         earlier = {name: float(value) for name, value in self.watch(model).items()}
         model.train(was_training)
         return CurvePoint(
@@ -61,7 +65,5 @@ class Watched:
 
     def nll(self, model_of: Callable[[str], Any]) -> dict[str, float]:
         """NLL of each domain with the model that serves it."""
-        return {
-            name: nll(model_of(name), examples, self.device, batch_tokens=self.batch_tokens, pad=self.pad)
-            for name, examples in self.examples.items()
-        }
+        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "pad": self.pad, "share": Group.current().shared}
+        return {name: nll(model_of(name), examples, self.device, **how) for name, examples in self.examples.items()}

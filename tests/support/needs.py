@@ -7,6 +7,7 @@ import pytest
 
 REQUIRED = "TESTS_REQUIRE"
 NEEDS = {
+    "cuda": "a GPU, and a PyTorch that finds CUDA on it; learning and evaluation are tested there",
     "browser": "Chromium, package chromium (Debian) or google-chrome, in which the pages are tested",
     "minisign": "the program minisign, package minisign (Debian), which reads our signatures and makes others",
     "mount": "the right to mount a small file system, which a test fills up",

@@ -2,8 +2,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
@@ -13,6 +15,7 @@ from fmalloc.store.store import Store
 from fmalloc.training.distributed import Group, processes
 from fmalloc_shared.errors import FmallocError
 from tests.support import trained_apart
+from tests.support.corpora import small_recipe
 from tests.support.torchrun import torchrun
 from tests.support.training import learned_bytes, write_recipe
 
@@ -63,6 +66,54 @@ def test_the_command_in_two_processes_makes_one_whole_store(base: Path, corpora:
     before = learned_bytes(store.path)
     assert CliRunner().invoke(main, [str(recipe)]).exit_code == 0
     assert learned_bytes(store.path) == before
+
+
+@pytest.mark.slow
+def test_two_processes_measure_recover_and_score_what_one_does(base: Path, corpora: Path, tmp_path: Path) -> None:
+    content = small_recipe(base, corpora, tmp_path / "one", "office", updates=20).model_dump(
+        mode="json", exclude_none=True
+    )
+    content["recovery"] = {"updates": 5, "batch_tokens": 300}
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content | {"store": str(tmp_path / name)}))
+    two = torchrun(["-m", "fmalloc", "train", str(tmp_path / "two.yaml")])
+    assert CliRunner().invoke(main, [str(tmp_path / "one.yaml")]).exit_code == 0
+    _, errors = two.communicate(timeout=280)
+    assert two.returncode == 0, errors
+    one, shared = Store.open(tmp_path / "one"), Store.open(tmp_path / "two")
+    for layer, values in one.importance().items():
+        np.testing.assert_allclose(shared.importance()[layer], values, rtol=1e-9)
+    assert shared.description.importance == one.description.importance
+    assert shared.description.base_scores == one.description.base_scores
+    curves = [[point.nll for point in store.description.recovery.curve] for store in (one, shared)]
+    assert curves[1] == pytest.approx(curves[0], abs=1e-2)  # dropout is drawn by each process for its rows
+    assert curves[1][0] == curves[0][0]
+
+
+SHARING = """
+from fmalloc.training.distributed import processes
+from fmalloc_shared.errors import FmallocError
+
+def work(items):
+    if 7 in items:
+        raise FmallocError("seven")
+    return [item * item for item in items]
+
+with processes() as group:
+    for items in ([1, 2, 3, 4, 5], [1], [], [1, 7]):
+        try:
+            print(f"{items}: {list(group.shared(items, work))}\\n", end="", flush=True)
+        except (FmallocError, SystemExit) as error:
+            print(f"{items}: {error}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_shared_comes_back_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "sharing.py").write_text(SHARING)
+    output, errors = torchrun([str(tmp_path / "sharing.py")]).communicate(timeout=280)
+    same = ["[1, 2, 3, 4, 5]: [1, 4, 9, 16, 25]", "[1]: [1]", "[]: []"]
+    assert sorted(output.splitlines()) == sorted([*same, *same, "[1, 7]: seven", "[1, 7]: 2"]), errors
 
 
 def _until(run: subprocess.Popen[str], text: str) -> str:
@@ -134,3 +185,4 @@ def test_one_process_alone_asks_nobody() -> None:
         group.fail("wrong")
     with pytest.raises(SystemExit):
         Group(1, 2).fail("wrong")
+    assert Group().shared([1, 2], lambda items: [item + 1 for item in items]) == [2, 3]
