@@ -4,6 +4,8 @@ CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
 BASE_NOTE ?=
 STORE ?= .work/real/store
+MARIAN ?=
+TUNING_MINUTES ?= 0
 BUNDLES ?= .work/demo/bundles
 SCALE_VENV ?= .venv-scale
 
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora gpu clean
+.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -50,6 +52,10 @@ docs: $(READY) ## make a site of the documentation in .work/site/html; a dead li
 
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
 	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
+
+bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= a Python with pymarian (an hour and a half)
+	$(BIN)/python -m benchmarks.scoreboard --store $(STORE) --corpora $(CORPORA) --tuning-minutes $(TUNING_MINUTES) $(if $(MARIAN),--marian $(MARIAN))
+	$(BIN)/python -m benchmarks.scoreboard.page
 
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
 	$(BIN)/python -m benchmarks.serving.routing --corpora $(CORPORA)

@@ -64,14 +64,16 @@ def write_results(name: str, payload: Mapping[str, Any], goals: Sequence[Goal], 
     return path
 
 
-def add_entry(name: str, entry: str, payload: Mapping[str, Any], goals: Sequence[Goal]) -> Path:
-    """Write one entry of `results/name.json` and its goals; what else is there stays."""
-    path = RESULTS / f"{name}.json"
+def add_entry(
+    name: str, entry: str, payload: Mapping[str, Any], goals: Sequence[Goal], *, directory: Path = RESULTS
+) -> Path:
+    """Write one entry of `directory/name.json` and its goals; what else is there stays."""
+    path = directory / f"{name}.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     mine = {goal["name"] for goal in goals}
     others = [goal for goal in kept.pop("goals", []) if goal["name"] not in mine]
     kept.pop("machine", None)
-    return write_results(name, {**kept, entry: payload}, [*others, *goals])
+    return write_results(name, {**kept, entry: payload}, [*others, *goals], directory=directory)
 
 
 def _version(name: str) -> str | None:

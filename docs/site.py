@@ -23,13 +23,19 @@ SOURCE = WORK / "source"
 # Name of the page: its file in the repository.
 PAGES = {path.stem: path for path in sorted((ROOT / "docs").glob("*.md"))} | {
     "index": ROOT / "README.md",
-    "benchmarks": ROOT / "benchmarks" / "README.md",
+    "measuring": ROOT / "benchmarks" / "README.md",
     "changelog": ROOT / "CHANGELOG.md",
 }
 CONTENTS = {
     "Guides": ("learning", "lifecycle", "compiler", "serving", "translators", "scaling"),
     "Reference": ("commands", "formats", "security", "architecture"),
-    "Evidence": ("results", "benchmarks", "decisions", "changelog"),
+    "Evidence": (
+        "results",
+        *(name for name in ("benchmarks",) if name in PAGES),
+        "measuring",
+        "decisions",
+        "changelog",
+    ),
 }
 SETTINGS = {
     "project": "fmalloc",

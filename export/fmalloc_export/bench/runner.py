@@ -69,7 +69,7 @@ class Runner:
             env={**os.environ, **threads, "PYTHONUTF8": "1"},
         )
         try:
-            loaded = _ask(contestant, process, {"contestant": _encoded(contestant), "first": first})
+            loaded = _ask(contestant, process, {"contestant": fields_of(contestant), "first": first})
             yield cls(contestant, process, loaded)
         finally:
             process.kill()
@@ -108,11 +108,13 @@ def _ask(contestant: Contestant, process: "subprocess.Popen[str]", message: dict
     return found
 
 
-def _encoded(contestant: Contestant) -> dict[str, Any]:
+def fields_of(contestant: Contestant) -> dict[str, Any]:
+    """A contestant as JSON has it."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(contestant).items()}
 
 
-def _decoded(fields: dict[str, Any]) -> Contestant:
+def contestant_of(fields: dict[str, Any]) -> Contestant:
+    """What `fields_of` made fields of."""
     tokenizer = fields["tokenizer"] and Path(fields["tokenizer"])
     languages = LanguagePair(**fields["languages"])
     return Contestant(**{**fields, "path": Path(fields["path"]), "languages": languages, "tokenizer": tokenizer})
@@ -135,7 +137,7 @@ def serve(load: Callable[[dict[str, Any]], Loaded], requests: IO[str], answers: 
         for line in requests:
             request = json.loads(line)
             if "memory" in request:
-                answer({"memory": _resident_bytes()})
+                answer({"memory": resident_bytes()})
             elif "decode" in request:
                 answer(asdict(_decode(model, _batches(request))))
             else:
@@ -169,7 +171,8 @@ def _decode(model: Loaded, batches: Iterator[list[str]]) -> Decoded:
     return found
 
 
-def _resident_bytes() -> int | None:
+def resident_bytes() -> int | None:
+    """Of this process in memory now; None where nobody says."""
     try:
         lines = _STATUS.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -180,4 +183,4 @@ def _resident_bytes() -> int | None:
 if __name__ == "__main__":
     answers = sys.stdout
     with redirect_stdout(sys.stderr):  # whatever libraries print
-        serve(lambda fields: _decoded(fields).load(), sys.stdin, answers)
+        serve(lambda fields: contestant_of(fields).load(), sys.stdin, answers)

@@ -1,0 +1,93 @@
+"""Contenders that are compiled of a store's domain: every level and engine, and the same width by chance."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.compiler.unchecked import write_unchecked
+from benchmarks.scoreboard.contenders.contender import Contender
+from benchmarks.scoreboard.limits import Shape
+from fmalloc.corpus import Corpus
+from fmalloc_export.bench.contestant import Contestant
+from fmalloc_export.compiler import Compiled, compile_at
+from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.transformer import one_thread
+from fmalloc_export.emit.emitter import emitter_of
+from fmalloc_export.options import Level, Options
+from fmalloc_export.passes.pad_width import PadWidth
+from fmalloc_export.passes.pipeline import DomainText, Step
+from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_shared.commands.progress import console
+
+LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
+# Engine and type of weights: what is compiled at -O0, and above.
+_EXACT = (("ctranslate2", "int8"), ("ctranslate2", "float32"), ("onnx", "int8"), ("onnx", "float32"))
+_REDUCED = (("ctranslate2", "int8"), ("onnx", "int8"))
+_TARGET_TOKENS = "target_tokens.npy"
+_ENGINES = {"ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
+
+
+def compiled(domain: Domain, corpus: Corpus, keep: float, bundles: Path) -> list[Contender]:
+    """Bundles of every level and engine; what is there already stays. `keep`: the share of cells at -O2.
+
+    They are compiled as `fmalloc export` does, but compared with nothing: translations and scores stand beside.
+    """
+    found: list[Contender] = []
+    text: DomainText | None = None
+    for level in LEVELS:
+        for engine, weights in _EXACT if level == "O0" else _REDUCED:
+            options = Options(engine, weights, level, keep if level == "O2" else None)
+            kept = bundles / f"{level}-{engine}-{weights}"
+            if not list(kept.glob("*@*/manifest.json")):
+                console.print(f"{domain.name}: compiling -{level} for {_ENGINES[engine]}, {weights}", markup=False)
+                with one_thread():
+                    if level != "O0" and text is None:
+                        read = CalibrationText(tuple(corpus.train), corpus.dev)
+                        text = domain_text(domain, TextSplit.of(domain.samples, read, required=False))
+                    done = compile_at(domain, options, text, options.keep)
+                write_unchecked(done, options, kept)
+                np.save(kept / _TARGET_TOKENS, done.after.target_tokens)
+            name = f"-{level}, {_ENGINES[engine]} {weights}"
+            found.append(contender(domain, name, next(kept.glob("*@*")), weights, level))
+    return found
+
+
+def of_random_cells(domain: Domain, like: Contender, bundles: Path) -> Contender:
+    """As wide as `like` in each layer and with its target tokens, but cells are drawn by chance and not refitted."""
+    if not list(bundles.glob("*@*/manifest.json")):
+        manifest = Bundle.read(like.contestant.path).manifest
+        draw = np.random.default_rng(0)
+        layers = []
+        baked = compile_at(domain, Options(quantization="int8")).after
+        for layer in baked.feed_forward:
+            width = min(layer.width, manifest.widths[layer.name])
+            layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
+        tokens = np.load(like.contestant.path.parent / _TARGET_TOKENS)
+        model, _ = PadWidth(16).apply(replace(baked, feed_forward=tuple(layers), target_tokens=tokens))
+        step = Step("random-cells", "cells drawn by chance", model, False)
+        options = Options(quantization="int8")
+        write_unchecked(Compiled(domain, emitter_of("ctranslate2"), (step,)), options, bundles)
+    found = contender(domain, "random cells, CTranslate2 int8", next(bundles.glob("*@*")), "int8", None)
+    return replace(found, group="random cells")
+
+
+def contender(domain: Domain, name: str, path: Path, weights: str, level: str | None) -> Contender:
+    """A bundle of the domain."""
+    manifest = Bundle.read(path).manifest
+    shape = shape_of(domain.base.config, manifest.widths, manifest.target_tokens)
+    return Contender(Contestant(name, "bundle", path, domain.languages), "fmalloc", weights, shape, level)
+
+
+def shape_of(config: Any, widths: dict[str, int] | None = None, target_tokens: int | None = None) -> Shape:
+    """By the configuration of the base; `widths` of layers, where they are others than its own."""
+    stacks = {"encoder": config.encoder_layers, "decoder": config.decoder_layers}
+    of = {
+        stack: tuple(
+            (widths or {}).get(f"{stack}.{index}", getattr(config, f"{stack}_ffn_dim")) for index in range(layers)
+        )
+        for stack, layers in stacks.items()
+    }
+    return Shape(config.d_model, of["encoder"], of["decoder"], target_tokens or config.vocab_size)

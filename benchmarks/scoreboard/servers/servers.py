@@ -1,0 +1,184 @@
+"""Servers under load that comes by the clock: fmalloc, a small wrapper of CTranslate2, and any that runs already."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.common import once
+from benchmarks.serving.load import Call, Outcome, closed_loop, open_loop, percentiles, poisson
+from benchmarks.serving.process import launch, make_live
+from fmalloc_shared.commands.progress import console
+from fmalloc_shared.errors import FmallocError
+
+BOUNDS = (0.2, 1.0)
+CLIENTS = (1, 4, 16, 64)
+# Of what a server answers at most; the last is twice what it can take.
+_SHARES = (0.5, 0.9, 2.0)
+_LONG_LINES = 8
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`bundles` of the served domains, their plain lines by domain, and a whole model for the wrapper.
+
+    `seconds` of each load; `running`: servers with LibreTranslate's protocol that others started, by name.
+    """
+
+    bundles: Mapping[str, Path]
+    lines: Mapping[str, Sequence[str]]
+    copy: Path
+    work: Path
+    seconds: float
+    running: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server; `first`: seconds from its start to its first answer. Both None where others started it."""
+
+    url: str
+    first: float | None
+    process: psutil.Process | None
+
+
+def measure_servers(setting: Setting) -> dict[str, Any]:
+    """Each server by itself, one after another; what is kept in `work` is not measured again."""
+    servers = {"fmalloc": _fmalloc, "CTranslate2 wrapper": _wrapper}
+    found = {
+        name: once(setting.work / "measured" / f"server-{number}.json", partial(_measure, name, start, setting))
+        for number, (name, start) in enumerate(servers.items())
+    }
+    for name, url in setting.running.items():
+        path = setting.work / "measured" / f"running-{name}.json"
+        found[name] = once(path, partial(_measure, name, partial(_running, url), setting))
+    return {"servers": found, "bounds_seconds": list(BOUNDS), "seconds": setting.seconds, "shares": list(_SHARES)}
+
+
+def kinds_of(lines: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    """Bodies of requests: single sentences, texts of several, HTML, and sentences of all domains mixed."""
+    first = next(iter(lines.values()))
+    texts = ["\n".join(first[start : start + _LONG_LINES]) for start in range(0, len(first), _LONG_LINES)]
+    mixed = [line for group in zip(*lines.values(), strict=False) for line in group]
+    return {
+        "short": [_body(line) for line in first],
+        "long": [_body(text) for text in texts],
+        "html": [_body(f"<p>{line}</p>") | {"format": "html"} for line in first],
+        "mixed domains": [_body(line) for line in mixed],
+    }
+
+
+def _body(text: str) -> dict[str, Any]:
+    return {"q": [text], "source": "de", "target": "en", "format": "text"}
+
+
+def _measure(name: str, start: Any, setting: Setting) -> dict[str, Any]:
+    console.print(f"{name} …", markup=False)
+    with start(setting) as server:
+        rows, crowds = dict[str, dict[str, Any]](), dict[str, Any]()
+        for kind, bodies in kinds_of(setting.lines).items():
+            calls = [Call(0.0, "/translate", body) for body in bodies]
+            closed_loop(server.url, calls[:16], 4)
+            most = _rate(closed_loop(server.url, calls, 16))
+            rows[kind] = {"most_per_second": most}
+            for share in _SHARES:
+                arrivals = enumerate(poisson(share * most, setting.seconds, seed=7))
+                load = [Call(due, "/translate", bodies[number % len(bodies)]) for number, due in arrivals]
+                rows[kind][str(share)] = _latency(open_loop(server.url, load)) if load else None
+        short = [Call(0.0, "/translate", body) for body in kinds_of(setting.lines)["short"]]
+        for clients in CLIENTS:
+            outcomes = closed_loop(server.url, short, clients)
+            crowds[str(clients)] = {"per_second": _rate(outcomes), **_latency(outcomes)}
+        resident = server.process.memory_info().rss / 1e6 if server.process else None
+    return {"first_answer_seconds": server.first, "resident_mb": resident, "loads": rows, "clients": crowds}
+
+
+def _rate(outcomes: Sequence[Outcome]) -> float:
+    answered = [outcome for outcome in outcomes if outcome.status == 200]
+    if not answered:
+        raise FmallocError(f"the server answered nothing: {outcomes[0].status} {outcomes[0].answer}")
+    return len(answered) / max(outcome.ended for outcome in outcomes)
+
+
+def _latency(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    answered = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    lasted = max(outcome.ended for outcome in outcomes)
+    return {
+        "calls": len(outcomes),
+        "answered": len(answered),
+        "refused": sum(outcome.status in (429, 503) for outcome in outcomes),
+        "seconds": percentiles(answered),
+        "goodput": {str(bound): sum(seconds <= bound for seconds in answered) / lasted for bound in BOUNDS},
+    }
+
+
+@contextmanager
+def _fmalloc(setting: Setting) -> Iterator[Started]:
+    bundles = setting.work / "bundles"
+    if not (bundles / "live.json").exists():
+        for path in setting.bundles.values():
+            shutil.copytree(path, bundles / path.name, dirs_exist_ok=True)
+        make_live(bundles, {domain: path.name for domain, path in setting.bundles.items()})
+    port, began = _free_port(), time.perf_counter()
+    process = launch(bundles, setting.work / "server.log", "--port", port)
+    with _ended(process):
+        yield _ready(f"http://127.0.0.1:{port}", process, began, setting)
+
+
+@contextmanager
+def _wrapper(setting: Setting) -> Iterator[Started]:
+    port, began = _free_port(), time.perf_counter()
+    tokenizer = next(iter(setting.bundles.values()))
+    command = [sys.executable, "-m", "benchmarks.scoreboard.servers.wrapper", setting.copy, tokenizer, port]
+    process = subprocess.Popen([*map(str, command)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with _ended(process):
+        yield _ready(f"http://127.0.0.1:{port}", process, began, setting)
+
+
+@contextmanager
+def _running(url: str, _setting: Setting) -> Iterator[Started]:
+    yield Started(url.rstrip("/"), None, None)
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[Any]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ready(url: str, process: "subprocess.Popen[Any]", began: float, setting: Setting) -> Started:
+    """Ask until there is an answer."""
+    body = json.dumps(kinds_of(setting.lines)["short"][0]).encode()
+    request = urllib.request.Request(f"{url}/translate", body, {"Content-Type": "application/json"})
+    while time.perf_counter() - began < _PATIENCE and process.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE):
+                return Started(url, time.perf_counter() - began, psutil.Process(process.pid))
+        except urllib.error.HTTPError as error:
+            raise FmallocError(f"{url}: {error.code} {error.read().decode()}") from error
+        except OSError:
+            time.sleep(0.02)
+    raise FmallocError(f"{url}: no answer; see {setting.work / 'server.log'}")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
