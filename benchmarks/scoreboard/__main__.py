@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from benchmarks.common import RESULTS, Goal, add_entry, machine, versions
+from benchmarks.common import RESULTS, Goal, add_entry, machine, once, versions
 from benchmarks.scoreboard.contenders.gathering import Choice, gather
 from benchmarks.scoreboard.domains.domains import COUNTS, measure_domains, models_of
 from benchmarks.scoreboard.domains.made import path_of
@@ -114,7 +114,9 @@ def main(
 def _translation(
     store: Store, names: tuple[str, ...], corpora: Path, work: Path, choice: Choice, amount: Amount
 ) -> dict[str, Any]:
-    found, reference = dict[str, Any](), Machine.measured(1)
+    found = dict[str, Any]()
+    # Kept, so that a run that goes on has the contenders that it began with.
+    reference = once(work / "measured" / "products.json", lambda: Machine.measured(1).products)
     for name in names:
         console.rule(name)
         field = gather(store, name, corpora, work / "contenders", choice, reference)

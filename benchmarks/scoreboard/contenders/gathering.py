@@ -1,5 +1,6 @@
 """All contenders of a domain, made once below the work folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from benchmarks.scoreboard.contenders.compiled import compiled, contender, of_ra
 from benchmarks.scoreboard.contenders.contender import Contender, Field
 from benchmarks.scoreboard.contenders.marian import Marian
 from benchmarks.scoreboard.contenders.tuned import tuned
-from benchmarks.scoreboard.limits import Machine
 from fmalloc.corpus import Corpus
 from fmalloc.store.store import Store
 from fmalloc_export.bench.contestant import Contestant, converted
@@ -37,8 +37,8 @@ class Choice:
     tuned: dict[str, Path] | None = None
 
 
-def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, machine: Machine) -> Field:
-    """Make what is not there yet."""
+def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, products: Mapping[str, float]) -> Field:
+    """Make what is not there yet; `products`: as of Machine, which decide what is worth measuring."""
     domain = Domain.load(store, name)
     corpus = read(corpora, name, domain)
     left_out: dict[str, str] = {}
@@ -48,7 +48,7 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, m
     rows = _converted(base, "base", "CTranslate2", tokenizer, domain.base.config, work / "base", left_out)
     pytorch = Contender(base, "PyTorch", "float32", shape_of(domain.base.config), slow=True)
     rows.append(pytorch)
-    slower = machine.products["float32"] / machine.products["bfloat16"]
+    slower = products["float32"] / products["bfloat16"]
     half = replace(base, name="base, PyTorch bfloat16", precision="bfloat16")
     if slower < _HOPELESS:
         rows.append(replace(pytorch, contestant=half, weights="bfloat16"))
