@@ -88,8 +88,10 @@ class Marian:
                     f"{label}, Marian {weights}", "marian", folder / weights, self.domain.languages, self.base
                 )
                 command = (str(self.python), str(_PROCESS))
-                kind = {"slow": True} if label == "base" else {"untrained": True}
-                found.append(Contender(model, "Marian", weights, shape, command=command, **kind))
+                is_base = label == "base"
+                found.append(
+                    Contender(model, "Marian", weights, shape, command=command, slow=is_base, untrained=not is_base)
+                )
         return found
 
     @property
