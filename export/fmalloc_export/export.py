@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
+from fmalloc.corpus import Pair
 from fmalloc.model.architectures import FAMILIES, base_bytes
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
@@ -24,6 +25,7 @@ from fmalloc_export.students.search import StudentSearch
 from fmalloc_export.students.students import Distillation, Lesson, StudentArguments
 from fmalloc_export.tables import print_frontier, print_passes, print_results
 from fmalloc_runtime.live.translator import check_engine
+from fmalloc_runtime.memory.file import MEMORY_FILE
 from fmalloc_shared.commands.command import echo, needs
 from fmalloc_shared.commands.outputs import check_folder
 from fmalloc_shared.commands.progress import bar
@@ -35,7 +37,7 @@ class Exporter:
     """What to export: the task of each domain, where to, how, and the calibration text of each (none at -O0).
 
     `distillation`: how students are made, at -O3 alone; `use`: what they are searched for, if they are, in
-    `budget` minutes each, if there is one.
+    `budget` minutes each, if there is one. `memories`: pairs by domain that its bundle is to hold.
     """
 
     store: Store
@@ -46,6 +48,7 @@ class Exporter:
     distillation: Distillation | None = None
     use: Use | None = None
     budget: float | None = None
+    memories: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -56,10 +59,11 @@ class Exporter:
         options: Options,
         calibration: Sequence[str],
         students: StudentArguments | None = None,
+        memories: Sequence[str] = (),
     ) -> "Exporter":
-        """Read and check everything. `tasks` empty: general and every task; `calibration`: `[NAME=]PATH` each.
+        """Read and check everything. `tasks` empty: general and every task.
 
-        `students`: at -O3.
+        `calibration`, `memories`: `[NAME=]PATH` each. `students`: at -O3.
 
         Raises UsageError for what does not fit together, FmallocError for a damaged store or text, where a package,
         room or a right is missing, or where there is no held-out text to measure quality on.
@@ -81,7 +85,12 @@ class Exporter:
             sources = _named_paths("--sources", students.sources, list(names))
             distillation = Distillation.read(students, sources, store)
         use, budget = (students.use, students.budget) if students else (None, None)
-        return cls(store, names, output_dir, options, texts, distillation, use, budget)
+        languages = store.description.languages
+        remembered = {
+            name: CalibrationText.read(path, languages).pairs
+            for name, path in _named_paths("--memory", memories, list(names)).items()
+        }
+        return cls(store, names, output_dir, options, texts, distillation, use, budget, remembered)
 
     def plan(self, *, explain: bool) -> None:
         """Print what each pass does; with `explain`, what it would do, without running it."""
@@ -117,7 +126,7 @@ class Exporter:
             result = export_domain(
                 domain,
                 self.output_dir,
-                self.options,
+                self._options_of(name),
                 text,
                 student,
                 force=force,
@@ -132,7 +141,12 @@ class Exporter:
         text = self.texts[domain.name]
         if self.use is None or self.distillation is None or text is None:
             return None
-        return StudentSearch(domain, self.distillation, self.options, text, split, self.use, self.budget)
+        options = self._options_of(domain.name)
+        return StudentSearch(domain, self.distillation, options, text, split, self.use, self.budget)
+
+    def _options_of(self, name: str) -> Options:
+        """The options, with the text that the bundle of a domain is to hold."""
+        return replace(self.options, memory=self.memories.get(name))
 
     def _searched(self, search: StudentSearch, *, force: bool, live: bool) -> Exported:
         """Publish the fastest student that keeps the bound on quality; FmallocError if none does."""
@@ -150,6 +164,8 @@ class Exporter:
         domain, options = Domain.load(self.store, self.names[name]), self.options
         split = self._split(domain)
         echo(f"{name}: {_quality_plan(options, split)}")
+        if name in self.memories:
+            echo(f"{name}: {_holds_text(len(self.memories[name]))}")
         if (search := self._search(domain, split)) and search.depths:
             for line in search.explain():
                 echo(f"{name}: {line}")
@@ -203,6 +219,15 @@ def _texts(
 def _say(result: Exported, *, live: bool) -> None:
     state = "written" if result.written else "already there, unchanged"
     echo(f"{result.manifest.domain}: {result.path} {state}{'' if live else ' (not live)'}")
+    if memory := result.manifest.memory:
+        echo(f"{result.manifest.domain}: {_holds_text(memory.pairs)}")
+
+
+def _holds_text(pairs: int) -> str:
+    return (
+        f"ATTENTION: the bundle holds text, {pairs} pairs in {MEMORY_FILE}: whoever has it can read them, and whoever "
+        "may ask a server that serves it can find them"
+    )
 
 
 def _named_paths(flag: str, given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

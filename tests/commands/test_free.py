@@ -84,6 +84,25 @@ def test_it_is_gone_from_bundles_and_router(is_packed: bool, made: Path) -> None
     assert all((now.posterior(lines) == fresh.posterior(lines)).all() for lines in TEXTS)
 
 
+def test_text_of_a_memory_goes_with_its_bundle(made: Path, tmp_path: Path) -> None:
+    secret = "Das Geheimnis der Anlage bleibt gewahrt."
+    (tmp_path / "law.tsv").write_text(f"{secret}\tThe secret of the plant is kept.\n")
+    memory = ("--memory", tmp_path / "law.tsv")
+    code, output = run("export", "--store", made / "store", "--output-dir", made / "bundles", "--task", "law", *memory)
+    assert code == 0 and "ATTENTION: the bundle holds text, 1 pairs in memory.sqlite" in output, output
+    bundle = Bundle.open(made / "bundles" / LiveIndex.of(made / "bundles").domains["law"])
+    assert secret.encode() in (bundle.path / "memory.sqlite").read_bytes()
+    packed(made / "bundles")
+    found = Bundle.open(bundle.path).memory()
+    assert found and found.exact([secret]) == {secret: "The secret of the plant is kept."}
+    code, output = run("verify", bundle.path, "--store", made / "store")
+    assert code == 0 and "every byte is the same" in output, output
+    code, output = run("free", made / "store", "law", "--bundles", made / "bundles", "--yes")
+    assert code == 0, output
+    left = [path for path in made.rglob("*") if path.is_file()]
+    assert left and not any(secret.encode() in path.read_bytes() for path in left)
+
+
 def test_bundles_are_found_by_what_they_were_compiled_from(made: Path, tmp_path: Path) -> None:
     other = write_store(tmp_path / "other")
     other.grow(24, 1)

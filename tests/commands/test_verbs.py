@@ -54,6 +54,7 @@ OTHERWISE = {
     ("--format", "export"),
     ("--threads", "bench"),
     ("--test", "bench"),
+    ("--memory", "export"),
 }
 
 

@@ -24,8 +24,10 @@ from fmalloc_runtime.bundle.bundle import (
     SourceInfo,
     golden_bytes,
 )
+from fmalloc_runtime.bundle.manifest import MemoryInfo
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_runtime.memory.file import MEMORY_FILE, write_memory
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer, TokenizerConfig
 from fmalloc_shared.files import sha256_files
 from fmalloc_shared.languages import LanguagePair
@@ -160,11 +162,12 @@ def write_bundle(
     seed: int = 1,
     golden: tuple[GoldenRecord, ...] | None = None,
     model: Mapping[str, Any] | None = None,
+    memory: Sequence[tuple[str, str]] | None = None,
     **changes: object,
 ) -> Path:
     """Write a bundle of a random model; `changes` replace fields of its manifest, `golden` its true records.
 
-    `model`: arguments of write_model.
+    `model`: arguments of write_model. `memory`: pairs of its translation memory.
     """
     sentences = SENTENCES.get(domain, SENTENCES["general"])
     work = bundles / ".building"
@@ -172,6 +175,9 @@ def write_bundle(
     write_model(work / "model", vocabulary, seed, **(model or {}))
     (work / "routing.safetensors").write_bytes(NgramCounts.of(sentences).to_bytes())
     (work / "golden.jsonl").write_bytes(b"")
+    if memory is not None:
+        written = write_memory(work / MEMORY_FILE, memory)
+        changes["memory"] = MemoryInfo(pairs=written, sha256=sha256(repr(memory).encode()).hexdigest())
     kept = (model or {}).get("kept")
     cells = len(kept) if kept is not None else (model or {}).get("cells", CELLS)
     sizes = {"widths": {"encoder.0": cells, "decoder.0": cells}, "target_tokens": len(vocabulary)}

@@ -91,6 +91,14 @@ from fmalloc_shared.commands.flags import PATH, flag
     "CPUs. ctranslate2 also has int8_float16, int16, float16, bfloat16 and others; onnx has float16.",
 )
 @click.option(
+    "--memory",
+    "memories",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Parallel text of the domain that the bundle is to hold as a translation memory: whoever has the bundle can "
+    "read that text, and whoever may ask the server can find it. Without it a bundle holds none. Repeat it per task.",
+)
+@click.option(
     "--format",
     "kind",
     type=click.Choice(["bundle", "transformers"]),
@@ -119,6 +127,7 @@ def export(
     device: Literal["auto", "cpu", "cuda"] | None,
     engine: str,
     quantization: str,
+    memories: tuple[str, ...],
     kind: str,
     force: bool,
     no_live: bool,
@@ -145,6 +154,7 @@ def export(
       fmalloc export --all --store store --output-dir bundles
       fmalloc export --task it -O2 --quantization int8 --calibration corpora/it
       fmalloc export --task it -O3 --for latency --budget 20 --quantization int8 --calibration corpora/it
+      fmalloc export --task it --memory corpora/it
       fmalloc export --task it --format transformers --output-dir checkpoints
     """
     if everything == bool(tasks):
@@ -179,7 +189,7 @@ def export(
     arguments = None
     if options.level == "O3":
         arguments = StudentArguments(DistillationSettings(**given), sources, general, device or "auto", use, whole)
-    exporter = Exporter.of(store, tasks, output_dir, options, calibration, arguments)
+    exporter = Exporter.of(store, tasks, output_dir, options, calibration, arguments, memories)
     if explain or dry_run:
         exporter.plan(explain=explain)
     else:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fmalloc.corpus import digest
+from fmalloc.corpus import Pair, digest
 from fmalloc.store.distilled import find_distilled
 from fmalloc.store.store import Store
 from fmalloc_export.builder import build
@@ -13,6 +13,7 @@ from fmalloc_export.domain.student import Student
 from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.memory.file import MEMORY_FILE, pairs_of
 from fmalloc_shared.errors import FmallocError
 
 # A name, and what is run for it: returns a few words on success, raises FmallocError otherwise.
@@ -71,6 +72,7 @@ class Recompiler:
             beam_size=manifest.beam_size,
             # Older bundles have none.
             confidence=manifest.confidence is not None,
+            memory=_memory(bundle),
         )
         domain = Domain.load(self._store, self._task(bundle))
         student = None
@@ -98,6 +100,13 @@ class Recompiler:
                 f"({len(self._texts)} given)"
             )
         return self._texts[wanted]
+
+
+def _memory(bundle: Bundle) -> tuple[Pair, ...] | None:
+    """The pairs of the bundle's own translation memory: no store has them."""
+    if bundle.manifest.memory is None:
+        return None
+    return tuple(Pair(*pair) for pair in pairs_of(bundle.path / MEMORY_FILE))
 
 
 def _differences(bundle: Bundle, again: Bundle) -> list[str]:

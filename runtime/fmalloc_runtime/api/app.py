@@ -17,6 +17,7 @@ from fmalloc_runtime.api.dialects.glossaries import DeepLGlossaries
 from fmalloc_runtime.api.dialects.health import Health
 from fmalloc_runtime.api.dialects.inference import Inference
 from fmalloc_runtime.api.dialects.libretranslate import LibreTranslate
+from fmalloc_runtime.api.dialects.memories import Memories
 from fmalloc_runtime.api.dialects.native import Native
 from fmalloc_runtime.api.middleware import middleware
 from fmalloc_runtime.api.openapi import openapi_route
@@ -40,7 +41,7 @@ def create_app(service: Service, settings: Settings, gate: Gatekeeper) -> Starle
     documents = Documents(service, settings, gate.give_back)
     operations = [
         operation
-        for dialect in (LibreTranslate, DeepL, DeepLGlossaries, Native, Inference, Health)
+        for dialect in (LibreTranslate, DeepL, DeepLGlossaries, Native, Memories, Inference, Health)
         for operation in dialect(backend).operations
     ]
     if settings.documents:

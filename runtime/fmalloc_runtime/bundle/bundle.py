@@ -31,6 +31,8 @@ from fmalloc_runtime.bundle.verification import (
     check_model,
     vocabularies,
 )
+from fmalloc_runtime.memory.file import MEMORY_FILE, check_memory
+from fmalloc_runtime.memory.memory import Memory
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import check_plain, read_small, verify_files
 from fmalloc_shared.names import DomainName
@@ -151,6 +153,10 @@ class Bundle:
         """The n-gram counts of the domain's source text."""
         return NgramCounts.read(self.path / ROUTING_FILE)
 
+    def memory(self) -> Memory | None:
+        """The translation memory, if it has one."""
+        return Memory(self.path / MEMORY_FILE) if self.manifest.memory else None
+
     def golden(self) -> tuple[GoldenRecord, ...]:
         """Records to replay before the bundle goes live; empty if the store keeps no samples."""
         path = self.path / GOLDEN_FILE
@@ -185,6 +191,8 @@ class Bundle:
             for name in sorted(packed):
                 self.packed_file(name).verify(digests[name])
             check_model(self.manifest, self.content, str(self.path))
+            if memory := self.manifest.memory:
+                check_memory(self.path / MEMORY_FILE, memory.pairs)
         except FmallocError:
             if self.packed == packed:
                 raise

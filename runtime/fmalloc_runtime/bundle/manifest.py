@@ -187,10 +187,19 @@ class Confidence(StrictModel):
     """Of 1 less the mean probability per token, on the same pairs."""
 
 
+class MemoryInfo(StrictModel):
+    """A translation memory: the bundle holds text of the domain."""
+
+    pairs: Count
+    """How many, each once."""
+    sha256: Digest
+    """Of the pairs that it was made from."""
+
+
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("confidence", "out_of_domain", "beam_size")
+    ADDED = ("confidence", "memory", "out_of_domain", "beam_size")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -224,6 +233,8 @@ class Manifest(_Extended):
     """The same on general pairs, without a bound; absent below `O3`, for `general`, and without general samples."""
     confidence: Confidence | None = None
     """What `needs_editing` is estimated with; absent where too few held-out pairs tell, and in older bundles."""
+    memory: MemoryInfo | None = None
+    """What `memory.sqlite` holds; absent without one."""
     files: dict[FilePath, Digest]
     """SHA-256 of all other files."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fmalloc_runtime.bundle.manifest import Manifest
 from fmalloc_runtime.bundle.weights import ModelFile, problems
+from fmalloc_runtime.memory.file import MEMORY_FILE
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.strict import parse_json
 
@@ -41,6 +42,8 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         missing.append(f"{MODEL_DIRECTORY}/{_SHARED}")
     if missing:
         raise FmallocError(f"{where}: files: {', '.join(missing)} not listed")
+    if (MEMORY_FILE in manifest.files) != (manifest.memory is not None):
+        raise FmallocError(f"{where}: {MEMORY_FILE} and `memory` go together: one of the two is missing")
     if foreign := [name for name in manifest.files if not _is_known(name, engine)]:
         raise FmallocError(f"{where}: files: {foreign[0]!r} is none of a bundle for {engine}")
 
@@ -124,5 +127,5 @@ def _is_known(name: str, engine: str) -> bool:
     if folder == TOKENIZER_DIRECTORY:
         return bool(inner) and "/" not in inner
     if folder != MODEL_DIRECTORY:
-        return name in _NEEDED
+        return name in (*_NEEDED, MEMORY_FILE)
     return bool(_ONNX_FILE.fullmatch(inner)) if engine == "onnx" else inner in (*_CTRANSLATE2, _SHARED, *_SIDES)

@@ -83,6 +83,7 @@ class Translator:
         self.tokenizer = tokenizer
         self.engine = engine
         confidence = bundle.manifest.confidence
+        self._memory = bundle.memory()
         self._estimator = Estimator(confidence, Evidence(bundle.routing(), tokenizer)) if confidence else None
 
     @classmethod
@@ -128,6 +129,10 @@ class Translator:
         if self._estimator is None:
             return None
         return self._estimator.needs_editing(source, translation, log_probability)
+
+    def remembered(self, sources: Sequence[str]) -> dict[str, str]:
+        """The translations of those sources that the bundle's memory has word for word; none without a memory."""
+        return self._memory.exact(sources) if self._memory else {}
 
     def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """Translate each text as one sentence; blank texts come back unchanged.

@@ -58,6 +58,9 @@ def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, mos
     encoder = _Encoder(options, model)
     documents = [encoder.read(text) for text in texts]
     sentences = [sentence for document in documents for sentence in document.sentences]
+    if options.memory:
+        found_there = model.remembered([sentence.segment.text for sentence in sentences])
+        sentences = [sentence for sentence in sentences if not sentence.remember(found_there)]
     for group in _groups(sentences):
         yield from encoder.translate(group, options.search.attention)
     if again := [sentence for sentence in sentences if sentence.has_lost_items]:
@@ -118,7 +121,7 @@ class _Sentence:
         self.reading = reading
         self.matches = renderer.matches(reading.segment)
         self.rendered: list[Rendered] = []
-        self._restored = False
+        self._restored = self._remembered = False
         self._renderer = renderer
         self._failed: list[bool] = []
         self._best: Draft | None = None
@@ -132,6 +135,17 @@ class _Sentence:
     def is_checked(self) -> bool:
         """Whether there are numbers or terms, which a translation may lack."""
         return self.reading.has_quantities or bool(self.matches)
+
+    def remember(self, found: Mapping[str, str]) -> bool:
+        """Take the translation that the memory has, if there is one with all that must be kept."""
+        translation = found.get(self.segment.text)
+        kept = [item.text for item in self.segment.items if item.kind != "number"]
+        if translation is None or self.segment.tags or self.matches:
+            return False
+        if any(translation.count(item) != self.segment.text.count(item) for item in kept):
+            return False
+        self.rendered, self._remembered = [self._renderer.remembered(translation)], True
+        return True
 
     def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
         """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
@@ -179,6 +193,8 @@ class _Sentence:
     def told(self) -> SentenceTranslation:
         """The best translation and what became of the source's numbers."""
         best = self.rendered[0]
+        if self._remembered:
+            return SentenceTranslation(self.segment.text, best.written.shown, None, remembered=True)
         numbers: Numbers = "missing" if best.missing else "restored" if self._restored else "kept"
         checked = numbers if self._renderer.protect else None
         source, shown = self.segment.text, best.written.shown

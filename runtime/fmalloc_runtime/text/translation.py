@@ -21,13 +21,15 @@ class TextOptions:
     `splitting`: at line ends and between sentences, at line ends alone, or (`none`) only where a text is too long.
     `protect`: placeholders, URLs, e-mail addresses and signs that the vocabulary does not know must come out as they
     went in; numbers, dates and references that are missing are put back where the model finds that likely enough.
-    `ignore_tags`: elements whose content is not translated. `splitting_tags`: elements that end a sentence, besides
+    `memory`: sentences that the domain's translation memory has word for word are answered from it. `ignore_tags`:
+    elements whose content is not translated. `splitting_tags`: elements that end a sentence, besides
     those that do so in HTML; `non_splitting_tags`: elements that do not.
     """
 
     format: Format = "text"
     splitting: Splitting = "sentences"
     protect: bool = True
+    memory: bool = False
     ignore_tags: frozenset[str] = frozenset()
     splitting_tags: frozenset[str] = frozenset()
     non_splitting_tags: frozenset[str] = frozenset()
@@ -37,7 +39,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class SentenceTranslation:
-    """One sentence of a text; `score` as Hypothesis.score.
+    """One sentence of a text; `score` as Hypothesis.score, None where `remembered`: taken from the translation memory.
 
     `alignment`: pairs of character spans, source first, if it was asked for. `numbers`: whether the model kept the
     numbers, dates and references of the source (also if it has none), they were put back, or some are missing:
@@ -47,11 +49,12 @@ class SentenceTranslation:
 
     source: str
     translation: str
-    score: float
+    score: float | None
     alignment: tuple[tuple[Span, Span], ...] | None = None
     numbers: Numbers | None = None
     missing: tuple[str, ...] = ()
     needs_editing: float | None = None
+    remembered: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,10 @@ class TextModel(Protocol):
 
     def needs_editing(self, source: str, translation: str, log_probability: float) -> float | None:
         """Estimated probability that a sentence's translation needs editing; None where there is no estimate."""
+        ...
+
+    def remembered(self, sources: Sequence[str]) -> dict[str, str]:
+        """The translations of those sources that the domain's memory has word for word."""
         ...
 
 

@@ -122,3 +122,23 @@ def test_a_live_index_takes_a_bundle_over(bundles: Path, tmp_path: Path) -> None
     assert changed.domains == index.domains | {"it": "it@0123456789ab"}
     make_live(tmp_path, Path("it@0123456789ab"))
     assert LiveIndex.of(tmp_path).domains == {"it": "it@0123456789ab"}
+
+
+def test_a_memory_is_part_of_the_bundle_and_checked_with_it(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path, "it", memory=[("Datei", "file"), ("Maus", "mouse")])
+    bundle = Bundle.open(path)
+    assert bundle.manifest.memory and bundle.manifest.memory.pairs == 2
+    found = bundle.memory()
+    assert found and found.exact(["Maus"]) == {"Maus": "mouse"}
+    content = (path / "memory.sqlite").read_bytes()
+    (path / "memory.sqlite").write_bytes(content.replace(b"mouse", b"house"))
+    with pytest.raises(FmallocError, match=r"memory\.sqlite"):
+        Bundle.open(path)
+
+
+def test_a_memory_and_its_record_go_together(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path, "it", memory=[("Datei", "file")])
+    manifest = Bundle.read(path).manifest.model_copy(update={"memory": None})
+    (path / "manifest.json").write_bytes(manifest.to_bytes())
+    with pytest.raises(FmallocError, match=r"memory\.sqlite and `memory` go together"):
+        Bundle.read(path.rename(tmp_path / manifest.bundle_name))

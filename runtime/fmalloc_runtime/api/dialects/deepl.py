@@ -29,7 +29,7 @@ TEXTS_LIMIT = 50
 _UNLIMITED = 1_000_000_000_000
 _QUOTA = frozenset({456, 529})
 # They would change the translation in ways that no model here can; to ignore them silently would be wrong.
-_REFUSED = ("style_id", "translation_memory_id", "custom_instructions")
+_REFUSED = ("style_id", "custom_instructions")
 _SPLITTING: dict[str, Splitting] = {"0": "none", "1": "sentences", "nonewlines": "sentences"}
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -97,7 +97,12 @@ class TranslateFields(KeyFields):
         None, description="of two that have one term, the first counts"
     )
     style_id: _Refused = None
-    translation_memory_id: _Refused = None
+    translation_memory_id: String | None = Field(
+        None, description="a domain with a translation memory, from which exact matches are answered"
+    )
+    translation_memory_threshold: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="changes nothing: a match that is not exact is of another sentence, and is never an answer"
+    )
     custom_instructions: _Refused = None
 
     @property
@@ -122,9 +127,17 @@ class TranslateFields(KeyFields):
             splitting_tags=frozenset(self.splitting_tags or ()),
             non_splitting_tags=frozenset(self.non_splitting_tags or ()),
             terms=terms,
+            memory=bool(self.translation_memory_id),
             search=search,
         )
-        return TranslationRequest(texts, self.domain or AUTO, self.context or "", options)
+        domain = self.domain or AUTO
+        if self.translation_memory_id and domain not in (AUTO, self.translation_memory_id):
+            raise BadRequestError(
+                f"translation_memory_id is {self.translation_memory_id[:80]!r}, domain {domain[:80]!r}: a memory is "
+                "that of its domain"
+            )
+        domain = self.translation_memory_id or domain
+        return TranslationRequest(texts, domain, self.context or "", options)
 
 
 class TranslatedText(BaseModel):
@@ -226,11 +239,21 @@ class DeepL:
         """Translate up to 50 texts, routed together."""
         wanted = await self.backend.read(request, TranslateFields)
         check_languages(self.backend.languages, wanted.source_lang, wanted.target_lang)
+        if wanted.translation_memory_id:
+            self._check_memory(wanted.translation_memory_id)
         terms = await terms_of(self.backend, request, wanted.glossaries)
         translation = wanted.translation(self.backend.search(), terms)
         found = await self.backend.translate(request, translation)
         texts = _translated(found, translation.texts, billed=bool(wanted.show_billed_characters))
         return answer(TranslateAnswer(translations=texts, domain=RouteAnswer.of(found.route)))
+
+    def _check_memory(self, name: str) -> None:
+        """BadRequestError unless a domain of this name has a translation memory."""
+        bundle = self.backend.service.registry.snapshot().bundles.get(name)
+        if bundle is None or bundle.manifest.memory is None:
+            raise BadRequestError(
+                f"Value for 'translation_memory_id' not supported: no domain {name[:80]!r} with a translation memory"
+            )
 
     async def languages(self, request: Request) -> Response:
         """The source language, or the variants of the target language that DeepL's clients ask for."""

@@ -12,14 +12,12 @@ from starlette.responses import Response
 from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.corrections import take
+from fmalloc_runtime.api.dialects.domains import DomainsAnswer, described
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
 from fmalloc_runtime.api.glossaries import terms_of
 from fmalloc_runtime.api.operation import Operation
 from fmalloc_runtime.batching.service import Answer, TranslationRequest
-from fmalloc_runtime.bundle.bundle import Bundle
-from fmalloc_runtime.bundle.manifest import Confidence, Quality
 from fmalloc_runtime.errors import BadRequestError
-from fmalloc_runtime.live.snapshot import Snapshot
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import (
     Format,
@@ -29,8 +27,6 @@ from fmalloc_runtime.text.translation import (
     TextOptions,
     TextTranslation,
 )
-from fmalloc_shared.languages import LanguagePair
-from fmalloc_shared.names import GENERAL
 
 DIALECT = Dialect("fmalloc")
 _Domain = Annotated[String, Field(json_schema_extra={SERVED: "domains"})]
@@ -72,6 +68,11 @@ class TranslateFields(RouteFields):
         None, description="terms and how each is to be translated; they count before those of glossary_id"
     )
     glossary_id: String | None = Field(None, max_length=100, description="a glossary that this server keeps")
+    memory: bool | None = Field(
+        None,
+        description="whether sentences that the domain's translation memory has word for word are answered from it; "
+        "false is the default",
+    )
 
 
 class CorrectionFields(Fields):
@@ -97,6 +98,7 @@ class Sentence(BaseModel):
     `numbers`: whether the model kept the source's numbers, dates and references (or it has none), they were restored,
     or some are missing; absent if `protect` is false. `missing`: those, as the source has them. `needs_editing`: the
     estimated probability that a translator would have to change it; absent where the bundle has no estimate.
+    `remembered`: true where the translation memory had it; absent elsewhere.
     """
 
     source: str
@@ -106,6 +108,7 @@ class Sentence(BaseModel):
     numbers: Numbers | None = None
     missing: list[str] = []
     needs_editing: Annotated[float, Field(ge=0, le=1)] | None = None
+    remembered: bool = False
 
 
 class Translated(BaseModel):
@@ -136,30 +139,6 @@ class CorrectionsAnswer(BaseModel):
 
     corrections: list[CorrectionOutcome]
     domain: RouteAnswer
-
-
-class Domain(BaseModel):
-    """A domain that is served. `default`: texts of uncertain domain go there; `loaded`: its model is in memory."""
-
-    name: str
-    bundle: str
-    engine: str
-    quantization: str
-    level: str
-    loaded: bool
-    default: bool
-    quality: Quality | None
-    confidence: Confidence | None
-    size_bytes: int
-    widths: dict[str, int]
-
-
-class DomainsAnswer(BaseModel):
-    """All domains. `threshold`: the least posterior probability for another domain than the default."""
-
-    languages: LanguagePair
-    threshold: float
-    domains: list[Domain]
 
 
 @dataclass(frozen=True)
@@ -209,7 +188,7 @@ class Native:
         """All domains that are served."""
         self.backend.enter(request)
         snapshot = self.backend.service.registry.snapshot()
-        return answer(await run_sync(_described, snapshot))
+        return answer(await run_sync(described, snapshot))
 
     async def route(self, request: Request) -> Response:
         """Route without translating."""
@@ -246,6 +225,7 @@ class Native:
             protect=wanted.protect is not False,
             ignore_tags=frozenset(wanted.ignore_tags or ()),
             terms=await terms_of(self.backend, request, ids, wanted.glossary),
+            memory=bool(wanted.memory),
             search=self.backend.search(wanted.beam_size, wanted.max_length, wanted.alternatives, wanted.alignment),
         )
         translation = TranslationRequest(texts_of(wanted.text), wanted.domain or AUTO, options=options)
@@ -280,32 +260,6 @@ def _sentence(sentence: SentenceTranslation) -> Sentence:
         asked["alignment"] = list(sentence.alignment)
     if sentence.needs_editing is not None:
         asked["needs_editing"] = round(sentence.needs_editing, 3)
+    if sentence.remembered:
+        asked["remembered"] = True
     return found.model_copy(update=asked)
-
-
-def _described(snapshot: Snapshot) -> DomainsAnswer:
-    return DomainsAnswer(
-        languages=snapshot.languages,
-        threshold=snapshot.router.threshold,
-        domains=[
-            Domain(
-                name=name,
-                bundle=bundle.name,
-                engine=bundle.manifest.engine.name,
-                quantization=bundle.manifest.engine.quantization,
-                level=bundle.manifest.level,
-                loaded=snapshot.loaded(name) is not None,
-                default=name == GENERAL,
-                quality=bundle.manifest.quality,
-                confidence=bundle.manifest.confidence,
-                size_bytes=_size(bundle),
-                widths=bundle.manifest.widths,
-            )
-            for name, bundle in sorted(snapshot.bundles.items())
-        ],
-    )
-
-
-def _size(bundle: Bundle) -> int:
-    """Bytes on disk, without what a packed bundle shares with others."""
-    return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())

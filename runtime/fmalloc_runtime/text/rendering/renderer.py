@@ -165,6 +165,10 @@ class Renderer:
             alignment = tuple((sources[source], written.words[target]) for source, target in links(weights))
         return Rendered(written, draft.hypothesis.score, alignment, lost)
 
+    def remembered(self, translation: str) -> Rendered:
+        """A translation that the memory has, as the document writes it."""
+        return Rendered(Written(self._document.escape(translation), translation), 0.0, None)
+
     def needs_editing(self, source: str, rendered: Rendered) -> float | None:
         """Estimated probability that a sentence's translation needs editing; None where the model has no estimate."""
         return self._model.needs_editing(source, rendered.written.shown, rendered.score)

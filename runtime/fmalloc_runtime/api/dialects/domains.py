@@ -1,0 +1,64 @@
+"""What our own protocol says of the domains that are served."""
+
+from pydantic import BaseModel
+
+from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.bundle.manifest import Confidence, MemoryInfo, Quality
+from fmalloc_runtime.live.snapshot import Snapshot
+from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.names import GENERAL
+
+
+class Domain(BaseModel):
+    """A domain that is served. `default`: texts of uncertain domain go there; `loaded`: its model is in memory."""
+
+    name: str
+    bundle: str
+    engine: str
+    quantization: str
+    level: str
+    loaded: bool
+    default: bool
+    quality: Quality | None
+    confidence: Confidence | None
+    memory: MemoryInfo | None
+    size_bytes: int
+    widths: dict[str, int]
+
+
+class DomainsAnswer(BaseModel):
+    """All domains. `threshold`: the least posterior probability for another domain than the default."""
+
+    languages: LanguagePair
+    threshold: float
+    domains: list[Domain]
+
+
+def described(snapshot: Snapshot) -> DomainsAnswer:
+    """All domains of a snapshot."""
+    return DomainsAnswer(
+        languages=snapshot.languages,
+        threshold=snapshot.router.threshold,
+        domains=[
+            Domain(
+                name=name,
+                bundle=bundle.name,
+                engine=bundle.manifest.engine.name,
+                quantization=bundle.manifest.engine.quantization,
+                level=bundle.manifest.level,
+                loaded=snapshot.loaded(name) is not None,
+                default=name == GENERAL,
+                quality=bundle.manifest.quality,
+                confidence=bundle.manifest.confidence,
+                memory=bundle.manifest.memory,
+                size_bytes=_size(bundle),
+                widths=bundle.manifest.widths,
+            )
+            for name, bundle in sorted(snapshot.bundles.items())
+        ],
+    )
+
+
+def _size(bundle: Bundle) -> int:
+    """Bytes on disk, without what a packed bundle shares with others."""
+    return sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
