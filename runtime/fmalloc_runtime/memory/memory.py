@@ -1,6 +1,5 @@
 """A translation memory that answers: exact matches, and fuzzy ones by edit distance."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
@@ -34,7 +33,7 @@ class Memory:
         self._path = path
 
     def exact(self, sources: Sequence[str]) -> dict[str, str]:
-        """The translation of each source that is there word for word: the one that most pairs have, else the first."""
+        """The translation of each source that is there word for word; of several, the first."""
         found: dict[str, str] = {}
         with opened(self._path) as connection:
             for source in dict.fromkeys(sources):
@@ -43,13 +42,14 @@ class Memory:
                     "SELECT source, target FROM pairs WHERE key = ? ORDER BY id", (key_of(text),)
                 ).fetchall()
                 if targets := [target for other, target in rows if folded(other) == text]:
-                    found[source] = Counter(targets).most_common(1)[0][0]
+                    found[source] = targets[0]
         return found
 
     def similar(self, source: str, threshold: float, limit: int) -> list[Match]:
         """At most `limit` pairs whose similarity is at least `threshold` per cent, the most similar first.
 
-        Found are pairs that share rare trigrams with the source; one that shares only common ones may be missed.
+        Found are the exact ones, and those that share rare trigrams with the source; one that shares only common ones
+        may be missed.
         """
         text = folded(source)
         with opened(self._path) as connection:
@@ -61,9 +61,9 @@ class Memory:
             candidates = _commonest([numbers_of(blob) for (blob,) in rows])
             marks = ",".join("?" * len(candidates))
             pairs = connection.execute(
-                f"SELECT id, source, target FROM pairs WHERE id IN ({marks})", candidates
+                f"SELECT id, source, target FROM pairs WHERE id IN ({marks}) OR key = ?", [*candidates, key_of(text)]
             ).fetchall()
-        matches = {}
+        matches: dict[tuple[str, str], tuple[float, int, Match]] = {}
         for number, found, target in sorted(pairs):
             other = folded(found)
             similarity = 100 * Levenshtein.normalized_similarity(text, other, score_cutoff=threshold / 100)
@@ -76,8 +76,7 @@ def _commonest(postings: Sequence[Sequence[int]]) -> list[int]:
     """The numbers that stand in most of the lists."""
     if not postings:
         return []
-    numbers, counts = np.unique(
-        np.concatenate([np.asarray(one, dtype=np.int64) for one in postings]), return_counts=True
-    )
+    together = np.concatenate([np.asarray(one, dtype=np.int64) for one in postings])
+    numbers, counts = np.unique(together, return_counts=True)
     order = np.lexsort((numbers, -counts))[:_CANDIDATES]
     return [int(number) for number in numbers[order]]

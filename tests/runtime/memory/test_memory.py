@@ -1,5 +1,7 @@
 """Matches of a translation memory, compared with every pair by brute force."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,12 @@ def test_what_is_there_is_a_hundred_per_cent(memory: Memory) -> None:
         ("Article 3", 100.0),
         ("Section 3", 100.0),
     ]
+
+
+def test_an_exact_match_is_found_by_common_trigrams_too(tmp_path: Path) -> None:
+    write_memory(tmp_path / "memory.sqlite", [*((f"ja ja {number}", "no") for number in range(600)), ("ja ja", "yes")])
+    (match,) = Memory(tmp_path / "memory.sqlite").similar("ja ja", 99, 5)
+    assert (match.target, match.similarity) == ("yes", 100.0)
 
 
 def test_nothing_is_like_nothing(memory: Memory) -> None:
