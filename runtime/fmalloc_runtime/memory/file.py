@@ -80,9 +80,15 @@ def check_memory(path: Path, pairs: int) -> None:
         (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
             raise FmallocError(f"{path}: damaged: {state}")
-        (count,) = connection.execute("SELECT count(*) FROM pairs").fetchone()
+        count = 0
+        for row in connection.execute("SELECT source, target FROM pairs"):
+            count += 1
+            if not all(isinstance(text, str) for text in row):
+                raise FmallocError(f"{path}: a pair is not text")
         if count != pairs:
             raise FmallocError(f"{path}: {count} pairs, expected {pairs}")
+        if connection.execute("SELECT 1 FROM trigrams WHERE typeof(ids) <> 'blob' OR length(ids) % 4").fetchone():
+            raise FmallocError(f"{path}: the pairs of a trigram are not numbers of four bytes")
 
 
 def pairs_of(path: Path) -> list[tuple[str, str]]:

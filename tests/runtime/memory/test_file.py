@@ -71,6 +71,10 @@ def cut(path: Path) -> None:
         (changed("CREATE VIEW more AS SELECT 1"), "other tables"),
         (changed("CREATE TRIGGER t AFTER INSERT ON pairs BEGIN SELECT 1; END"), "other tables"),
         (changed("DELETE FROM pairs WHERE id = 0"), "2 pairs, expected 3"),
+        (changed("UPDATE pairs SET target = x'41'"), "not text"),
+        (changed("UPDATE pairs SET source = CAST(x'ff' AS TEXT)"), "damaged"),
+        (changed("UPDATE trigrams SET ids = x'000000'"), "numbers of four bytes"),
+        (changed("UPDATE trigrams SET ids = 7"), "numbers of four bytes"),
     ],
 )
 def test_what_is_no_whole_memory_is_refused(path: Path, damage: Callable[[Path], None], complaint: str) -> None:
