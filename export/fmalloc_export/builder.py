@@ -156,9 +156,9 @@ class _BundleBuilder:
         """Write the translation memory, if there is to be one."""
         if self._options.memory is None:
             return None
-        pairs = tuple(dict.fromkeys(self._options.memory))
+        pairs = [Pair(*pair) for pair in dict.fromkeys(self._options.memory)]
         self._on_step(f"writing a translation memory of {len(pairs)} pairs")
-        kept = write_memory(self._directory / MEMORY_FILE, ((pair.source, pair.target) for pair in pairs))
+        kept = write_memory(self._directory / MEMORY_FILE, pairs)
         return MemoryInfo(pairs=kept, sha256=digest(pairs))
 
     def _fitting(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:

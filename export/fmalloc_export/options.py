@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fmalloc.corpus import Pair
 from fmalloc_shared.errors import FmallocError
 
 Level = Literal["O0", "O1", "O2", "O3"]
@@ -26,7 +25,7 @@ class Options:
     `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
     `vocabulary`: the most target tokens (O1 and above). `beam_size`: what the bundle is to be searched with, and what
     quality is measured with; None: 4. `confidence`: calibrate the estimate of what needs editing.
-    `memory`: pairs that the bundle is to hold as a translation memory.
+    `memory`: pairs of source and target that the bundle is to hold as a translation memory.
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -39,7 +38,7 @@ class Options:
     vocabulary: int | None = None
     beam_size: int | None = None
     confidence: bool = True
-    memory: tuple[Pair, ...] | None = None
+    memory: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.keep is not None and not self.compacts:

@@ -86,6 +86,13 @@ def test_a_translation_without_its_placeholders_is_no_answer(client: httpx.Clien
     assert "remembered" not in lost and "{name}" in text
 
 
+def test_a_glossary_counts_before_the_memory(client: httpx.Client) -> None:
+    (found, _) = sentences(client, LINE, memory=True, glossary={"Datei": "document"})
+    assert "remembered" not in found
+    (other, _) = sentences(client, LINE, memory=True, glossary={"Drucker": "printer"})
+    assert other["remembered"]
+
+
 def test_a_domain_without_one_says_so(client: httpx.Client) -> None:
     answer = client.post("/v1/memory", json={"text": "Salz.", "domain": "kitchen"})
     assert answer.status_code == 400 and "'kitchen' has no translation memory" in answer.json()["error"]
