@@ -53,7 +53,7 @@ docs: $(READY) ## make a site of the documentation in .work/site/html; a dead li
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
 	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
 
-bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= a Python with pymarian (an hour and a half)
+bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= a Python with pymarian (some three hours)
 	$(BIN)/python -m benchmarks.scoreboard --store $(STORE) --corpora $(CORPORA) --tuning-minutes $(TUNING_MINUTES) $(if $(MARIAN),--marian $(MARIAN))
 	$(BIN)/python -m benchmarks.scoreboard.page
 

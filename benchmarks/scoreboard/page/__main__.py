@@ -19,7 +19,7 @@ from fmalloc_shared.files import write_atomically
 
 DOCS = RESULTS.parent / "docs"
 SPEED, SIZE = "benchmarks-speed.svg", "benchmarks-size.svg"
-# Why others win where they do: by the figure and the group.
+# What differs between us and those who win, by the figure and the group; no difference is measured alone.
 _WHY = {
     (
         "BLEU",
