@@ -12,8 +12,8 @@ SECONDS = 0.5
 GROWTH = 2.3
 # Shorter times say nothing about growth.
 _LEAST_SECONDS = 0.06
-# Of `_plain_work`, on an idle core of a server of 2023: `most` means such a core.
-_PLAIN_SECONDS = 0.06
+# Of `_plain_work`, on a fast core that does nothing else: `most` means such a core.
+_PLAIN_SECONDS = 0.04
 
 
 def excess(

@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(doctor, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+    return CliRunner().invoke(doctor, [str(argument) for argument in arguments], env={"COLUMNS": "400"})
 
 
 def findings(bundles: Path) -> dict[str, Finding]:

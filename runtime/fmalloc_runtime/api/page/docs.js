@@ -72,8 +72,8 @@ function drawOperation(description, path, method, operation) {
   }
   const list = element("ul", {});
   for (const [status, answer] of Object.entries(operation.responses)) {
-    const [kind, content] = Object.entries(answer.content)[0];
-    const type = content.schema.$ref ? typeOf(content.schema) : [kind];
+    const [kind, content] = Object.entries(answer.content ?? {})[0] ?? ["no content"];
+    const type = content?.schema?.$ref ? typeOf(content.schema) : [kind];
     list.append(element("li", {}, `${status}: ${answer.description} `, element("code", {}, ...type)));
   }
   body.append(element("h3", {}, "Answers"), list);

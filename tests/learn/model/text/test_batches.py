@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from fmalloc.cache.cache import Cache
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.model.architectures import load_base
-from fmalloc.model.text.batches import IGNORED, Example, TrainingBatches, batch_indices, collate, encode
+from fmalloc.model.text.batches import IGNORED, Batch, Example, TrainingBatches, batch_indices, collate, encode
 from fmalloc.model.text.groups import Groups
 from fmalloc.model.text.tokens import Frame, target_frame, target_ids
 from fmalloc_shared.languages import LanguagePair
@@ -100,8 +100,8 @@ def test_ids_of_a_cache_make_the_same_batches(base: Path, tmp_path: Path, corpor
         )
         batches = [straight.batch(update) for update in range(60)]
         for update, batch in enumerate(batches):
-            assert all(map(torch.equal, astuple(batch), astuple(mapped.batch(update))))
-        assert all(map(torch.equal, astuple(batches[59]), astuple(resumed.batch(59))))
+            assert all(map(torch.equal, tensors(batch), tensors(mapped.batch(update))))
+        assert all(map(torch.equal, tensors(batches[59]), tensors(resumed.batch(59))))
     assert len(list((tmp_path / "cache").glob("tokens-*"))) == 1
     longer = encode(tokenizer, pairs, DE_EN, maximum_length=100, cache=cache)
     assert len(longer.examples) > len(few.examples)
@@ -163,3 +163,8 @@ def test_targets_are_read_as_the_decoder_writes_them(kind: str, tmp_path: Path) 
         if tokenizer.unk_token_id not in target:
             assert text.strip() == pair.target
     assert sum(tokenizer.unk_token_id not in target for target in found) > len(PAIRS) // 2
+
+
+def tensors(batch: Batch) -> list[Tensor]:
+    """What a batch holds; places of tokens are there only on an accelerator."""
+    return [part for part in (batch.source, batch.source_mask, batch.target, batch.places) if part is not None]
