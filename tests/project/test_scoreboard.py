@@ -138,6 +138,7 @@ def test_what_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_of_it_on_a_tiny_store(tmp_path: Path) -> None:
     """Every part, then the page; run again with --resume, nothing is measured anew."""
     write_store(tmp_path / "store")
