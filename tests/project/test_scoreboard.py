@@ -169,6 +169,6 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path) -> None:
     )
     assert written.exit_code == 0, written.output
     text = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert all(f"| {entry['model']} |" in text for entry in entries)
+    assert all(f"| {entry['model']} " in text for entry in entries)
     assert all(heading in text for heading in ("## Where we lose", "## Many domains", "## Servers"))
     assert Store.open(tmp_path / "store").tasks()[-1].name == "late"
