@@ -75,9 +75,8 @@ def test_a_step_for_which_no_time_is_left_is_not_begun(tmp_path: Path, monkeypat
     assert "it needs 20" in found["not_run"]
 
 
-def test_without_a_gpu_it_says_so() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = CliRunner().invoke(gpu.main, [])
     assert done.exit_code == 2 and "no CUDA device is available" in done.output
 

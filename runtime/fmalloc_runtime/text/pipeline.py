@@ -9,11 +9,10 @@ from fmalloc_runtime.text.document.markup import blocks_of, section_format, sect
 from fmalloc_runtime.text.document.reading import Reading
 from fmalloc_runtime.text.document.segment import Segment, segments_of
 from fmalloc_runtime.text.document.sentences import LINE_END
-from fmalloc_runtime.text.rendering.renderer import Document, Draft, Rendered, Renderer
+from fmalloc_runtime.text.rendering.renderer import Document, Draft, Renderer
+from fmalloc_runtime.text.sentence import Repair, Sentence
 from fmalloc_runtime.text.translation import (
     Found,
-    Numbers,
-    SentenceTranslation,
     SourceBatch,
     TextModel,
     TextOptions,
@@ -91,9 +90,9 @@ def _with_sections(
     return replace(outer, text=best, alternatives=alternatives, sentences=sentences)
 
 
-def _groups(sentences: Sequence["_Sentence"]) -> list[list["_Sentence"]]:
+def _groups(sentences: Sequence["Sentence"]) -> list[list["Sentence"]]:
     """Sentences that need attention and others, apart if there are many of both: attention takes the engine time."""
-    groups: tuple[list[_Sentence], list[_Sentence]] = [], []
+    groups: tuple[list[Sentence], list[Sentence]] = [], []
     for sentence in sentences:
         groups[sentence.reading.needs_attention or sentence.is_checked].append(sentence)
     apart = min(map(len, groups)) >= _FEWEST_APART
@@ -104,110 +103,12 @@ def _blocks(text: str, options: TextOptions) -> list[Block]:
     return [plain_block(text)] if options.format == "text" else blocks_of(text, options)
 
 
-@dataclass(frozen=True)
-class _Repair:
-    """The best translation of a sentence, and the same with the quantities that it lacks."""
-
-    sentence: "_Sentence"
-    before: Draft
-    after: Draft
-
-
-class _Sentence:
-    """A segment and its good translations, best first."""
-
-    def __init__(self, reading: Reading, renderer: Renderer) -> None:
-        self.segment = reading.segment
-        self.reading = reading
-        self.matches = renderer.matches(reading.segment)
-        self.rendered: list[Rendered] = []
-        self._restored = self._remembered = False
-        self._renderer = renderer
-        self._failed: list[bool] = []
-        self._best: Draft | None = None
-
-    @property
-    def has_lost_items(self) -> bool:
-        """Whether a second translation, without the items, would help."""
-        return any(self._failed) and bool(self.reading.read)
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether there are numbers or terms, which a translation may lack."""
-        return self.reading.has_quantities or bool(self.matches)
-
-    def remember(self, found: Mapping[str, str]) -> bool:
-        """Take the translation that the memory has, if there is one with all that must be kept."""
-        translation = found.get(self.segment.text)
-        kept = [item.text for item in self.segment.items if item.kind != "number"]
-        if translation is None or self.segment.tags or self.matches:
-            return False
-        if any(translation.count(item) != self.segment.text.count(item) for item in kept):
-            return False
-        self.rendered, self._remembered = [self._renderer.remembered(translation)], True
-        return True
-
-    def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
-        """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
-        drafts = [self._renderer.draft(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
-        found = [None if draft is None else self._renderer.finish(draft) for draft in drafts]
-        if self._failed[:1] == [True]:
-            # The best hypothesis of the first round was lost: the best of this round takes its place.
-            self.rendered, found = [], [*found[:1], *self.rendered, *found[1:]]
-        if not self.rendered:
-            self._best = next(iter(drafts), None)
-        self._failed = [rendered is None for rendered in found]
-        for rendered in found:
-            if rendered is not None and all(rendered.written.raw != other.written.raw for other in self.rendered):
-                self.rendered.append(rendered)
-
-    def term_trials(self) -> list[Draft]:
-        """The best translation with the terms that it lacks, in several ways."""
-        if self._best is None or not (self.rendered and self.matches):
-            return []
-        return self._renderer.term_trials(self._best, self.matches)
-
-    def use(self, draft: Draft) -> None:
-        """Take a translation with terms for the best one."""
-        self._best = draft
-        self.rendered[0] = self._renderer.finish(draft)
-
-    def repair(self) -> _Repair | None:
-        """The best translation with the quantities that it lacks, if there are any and it can have them."""
-        if self._best is None or not self.rendered[0].missing:
-            return None
-        after = self._renderer.repair(self._best)
-        if after is None or (self.matches and self._lost_terms(after) > self._lost_terms(self._best)):
-            return None
-        return _Repair(self, self._best, after)
-
-    def _lost_terms(self, draft: Draft) -> int:
-        return self._renderer.lost_terms(draft, self.matches)
-
-    def restore(self, repaired: Draft) -> None:
-        """Take the repaired translation for the best one."""
-        self.rendered[0] = self._renderer.finish(repaired)
-        self._restored = True
-
-    @property
-    def told(self) -> SentenceTranslation:
-        """The best translation and what became of the source's numbers."""
-        best = self.rendered[0]
-        if self._remembered:
-            return SentenceTranslation(self.segment.text, best.written.shown, None, remembered=True)
-        numbers: Numbers = "missing" if best.missing else "restored" if self._restored else "kept"
-        checked = numbers if self._renderer.protect else None
-        source, shown = self.segment.text, best.written.shown
-        doubt = self._renderer.needs_editing(source, best)
-        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing, doubt)
-
-
 @dataclass
 class _Document:
     """A document and its sentences, in order."""
 
     document: Document
-    sentences: list[_Sentence]
+    sentences: list[Sentence]
 
     def translation(self, hypotheses: int) -> TextTranslation:
         """The whole text in as many versions as `hypotheses`."""
@@ -256,9 +157,9 @@ class _Encoder:
                 block, text, language, self._options, longest=longest, fits=self._fits, knows=knows
             )
         ]
-        return _Document(document, [_Sentence(self._reading(segment), renderer) for segment in segments])
+        return _Document(document, [Sentence(self._reading(segment), renderer) for segment in segments])
 
-    def translate(self, sentences: Sequence[_Sentence], attention: bool) -> Generator[SourceBatch, Found, None]:
+    def translate(self, sentences: Sequence[Sentence], attention: bool) -> Generator[SourceBatch, Found, None]:
         """Have the sentences translated as they are read now, equal ones once."""
         sources = [self._encode(sentence.reading.text) for sentence in sentences]
         distinct = tuple(dict.fromkeys(sources))
@@ -270,7 +171,7 @@ class _Encoder:
         for sentence, source in zip(sentences, sources, strict=True):
             sentence.take(by_source[source], source)
 
-    def compare(self, repairs: Sequence[_Repair], most_lost: float) -> Generator[SourceBatch, Found, None]:
+    def compare(self, repairs: Sequence[Repair], most_lost: float) -> Generator[SourceBatch, Found, None]:
         """Take the repaired translations that the model does not find much less likely than those before."""
         sources: list[tuple[str, ...]] = []
         targets: list[tuple[str, ...]] = []
@@ -291,7 +192,7 @@ class _Encoder:
                 score = scored.score / self._per_token(replace(scored, score=1.0))
                 repair.sentence.restore(replace(repair.after, hypothesis=replace(before, score=score)))
 
-    def choose(self, lacking: Sequence[tuple[_Sentence, Sequence[Draft]]]) -> Generator[SourceBatch, Found, None]:
+    def choose(self, lacking: Sequence[tuple[Sentence, Sequence[Draft]]]) -> Generator[SourceBatch, Found, None]:
         """Of several translations of each sentence, take the one that the model finds likeliest per token."""
         tried = [(sentence, draft) for sentence, drafts in lacking for draft in drafts]
         targets = [tuple(self._model.tokenizer.encode_target(draft.output.text)) for _, draft in tried]
@@ -301,7 +202,7 @@ class _Encoder:
             return
         sources = tuple(tuple(tried[at][1].tokens) for at in fitting)
         found = yield SourceBatch(sources, self._options.search, tuple(targets[at] for at in fitting))
-        best: dict[_Sentence, tuple[float, Draft]] = {}
+        best: dict[Sentence, tuple[float, Draft]] = {}
         for at, (scored,) in zip(fitting, found, strict=True):
             sentence, draft = tried[at]
             if sentence not in best or scored.score > best[sentence][0]:
