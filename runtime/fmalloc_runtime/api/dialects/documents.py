@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.answers import answer
 from fmalloc_runtime.api.backend import Backend
-from fmalloc_runtime.api.dialects.deepl import DIALECT, KeyFields, check_languages, named_glossaries
+from fmalloc_runtime.api.dialects.deepl import DIALECT, check_languages
+from fmalloc_runtime.api.dialects.deepl_fields import KeyFields, named_glossaries
 from fmalloc_runtime.api.fields import SERVED, Flag, String
 from fmalloc_runtime.api.glossaries import terms_of
 from fmalloc_runtime.api.operation import Operation

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from fmalloc_runtime.api.answers import answer
 from fmalloc_runtime.api.backend import Backend
-from fmalloc_runtime.api.dialects.deepl import DIALECT, KeyFields
+from fmalloc_runtime.api.dialects.deepl import DIALECT
+from fmalloc_runtime.api.dialects.deepl_fields import KeyFields
 from fmalloc_runtime.api.dialects.glossaries_fields import (
     ChangeFields,
     DictionaryAnswer,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fmalloc_runtime.api.dialects.deepl import KeyFields
+from fmalloc_runtime.api.dialects.deepl_fields import KeyFields
 from fmalloc_runtime.api.fields import String
 from fmalloc_runtime.errors import BadRequestError
 from fmalloc_runtime.glossaries.glossary import Dictionary, Glossary

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fmalloc_runtime.access.keys import add_key
-from fmalloc_runtime.api.dialects.deepl import TEXTS_LIMIT
+from fmalloc_runtime.api.dialects.deepl_fields import TEXTS_LIMIT
 from tests.support.api import LINE, Served, serving
 from tests.support.bundles import SENTENCES, bundle_of
 
