@@ -25,8 +25,8 @@ from fmalloc_shared.languages import short_code
 
 Schema = dict[str, Any]
 _REF = "#/components/schemas/{model}"
-# If two modules have a model of the same name, pydantic puts the module before it.
-_QUALIFIED = re.compile(r"fmalloc_runtime__api__dialects__([a-z]+)__")
+# If two modules have a model of the same name, pydantic puts the module before it: "deepl", or "deepl_fields".
+_QUALIFIED = re.compile(r"fmalloc_runtime__api__dialects__([a-z]+?)(?:_fields)?__")
 _DESCRIPTIONS = {
     400: "A field is missing, malformed or not supported",
     403: "The API key is missing or unknown, or the server does not do this",
