@@ -54,19 +54,28 @@ def measure(learned: Store, corpora: Path, work: Path) -> dict[str, Any]:
             for name, text in texts.items():
                 calibration = CalibrationText(text) if lossy else None
                 export_domain(Domain.load(store, name), bundles, options, calibration, live=False)
-            plain = Inventory.of(bundles)
-            pack(bundles, [Bundle.open(path) for path in bundle_paths(bundles)])
-        packed = Inventory.of(bundles)
-        one = plain.plain / len(plain.entries) / 1e6
-        found[f"-{level} {quantization}"] = {
-            "domains": len(packed.entries),
-            "one_bundle": one,
-            "plain": plain.plain / 1e6,
-            "packed": packed.disk / 1e6,
-            "in_bundles": packed.ratio,
-        }
-        console.print(f"-{level} {quantization}: {packed.disk / 1e6:.1f} MB, {packed.ratio:.2f} times one bundle")
+        found[f"-{level} {quantization}"] = row = packed(bundles)
+        console.print(f"-{level} {quantization}: {row['packed']:.1f} MB, {row['in_bundles']:.2f} times one bundle")
     return found
+
+
+def packed(bundles: Path) -> dict[str, Any]:
+    """Pack all bundles of a directory.
+
+    `domains`: how many; `one_bundle` on average, `plain` all of them, and `packed`: megabytes; `in_bundles`: packed, in
+    units of one bundle.
+    """
+    with writing(bundles):
+        plain = Inventory.of(bundles)
+        pack(bundles, [Bundle.open(path) for path in bundle_paths(bundles)])
+    found = Inventory.of(bundles)
+    return {
+        "domains": len(found.entries),
+        "one_bundle": plain.plain / len(plain.entries) / 1e6,
+        "plain": plain.plain / 1e6,
+        "packed": found.disk / 1e6,
+        "in_bundles": found.ratio,
+    }
 
 
 def _complete(store: Store, corpora: Path) -> dict[str, tuple[Pair, ...]]:

@@ -17,6 +17,7 @@ import torch
 from benchmarks.common import Goal, versions, write_results
 from benchmarks.compiler.speed import compare
 from benchmarks.compiler.unsliced import emit_unsliced
+from benchmarks.experiment.routed import LINES_PER_DOCUMENT, Documents
 from fmalloc.corpus import Pair, read_corpus
 from fmalloc.evaluation.evaluate import evaluate, score
 from fmalloc.evaluation.matrix import Matrix
@@ -34,18 +35,14 @@ from fmalloc.train import learn_tasks
 from fmalloc_export.export import Exporter
 from fmalloc_export.options import Options
 from fmalloc_runtime.bundle.bundle import LiveIndex
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
-from fmalloc_runtime.routing.router import AUTO
-from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
 
-_DOCUMENT = 10
 _OUTPUT_TOKENS = 20
-# A line is a sentence here, as it was in training.
-_LINES = TextOptions(splitting="lines", protect=False)
 
 
 def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
@@ -102,22 +99,24 @@ def fine_tune(run: Run, task: TaskSettings, output: Path) -> Path:
 def route(run: Run, bundles: Path) -> dict[str, Any]:
     """Translate all test sets as documents of ten lines: routed, with the domain told, and all as general."""
     served = Registry(bundles, EngineSettings(device="cpu")).load()
-    outputs: dict[str, list[str]] = {"routed": [], "oracle": [], "general": []}
-    references: list[str] = []
-    right = documents = 0
-    for domain, corpus in run.corpora.items():
-        pairs = corpus.test[: run.recipe.evaluation.sentences]
-        for start in range(0, len(pairs), _DOCUMENT):
-            document = pairs[start : start + _DOCUMENT]
-            sources = [pair.source for pair in document]
-            for label, asked in (("routed", AUTO), ("oracle", domain), ("general", GENERAL)):
-                translations, chosen = served.translate(sources, asked, _LINES)
-                outputs[label] += [translation.text for translation in translations]
-                right += label == "routed" and chosen.domain == domain
-            documents += 1
-            references += [pair.target for pair in document]
-    scores = {label: score(texts, references).score.model_dump() for label, texts in outputs.items()}
-    return {"documents": documents, "lines_a_document": _DOCUMENT, "accuracy": right / documents, "scores": scores}
+    texts = {domain: corpus.test[: run.recipe.evaluation.sentences] for domain, corpus in run.corpora.items()}
+    found = [
+        Documents.translate(served, domain, [pair.source for pair in pairs], TranslationOptions())
+        for domain, pairs in texts.items()
+    ]
+    references = [pair.target for pairs in texts.values() for pair in pairs]
+    outputs = {
+        "routed": [text for one in found for text in one.routed],
+        "oracle": [text for one in found for text in one.told],
+        "general": [text for one in found for text in one.general],
+    }
+    documents = sum(len(one.chosen) for one in found)
+    return {
+        "documents": documents,
+        "lines_a_document": LINES_PER_DOCUMENT,
+        "accuracy": sum(one.right for one in found) / documents,
+        "scores": {label: score(lines, references).score.model_dump() for label, lines in outputs.items()},
+    }
 
 
 def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from fmalloc_shared.files import write_atomically
 from fmalloc_shared.names import GENERAL
 from fmalloc_shared.strict import StrictModel
 
+Part = Literal["dev", "test"]
 _CHUNK_LINES = 50
 
 
@@ -79,7 +81,7 @@ def _of_partial(bundles: Path) -> ScoreMatrix | None:
 
 @dataclass(frozen=True)
 class HeldOutText:
-    """A domain's dev text: all its source `lines`, for simulating routing, and the `pairs` that are translated."""
+    """A domain's held-out text: all its source `lines`, for simulating routing, and the `pairs` that are translated."""
 
     lines: tuple[str, ...]
     pairs: tuple[Pair, ...]
@@ -95,15 +97,16 @@ class HeldOutText:
         return (sources[start : start + _CHUNK_LINES] for start in range(0, len(sources), _CHUNK_LINES))
 
     @classmethod
-    def read(cls, path: Path, bundle: Bundle, fits: Callable[[str], bool], lines: int) -> "HeldOutText":
-        """The dev part of a corpus, and at most `lines` evenly spaced pairs whose source fits into every model."""
-        dev = read_corpus(path, bundle.manifest.languages, EVERYTHING).dev
-        usable = [pair for pair in dev if fits(pair.source)]
+    def read(cls, path: Path, bundle: Bundle, fits: Callable[[str], bool], lines: int, part: Part) -> "HeldOutText":
+        """A part of a corpus, and at most `lines` evenly spaced pairs whose source fits into every model."""
+        corpus = read_corpus(path, bundle.manifest.languages, EVERYTHING)
+        pairs = corpus.dev if part == "dev" else corpus.test
+        usable = [pair for pair in pairs if fits(pair.source)]
         if not usable:
-            raise FmallocError(f"{path}: no line of dev is short enough for every model")
+            raise FmallocError(f"{path}: no line of {part} is short enough for every model")
         count = min(lines, len(usable))
         chosen = tuple(usable[index * len(usable) // count] for index in range(count))
-        return cls(tuple(pair.source for pair in dev), chosen)
+        return cls(tuple(pair.source for pair in pairs), chosen)
 
 
 @dataclass
@@ -116,8 +119,12 @@ class Measurement:
     scores: ScoreMatrix
 
     @classmethod
-    def of(cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int) -> "Measurement":
-        """Read live.json, the bundles and the dev parts of `texts`, which are corpora by domain.
+    def of(
+        cls, bundles: Path, texts: Mapping[str, Path], *, lines: int, beam_size: int, part: Part = "dev"
+    ) -> "Measurement":
+        """Read live.json, the bundles and one part of `texts`, which are corpora by domain.
+
+        A threshold is chosen on dev; what it then costs is told by test.
 
         Raises FmallocError if fewer than two domains are live, if one cannot be loaded here, if the text of one is
         missing, or if `bundles` cannot be written.
@@ -139,7 +146,7 @@ class Measurement:
         for bundle in live.values():
             check_loadable(bundle)
         fits = _fitting(list(live.values()))
-        read = {domain: HeldOutText.read(texts[domain], bundle, fits, lines) for domain, bundle in live.items()}
+        read = {domain: HeldOutText.read(texts[domain], bundle, fits, lines, part) for domain, bundle in live.items()}
         return cls(bundles, live, read, ScoreMatrix.known(bundles, beam_size))
 
     @property
