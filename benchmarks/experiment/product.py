@@ -19,7 +19,9 @@ import click
 from benchmarks.common import RESULTS, add_entry, once
 from benchmarks.compiler.disk import packed
 from benchmarks.experiment.compiled import LEVELS, TYPES, Build, compiled, folder_of
-from benchmarks.experiment.routed import routed
+from benchmarks.experiment.routed import check_routable, routed
+from fmalloc.store.chain.versions import domain_of
+from fmalloc.store.store import Store
 from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.commands.progress import console
@@ -33,17 +35,20 @@ def product(
     corpora: Path,
     work: Path,
     *,
+    domains: Sequence[str] = (),
     sentences: int | None = None,
     misrouted: int = 200,
     beam_size: int = 4,
     **compilation: Any,
 ) -> dict[str, Any]:
-    """Everything; parameters as of `routed`, and further ones, such as domains and levels, as of `compiled`.
+    """Everything, of `domains`, general among them (none named: all); parameters as of `routed` and of `compiled`.
 
     What is finished in `work` is not done again. Only types at -O0 in CTranslate2 are packed and routed.
     """
-    found = compiled(store, corpora, work, sentences=sentences, beam_size=beam_size, **compilation)
-    rows = [row["label"] for of in found["domains"].values() for row in of["bundles"]]
+    check_routable([domain_of(task) for task in Store.open(store).chosen(domains)])
+    of: dict[str, Any] = {"domains": domains, "sentences": sentences, "beam_size": beam_size}
+    found = compiled(store, corpora, work, **of, **compilation)
+    rows = [row["label"] for one in found["domains"].values() for row in one["bundles"]]
     served = {build.label: folder_of(work, build) for build in _SERVED if build.label in rows}
     return {
         "compiled": found,

@@ -22,7 +22,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
@@ -41,6 +41,7 @@ from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_runtime.routing.router import AUTO
 from fmalloc_runtime.text.translation import TextOptions
 from fmalloc_shared.commands.progress import bar, console
+from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 LINES_PER_DOCUMENT = 10
@@ -98,6 +99,7 @@ def routed(
     """
     served = Registry(bundles, CPU).load()
     live = {domain: bundle.name for domain, bundle in sorted(served.bundles.items())}
+    check_routable(live)
     tests = {name: TestPairs.read(f"{name}={corpora / name}", served.languages).first(sentences) for name in live}
     documents = []
     for name, test in tests.items():
@@ -115,6 +117,13 @@ def routed(
         "domains": found,
         "misrouted": misroutes(bundles, corpora, list(live), misrouted, beam_size),
     }
+
+
+def check_routable(domains: Collection[str]) -> None:
+    """FmallocError unless general is among the domains and another one."""
+    if GENERAL not in domains or len(domains) < 2:
+        found = ", ".join(sorted(domains)) or "none"
+        raise FmallocError(f"routing is measured between {GENERAL} and other domains, found {found}")
 
 
 def misroutes(bundles: Path, corpora: Path, domains: Sequence[str], lines: int, beam_size: int) -> dict[str, Any]:

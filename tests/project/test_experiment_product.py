@@ -113,10 +113,12 @@ def test_other_lines_are_scored_anew(found: Path, learned: Path, corpora: Path, 
 
 
 def test_what_does_not_fit_is_said_at_once(learned: Path, corpora: Path, tmp_path: Path) -> None:
-    with pytest.raises(FmallocError, match="no domain 'sea'"):
+    with pytest.raises(FmallocError, match="no task 'sea'; it holds general, office, games"):
         compiled(learned, corpora, tmp_path / "work", domains=["sea"])
     with pytest.raises(FmallocError, match="O3: its students need settings"):
         compiled(learned, corpora, tmp_path / "work", levels=("O3",))
+    with pytest.raises(FmallocError, match="between general and other domains, found office"):
+        product(learned, corpora, tmp_path / "work", domains=["office"])
     (tmp_path / "corpora").mkdir()
     with pytest.raises(FmallocError, match="general"):
         compiled(learned, tmp_path / "corpora", tmp_path / "work")
