@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import once
+from fmalloc.corpus import digest
 from fmalloc.distillation.settings import DistillationSettings
 from fmalloc.evaluation.significance import METRICS, difference
 from fmalloc.store.chain.versions import domain_of
@@ -157,8 +158,8 @@ class _Compilation:
         options = self._options(build)
         students = asdict(self.students) if self.students and build.level == "O3" else None
         of = [self.store.digest(task), asdict(options), students]
-        digest = sha256(json.dumps(of).encode()).hexdigest()[:12]
-        kept = self.work / "exports" / f"{domain_of(task)}-{build.label}-{digest}.json"
+        key = sha256(json.dumps(of).encode()).hexdigest()[:12]
+        kept = self.work / "exports" / f"{domain_of(task)}-{build.label}-{key}.json"
         found: dict[str, Any] = once(kept, partial(self._export, build, options, domain_of(task)))
         return found
 
@@ -193,15 +194,18 @@ class _Compilation:
     def _scored(self, build: Build, task: str, test: TestPairs) -> Results:
         """The bundle on its domain's test set; counts of the same bundle and text are kept."""
         bundle = folder_of(self.work, build) / self._exported(build, task)["bundle"]
-        kept = self.work / "scores" / build.label / f"{test.name}.json"
+        folder = self._scores(build, test)
+        kept = folder / f"{test.name}.json"
         known = Results.read(kept) if kept.exists() else None
-        systems = Systems.find(bundle, device="cpu")
-        evaluation = Evaluation(systems, (test,), self.beam_size, kept.parent)
+        evaluation = Evaluation(Systems.find(bundle, device="cpu"), (test,), self.beam_size, folder)
         return evaluation.run(known, lambda results: results.write(kept))
 
     def _translated(self, build: Build, test: TestPairs) -> Path:
         """Where the evaluation wrote the translations."""
-        return self.work / "scores" / build.label / test.name / f"{test.name}.txt"
+        return self._scores(build, test) / test.name / f"{test.name}.txt"
+
+    def _scores(self, build: Build, test: TestPairs) -> Path:
+        return self.work / "scores" / build.label / f"beam-{self.beam_size}-{digest(test.pairs)[:12]}"
 
 
 def _differences(found: Results, reference: Results) -> dict[str, Any]:

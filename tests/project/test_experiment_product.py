@@ -1,6 +1,7 @@
 """The experiment's product: what a small learned store is worth compiled, packed and routed, by real exports."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def found(learned: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory
         (folder / "product.json").write_text(json.dumps(result))
 
     return once(tmp_path_factory, "product", build)
+
+
+@pytest.fixture
+def work(found: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, which a test may change."""
+    shutil.copytree(found / "work", tmp_path / "work")
+    return tmp_path / "work"
 
 
 @pytest.fixture
@@ -91,24 +99,22 @@ def test_packed_bundles_share_what_they_have_in_common(result: dict[str, Any]) -
 
 
 def test_what_is_finished_is_not_done_again(
-    found: Path, learned: Path, corpora: Path, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    work: Path, learned: Path, corpora: Path, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is exported or translated; seconds are those of the first time."""
     monkeypatch.setattr("fmalloc_export.export.export_domain", None)
     monkeypatch.setattr("fmalloc_runtime.live.translator.Translator.translate_texts", None)
     monkeypatch.setattr("fmalloc_export.routing.costs.Measurement._measure", None)
-    again = product(learned, corpora, found / "work", **MADE)
+    again = product(learned, corpora, work, **MADE)
     assert json.loads(json.dumps(again)) == result
 
 
-def test_other_lines_are_scored_anew(found: Path, learned: Path, corpora: Path, tmp_path: Path) -> None:
+def test_other_lines_are_scored_anew(work: Path, learned: Path, corpora: Path) -> None:
     """Bundles stay, what was measured on other lines does not count."""
-    few = compiled(
-        learned, corpora, found / "work", domains=["office"], levels=("O0",), types=(), sentences=3, beam_size=2
-    )
+    few = compiled(learned, corpora, work, domains=["office"], levels=("O0",), types=(), sentences=3, beam_size=2)
     assert few["domains"]["office"]["sentences"] == 3
-    bundles = folder_of(found / "work", REFERENCE)
-    shorter = routed(bundles, corpora, tmp_path, sentences=12, misrouted=2, beam_size=2)
+    bundles = folder_of(work, REFERENCE)
+    shorter = routed(bundles, corpora, work / "routed", sentences=12, misrouted=2, beam_size=2)
     assert shorter["domains"]["office"]["documents"] == 2 and shorter["overall"]["sentences"] == 24
 
 
