@@ -3,6 +3,7 @@ VENV ?= .venv
 CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
 BASE_NOTE ?=
+OPTIONS ?=
 STORE ?= .work/real/store
 MARIAN ?=
 TUNING_MINUTES ?= 0
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
+.PHONY: help demo test test-slow test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -49,6 +50,10 @@ check: $(READY) ## lint, format, types, import rules, Markdown and spelling
 docs: $(READY) ## make a site of the documentation in .work/site/html; a dead link is an error
 	$(BIN)/python -m docs.reference
 	$(BIN)/python -m docs.site
+
+experiment: $(READY) ## every method on five domains of a real base; BASE=, CORPORA=, OPTIONS= (evenings; what is finished is kept)
+	$(BIN)/python -m benchmarks.experiment --base $(BASE) --corpora $(CORPORA) $(OPTIONS)
+	$(BIN)/python -m benchmarks.experiment.page
 
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
 	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'

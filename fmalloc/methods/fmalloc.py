@@ -116,9 +116,13 @@ class Fmalloc(Method):
         return load_sliced(Store.open(self.folder / "store"), GENERAL if state == BASE else state)
 
     def scores_of(self, state: str, domain: str) -> Evaluation | None:
-        """The task's scores on its own domain, from the store's record."""
-        record = Store.open(self.folder / "store").task(state) if state == domain and state != GENERAL else None
-        return Evaluation(score=record.scores.domains[domain], signatures=record.scores.signatures) if record else None
+        """A task's scores on its own domain, and the general model's, as the store has them."""
+        store = Store.open(self.folder / "store")
+        if state not in (domain, GENERAL):
+            return None
+        scores = store.description.general_scores if state == GENERAL else store.task(state).scores
+        score = scores.domains.get(domain)
+        return Evaluation(score=score, signatures=scores.signatures) if score else None
 
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""

@@ -75,10 +75,10 @@ class Group:
         _together(lambda: dist.all_reduce(tensor, dist.ReduceOp.MAX))
         return int(tensor)
 
-    def fail(self, message: str) -> NoReturn:
+    def fail(self, message: str, kind: type[FmallocError] = FmallocError) -> NoReturn:
         """End all processes over an error that all of them see; only the first one prints it."""
         if self.first:
-            raise FmallocError(message)
+            raise kind(message)
         raise SystemExit(2)
 
     def alike(self, work: Callable[[], _Value]) -> _Value:

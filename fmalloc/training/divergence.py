@@ -3,8 +3,14 @@
 import math
 from typing import NamedTuple
 
+from fmalloc_shared.errors import FmallocError
+
 _DECAY = 0.98
 _MARGIN = 1.0
+
+
+class DivergedError(FmallocError):
+    """Training that has to be begun again with other settings."""
 
 
 class Trend(NamedTuple):

@@ -14,7 +14,7 @@ from fmalloc.model.text.batches import Batches
 from fmalloc.store.records import CurvePoint
 from fmalloc.training.checkpoint import Checkpoint, Interval, Progress, optimizer_tensors, restore_optimizer
 from fmalloc.training.distributed import Group
-from fmalloc.training.divergence import Trend, problem_of
+from fmalloc.training.divergence import DivergedError, Trend, problem_of
 from fmalloc.training.feed import Feed, Part
 from fmalloc.training.interrupts import Interrupts, stop
 from fmalloc.training.schedule import Schedule
@@ -209,7 +209,8 @@ class Training:
             if problem := problem_of(loss, norm, state.trend, self._chance):
                 self.group.fail(
                     f"{self.name}: {problem} at update {first + index}; lower learning_rate, raise warmup_updates or "
-                    f"set clip_norm, and run again. The last checkpoint is kept as it was before{self.advice}"
+                    f"set clip_norm, and run again. The last checkpoint is kept as it was before{self.advice}",
+                    DivergedError,
                 )
             state.losses.append(loss)
             if self._log:

@@ -51,14 +51,22 @@ def front(points: Sequence[Point], *, more_is_better: bool) -> list[Point]:
     return sorted(found, key=lambda p: p.x)
 
 
-def pareto(title: str, domains: Mapping[str, Sequence[Point]], x_label: str, *, more_is_better: bool) -> str:
-    """The SVG; points are numbered alike in all panels."""
+def pareto(
+    title: str,
+    domains: Mapping[str, Sequence[Point]],
+    x_label: str,
+    *,
+    y_label: str = "BLEU",
+    more_is_better: bool,
+    colours: Mapping[str, str] = COLOURS,
+) -> str:
+    """The SVG; points are numbered alike in all panels. `colours`: by group."""
     names: dict[str, str] = {}
     for points in domains.values():
         names |= {point.name: point.group for point in points}
     numbers = {name: number for number, name in enumerate(names, 1)}
     panels = [
-        _panel(place_, caption, points, numbers, more_is_better)
+        _panel(place_, caption, points, numbers, more_is_better, colours)
         for place_, (caption, points) in enumerate(domains.items())
     ]
     width = max(_PANEL * len(panels), _COLUMN * _COLUMNS)
@@ -70,8 +78,8 @@ def pareto(title: str, domains: Mapping[str, Sequence[Point]], x_label: str, *, 
         panels=panels,
         frame=_FRAME,
         x_label=x_label,
-        y_label="BLEU",
-        legend=[(number, name, COLOURS[names[name]]) for name, number in numbers.items()],
+        y_label=y_label,
+        legend=[(number, name, colours[names[name]]) for name, number in numbers.items()],
         columns=columns,
         column=_COLUMN,
         ink=INK,
@@ -80,7 +88,12 @@ def pareto(title: str, domains: Mapping[str, Sequence[Point]], x_label: str, *, 
 
 
 def _panel(
-    index: int, caption: str, points: Sequence[Point], numbers: Mapping[str, int], more_is_better: bool
+    index: int,
+    caption: str,
+    points: Sequence[Point],
+    numbers: Mapping[str, int],
+    more_is_better: bool,
+    colours: Mapping[str, str],
 ) -> dict[str, Any]:
     across = axis([0.0, *(point.x for point in points)], _FRAME.left, _FRAME.right)
     up = axis([point.y for point in points], _FRAME.bottom, _FRAME.top)
@@ -91,7 +104,7 @@ def _panel(
             up(point.y),
             {
                 "number": numbers[point.name],
-                "colour": COLOURS[point.group],
+                "colour": colours[point.group],
                 "spoken": f"{point.name}: {point.x:,.1f}, BLEU {point.y:.1f}",
             },
         )

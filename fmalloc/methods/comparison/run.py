@@ -51,13 +51,13 @@ def run_method(run: Run, name: str, folder: Path, base: Path | None = None) -> M
     method = make_method(run, name, folder)
     check_settings(run, method, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / _SETTINGS, _settings_bytes(run, method))
+    write_atomically(folder / _SETTINGS, settings_bytes(run, method))
     base = base or folder / "scores" / BASE
     tasks = run.recipe.tasks[:1] if method.joint else run.recipe.tasks
     names = [task.name for task in tasks]
     learned, rows = {}, []
     for index, task in enumerate(tasks):
-        learned[task.name] = _learned(method, task, names[:index])
+        learned[task.name] = learn_once(method, task, names[:index])
         scores = {}
         for domain in run.corpora:
             state = method.state_of(domain, names[: index + 1])
@@ -86,7 +86,8 @@ def is_finished(run: Run, name: str, folder: Path) -> bool:
     return all((folder / task.name / _LEARNED).is_file() for task in tasks)
 
 
-def _learned(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Learned:
+def learn_once(method: Method, task: TaskSettings, earlier: Sequence[str]) -> Learned:
+    """Learn a task after the `earlier` ones, unless the method's folder says that it was."""
     path = method.folder / task.name / _LEARNED
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,8 @@ def _settings(run: Run, method: Method) -> dict[str, Any]:
     }
 
 
-def _settings_bytes(run: Run, method: Method) -> bytes:
+def settings_bytes(run: Run, method: Method) -> bytes:
+    """Everything that decides what a run of the method on the recipe's tasks reaches, but the base."""
     return json.dumps(_settings(run, method), indent=1, sort_keys=True).encode()
 
 
@@ -121,7 +123,7 @@ def check_settings(run: Run, method: Method, folder: Path) -> None:
             held = _completed(read_json(path), method.settings_type())
         except (KeyError, TypeError, ValueError) as error:
             raise FmallocError(f"{path}: damaged, no settings of a run; delete {folder} to begin anew") from error
-        wanted = json.loads(_settings_bytes(run, method))
+        wanted = json.loads(settings_bytes(run, method))
         if changed := sorted(key for key in wanted if held.get(key) != wanted[key]):
             raise FmallocError(
                 f"{folder}: holds a run with other {', '.join(changed)}; choose another folder, or delete this one"

@@ -1,0 +1,116 @@
+"""The experiment: five domains on a real base, every method, both ends of the compiler.
+
+`python -m benchmarks.experiment` writes results/experiment.json, of which `python -m benchmarks.experiment.page` makes
+docs/experiment.md. Everything is kept below the work folder, so a killed run goes on; runs that the results have
+already are not repeated.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.common import RESULTS, Goal, add_entry, versions
+from benchmarks.experiment.goals import goals
+from benchmarks.experiment.rates import Search
+from benchmarks.experiment.runs import Runs, by_seed, wanted
+from benchmarks.experiment.setting import RECIPE, Setting
+from fmalloc.methods import METHODS
+from fmalloc.methods.comparison.summary import summaries
+from fmalloc.methods.comparison.table import comparison_table
+from fmalloc_shared.commands.command import Command
+from fmalloc_shared.commands.progress import console
+from fmalloc_shared.errors import FmallocError
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+PARTS = ("rates", "methods")
+NAME = "experiment"
+
+
+@click.command(cls=Command)
+@click.option("--base", type=FOLDER, required=True, help="A model of any supported family.")
+@click.option("--corpora", type=FOLDER, required=True, help="A folder per domain, with train, dev and test.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path(".work/experiment"), show_default=True)
+@click.option("--recipe", type=click.Path(path_type=Path, exists=True), default=RECIPE, show_default=True)
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only this part; repeat it.")
+@click.option("--methods", default=",".join(METHODS), help="Comma-separated; without it, all.")
+@click.option("--orders", type=click.IntRange(1, 2), default=2, show_default=True, help="Of the domains.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of the main methods.")
+@click.option("--updates", type=click.IntRange(1), help="Per domain, instead of the recipe's.")
+@click.option("--tuning-updates", type=click.IntRange(1), default=80, show_default=True, help="Of each rate tried.")
+@click.option("--tuning-domain", default="law", show_default=True, help="On whose dev set rates are searched.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of experiment.json.")
+def main(
+    base: Path,
+    corpora: Path,
+    work: Path,
+    recipe: Path,
+    parts: tuple[str, ...],
+    methods: str,
+    orders: int,
+    seeds: int,
+    updates: int | None,
+    tuning_updates: int,
+    tuning_domain: str,
+    jobs: int,
+    results: Path,
+) -> None:
+    """Run what is missing, and write results/experiment.json."""
+    setting = Setting(base, corpora, work, recipe, updates)
+    names = [name.strip() for name in methods.split(",")]
+    if unknown := sorted(set(names) - set(METHODS)):
+        raise click.UsageError(f"--methods {unknown[0]}: expected some of {', '.join(METHODS)}")
+    work.mkdir(parents=True, exist_ok=True)
+    measures: dict[str, Callable[[], tuple[dict[str, Any], list[Goal]]]] = {
+        "rates": lambda: _rates(Search(setting, tuning_updates, tuning_domain), names, results),
+        "methods": lambda: _methods(setting, names, orders, seeds, jobs, results),
+    }
+    for part in parts or PARTS:
+        console.rule(part)
+        payload, found = measures[part]()
+        console.print(f"wrote {add_entry(NAME, part, payload, found, directory=results)}")
+
+
+def _rates(search: Search, names: list[str], results: Path) -> tuple[dict[str, Any], list[Goal]]:
+    searched = {"base": search.setting.base.name, "updates": search.updates, "domain": search.domain}
+    earlier = _entry(results, "rates")
+    kept = earlier["methods"] if searched.items() <= earlier.items() else {}
+    found = search.of([name for name in names if name not in kept])
+    return searched | {"methods": kept | found}, []
+
+
+def _methods(
+    setting: Setting, names: list[str], orders: int, seeds: int, jobs: int, results: Path
+) -> tuple[dict[str, Any], list[Goal]]:
+    rates = _entry(results, "rates").get("methods", {})
+    if missing := [name for name in names if name not in rates]:
+        raise FmallocError(f"no rate of {', '.join(missing)} in {results}: run --part rates first")
+    earlier = _entry(results, "methods").get("runs", [])
+    records = Runs(setting, rates, earlier).learn(wanted(names, orders, seeds), jobs)
+    comparisons = by_seed(records)
+    first = comparisons[min(comparisons)]
+    console.print(comparison_table(first))
+    return {
+        "versions": versions("fmalloc", "torch", "transformers", "peft", "sacrebleu"),
+        "runs": records,
+        "summaries": {
+            str(seed): [
+                asdict(row) | {"mean_gain": row.mean_gain, "least_gain": row.least_gain} for row in summaries(one)
+            ]
+            for seed, one in comparisons.items()
+        },
+    }, goals(first)
+
+
+def _entry(results: Path, part: str) -> dict[str, Any]:
+    path = results / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get(part, {}) if path.exists() else {}
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""What all parts of the experiment have in common: base, text, recipe, and the folder that keeps what was measured."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmalloc.recipe import Recipe, read_recipe
+
+RECIPE = Path("examples/experiment/recipe.yaml")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`updates`: of each task, instead of the recipe's."""
+
+    base: Path
+    corpora: Path
+    work: Path
+    recipe: Path = RECIPE
+    updates: int | None = None
+
+    def read(self, overrides: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe with some keys set, dotted ones inside their section."""
+        os.environ |= {"BASE": str(self.base), "CORPORA": str(self.corpora)}
+        updates = {"learning.updates": self.updates} if self.updates else {}
+        return read_recipe(self.recipe, {**updates, **(overrides or {})})
