@@ -57,7 +57,9 @@ def _gain(comparison: Comparison, own: Sequence[MethodRun], single: MethodRun | 
 
 
 def _least_gain(comparison: Comparison, own: Sequence[MethodRun], single: MethodRun | None) -> Goal:
-    shares = [(gain, d) for run in own if single for d, gain in gains(comparison, run, single).items() if gain]
+    shares = [
+        (gain, d) for run in own if single for d, gain in gains(comparison, run, single).items() if gain is not None
+    ]
     least = min(shares, default=None)
     value = None if least is None else f"{least[0]:.3f} ({least[1]})"
     name = f"{_OWN}: share of single fine-tuning's BLEU gain, least of the domains"
