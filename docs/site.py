@@ -31,7 +31,7 @@ CONTENTS = {
     "Reference": ("commands", "formats", "security", "architecture"),
     "Evidence": (
         "results",
-        *(name for name in ("benchmarks",) if name in PAGES),
+        *(name for name in ("experiment", "benchmarks") if name in PAGES),
         "measuring",
         "decisions",
         "changelog",

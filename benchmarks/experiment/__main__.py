@@ -8,25 +8,30 @@ already are not repeated.
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.common import RESULTS, Goal, add_entry, versions
+from benchmarks.common import RESULTS, Goal, add_entry, once, versions
+from benchmarks.experiment.exposure import Exposure, exposure
 from benchmarks.experiment.goals import goals
+from benchmarks.experiment.neighbours import neighbours
+from benchmarks.experiment.product import product
 from benchmarks.experiment.rates import Search
-from benchmarks.experiment.runs import Runs, by_seed, wanted
+from benchmarks.experiment.runs import Named, Runs, by_seed, wanted
 from benchmarks.experiment.setting import RECIPE, Setting
 from fmalloc.methods import METHODS
 from fmalloc.methods.comparison.summary import summaries
 from fmalloc.methods.comparison.table import comparison_table
+from fmalloc.model.architectures import languages_of
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-PARTS = ("rates", "methods")
+PARTS = ("rates", "methods", "exposure", "neighbours", "product")
 NAME = "experiment"
 
 
@@ -42,6 +47,7 @@ NAME = "experiment"
 @click.option("--updates", type=click.IntRange(1), help="Per domain, instead of the recipe's.")
 @click.option("--tuning-updates", type=click.IntRange(1), default=80, show_default=True, help="Of each rate tried.")
 @click.option("--tuning-domain", default="law", show_default=True, help="On whose dev set rates are searched.")
+@click.option("--store", type=FOLDER, help="Compiled as the product.  [default: what fmalloc-private learned here]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of experiment.json.")
 def main(
@@ -56,6 +62,7 @@ def main(
     updates: int | None,
     tuning_updates: int,
     tuning_domain: str,
+    store: Path | None,
     jobs: int,
     results: Path,
 ) -> None:
@@ -68,6 +75,9 @@ def main(
     measures: dict[str, Callable[[], tuple[dict[str, Any], list[Goal]]]] = {
         "rates": lambda: _rates(Search(setting, tuning_updates, tuning_domain), names, results),
         "methods": lambda: _methods(setting, names, orders, seeds, jobs, results),
+        "exposure": lambda: _exposure(setting),
+        "neighbours": lambda: _neighbours(setting),
+        "product": lambda: _product(setting, store),
     }
     for part in parts or PARTS:
         console.rule(part)
@@ -104,6 +114,42 @@ def _methods(
             for seed, one in comparisons.items()
         },
     }, goals(first)
+
+
+def _exposure(setting: Setting) -> tuple[dict[str, Any], list[Goal]]:
+    recipe = setting.read()
+    languages = languages_of(recipe.base, recipe.languages.source, recipe.languages.target)
+
+    def measured(domain: str) -> Exposure:
+        return exposure(setting.corpora, [domain], languages)[domain]
+
+    kept = setting.work / "exposure"
+    names = [task.name for task in recipe.tasks]
+    return {name: once(kept / f"{name}.json", partial(measured, name)) for name in names}, []
+
+
+def _neighbours(setting: Setting) -> tuple[dict[str, Any], list[Goal]]:
+    recipe, kept = setting.read(), setting.work / "neighbours"
+
+    def measured(domain: str) -> dict[str, Any]:
+        evaluation = recipe.evaluation
+        return neighbours(
+            setting.base,
+            setting.corpora,
+            domain,
+            kept,
+            beam_size=evaluation.beam_size,
+            sentences=evaluation.sentences,
+        )
+
+    names = [task.name for task in recipe.tasks]
+    return {name: once(kept / f"{name}.json", partial(measured, name)) for name in names}, []
+
+
+def _product(setting: Setting, store: Path | None) -> tuple[dict[str, Any], list[Goal]]:
+    learned = store or Runs(setting, {}).store_of(Named("fmalloc-private"))
+    found = product(learned, setting.corpora, setting.work / "product", sentences=setting.read().evaluation.sentences)
+    return found, []
 
 
 def _entry(results: Path, part: str) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def written(found: Mapping[str, Any]) -> dict[str, str]:
         evaluation=first.evaluation,
         rates=found["rates"],
         exposure=found.get("exposure"),
+        neighbours=found.get("neighbours"),
+        product=found.get("product"),
         runs=runs,
         machines=sorted({_machine(run["machine"]) for run in runs}),
         missing=[one.name for one in wanted(list(METHODS), 2, 3) if one not in done],
