@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
+.PHONY: help demo test test-slow test-long test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -33,6 +33,9 @@ test: $(READY) ## run the tests but the slow ones, on all cores (six to seven mi
 
 test-slow: $(READY) ## run the slow tests: kills, whole runs, thousands of examples, the wheel (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
+
+test-long: $(READY) ## the slow tests that draw examples, five times as many: 500 lives of a store, 10,000 texts (forty minutes)
+	TESTS_LONG=1 $(BIN)/python -m pytest -n auto --dist load -m slow -k 'many' tests
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)
 	$(PYTHON) -m venv $(SCALE_VENV)

@@ -59,7 +59,7 @@ class Search:
 
     def _tried(self, name: str, rate: float) -> float | None:
         folder = self.setting.work / "rates" / f"{name}-{self.updates}-{rate:.3g}"
-        found: float | None = once(folder.with_suffix(".json"), lambda: self._measured(name, rate, folder))
+        found: float | None = once(folder / "nll.json", lambda: self._measured(name, rate, folder))
         return found
 
     def _measured(self, name: str, rate: float, folder: Path) -> float | None:

@@ -46,13 +46,14 @@ def results_of(results: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow  # five runs in processes of their own
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # five runs in processes of their own
 def test_the_whole_experiment_goes_on_where_it_stopped(setting: Setting, tmp_path: Path) -> None:
     first = run(setting, tmp_path, "--methods", "single,fmalloc", "--orders", "1", "--jobs", "2")
     assert first.exit_code == 0, first.output
     found = results_of(tmp_path)
     tried = found["rates"]["methods"]["single"]["tried"]
-    assert len(tried) >= 3
+    assert len(tried) == len(set(tried.values())) >= 3
     assert tried[f"{found['rates']['methods']['single']['rate']:.3g}"] == min(tried.values())
     assert [(r["method"], r["order"], r["seed"]) for r in found["methods"]["runs"]] == [
         ("single", 1, 1),

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from fmalloc.corpus.formats.formats import find, rows
 from fmalloc.corpus.report import Tally
 from fmalloc_shared.languages import LanguagePair
+from tests.support.examples import many
 
 DE_EN = LanguagePair("de", "en")
 # Words that look like markup or quoting, but are not.
@@ -216,7 +217,7 @@ def test_a_pair_reads_alike_by_every_habit(sentences: list[tuple[list[str], list
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @given(st.lists(st.tuples(_SENTENCES, _SENTENCES), min_size=1, max_size=4), _SEEDS)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=many(2_000), deadline=None)
 def test_many_pairs_read_alike_by_every_habit(sentences: list[tuple[list[str], list[str]]], seed: int) -> None:
     check(sentences, seed)
 

@@ -17,6 +17,7 @@ from fmalloc.lifecycle.freeing import certificate_of, complete, free, readers_of
 from fmalloc.store.chain.versions import domain_of, named, number_of
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.errors import FmallocError
+from tests.support.examples import many
 from tests.support.lifecycle import killed_at, learn, live
 from tests.support.stores import LAYERS, WIDTH, tree_bytes, write_store
 
@@ -271,6 +272,6 @@ def test_a_few_lives(template: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_five_hundred_lives(template: Path) -> None:
+def test_many_lives(template: Path) -> None:
     Life.template = template
-    live(Life, examples=500, steps=12)
+    live(Life, examples=many(100), steps=12)

@@ -15,6 +15,7 @@ from fmalloc.lifecycle.freeing import certificate_of, complete, free, readers_of
 from fmalloc.lifecycle.parts.merge import merge
 from fmalloc.lifecycle.parts.reserve import reserve
 from fmalloc.store.store import Store, writing
+from tests.support.examples import many
 from tests.support.lifecycle import killed_at, learn, live
 from tests.support.stores import LAYERS, tree_bytes, write_store
 
@@ -177,6 +178,6 @@ def test_a_few_lives_apart(template: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_lives_apart(template: Path) -> None:
+def test_many_lives_apart(template: Path) -> None:
     Apart.template = template
-    live(Apart, examples=200, steps=14)
+    live(Apart, examples=many(40), steps=14)
