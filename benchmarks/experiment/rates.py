@@ -66,7 +66,7 @@ class Search:
         recipe = self._run.recipe
         own = recipe.model_copy(update={"methods": with_rates(recipe, {name: {"rate": rate}})})
         try:
-            learned = learn_once(make_method(replace(self._run, recipe=own), name, folder / name), recipe.tasks[0], ())
+            learned = learn_once(make_method(replace(self._run, recipe=own), name, folder), recipe.tasks[0], ())
         except DivergedError:
             return None
         return min(point.nll for point in learned.curve)
