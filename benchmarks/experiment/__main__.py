@@ -32,7 +32,7 @@ from fmalloc_shared.errors import FmallocError
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 PARTS = ("rates", "methods", "exposure", "neighbours", "product")
-NAME = "experiment"
+NAME, _COMPILED = "experiment", "fmalloc-private"
 
 
 @click.command(cls=Command)
@@ -79,8 +79,15 @@ def main(
         "neighbours": lambda: _neighbours(setting),
         "product": lambda: _product(setting, store),
     }
+    store = store or Runs(setting, {}).store_of(Named(_COMPILED))
     for part in parts or PARTS:
         console.rule(part)
+        if part == "product" and store is None:
+            problem = f"{work}: no store that {_COMPILED} learned; say --store, or learn it here"
+            if parts:
+                raise FmallocError(problem)
+            console.print(f"left out: {problem}", markup=False)
+            continue
         payload, found = measures[part]()
         console.print(f"wrote {add_entry(NAME, part, payload, found, directory=results)}")
 
@@ -147,9 +154,9 @@ def _neighbours(setting: Setting) -> tuple[dict[str, Any], list[Goal]]:
 
 
 def _product(setting: Setting, store: Path | None) -> tuple[dict[str, Any], list[Goal]]:
-    learned = store or Runs(setting, {}).store_of(Named("fmalloc-private"))
-    found = product(learned, setting.corpora, setting.work / "product", sentences=setting.read().evaluation.sentences)
-    return found, []
+    assert store
+    sentences = setting.read().evaluation.sentences
+    return product(store, setting.corpora, setting.work / "product", sentences=sentences), []
 
 
 def _entry(results: Path, part: str) -> dict[str, Any]:

@@ -117,15 +117,9 @@ class Runs:
         }
         self._record(named).write_text(json.dumps(record))
 
-    def store_of(self, named: Named) -> Path:
-        """Where a run of F-MALLOC has its store.
-
-        Raises:
-            FmallocError: it was learned on another machine, or never.
-        """
-        for store in sorted((self.setting.work / _RUNS / named.name).glob(f"{named.method}-*/store")):
-            return store
-        raise FmallocError(f"{self.setting.work}: no store of {named.name}; say --store, or learn it here")
+    def store_of(self, named: Named) -> Path | None:
+        """Where a run of F-MALLOC has its store; None: it was learned on another machine, or never."""
+        return next(iter(sorted((self.setting.work / _RUNS / named.name).glob(f"{named.method}-*/store"))), None)
 
     def _apart(self, named: Named, jobs: int) -> None:
         """In a process of its own, with its share of the cores; what it prints is kept beside it if there are more."""

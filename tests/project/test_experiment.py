@@ -1,6 +1,7 @@
 """The experiment on a tiny base: rates are searched, runs learned, known ones not repeated, goals counted."""
 
 import json
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks.experiment.__main__ import main
 from benchmarks.experiment.goals import gains, goals
+from benchmarks.experiment.page.__main__ import main as write_page
 from benchmarks.experiment.rates import default_rate, lowest, with_rates
 from benchmarks.experiment.runs import Named, by_seed, wanted
 from benchmarks.experiment.setting import RECIPE, Setting
@@ -19,6 +21,7 @@ from fmalloc.store.records import Score
 from tests.support.corpora import small_recipe
 
 TASKS = ["office", "games"]
+LEARNED = ("--part", "rates", "--part", "methods")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +62,24 @@ def test_the_whole_experiment_goes_on_where_it_stopped(setting: Setting, tmp_pat
         ("single", 1, 1),
         ("fmalloc", 1, 1),
     ]
+    assert "left out" in first.output  # there is no store of fmalloc-private
+    assert set(found["exposure"]) == set(found["neighbours"]) == set(TASKS)
+    page = CliRunner().invoke(
+        write_page,
+        ["--results", str(tmp_path / "experiment.json"), "--output-dir", str(tmp_path)],
+        catch_exceptions=False,
+    )
+    assert page.exit_code == 0, page.output
+    written = (tmp_path / "experiment.md").read_text()
+    assert "| single " in written
+    assert "Not run yet: sequential-1-1" in written
+    ElementTree.parse(tmp_path / "experiment.svg")
     changed = next(goal for goal in found["goals"] if goal["name"].startswith("fmalloc: largest change"))
     assert changed == {**changed, "value": 0.0, "met": True}
 
     # Another machine has the results alone: what they hold is not learned again, and stays.
     elsewhere = Setting(setting.base, setting.corpora, setting.work.parent / "elsewhere", setting.recipe)
-    second = run(elsewhere, tmp_path, "--methods", "sequential,fmalloc", "--orders", "2")
+    second = run(elsewhere, tmp_path, "--methods", "sequential,fmalloc", "--orders", "2", *LEARNED)
     assert second.exit_code == 0, second.output
     assert "2 of 5 runs are known" in second.output
     after = results_of(tmp_path)
