@@ -34,7 +34,7 @@ test: $(READY) ## run the tests but the slow ones, on all cores (six to seven mi
 test-slow: $(READY) ## run the slow tests: kills, whole runs, thousands of examples, the wheel (about ten minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
-test-long: $(READY) ## the slow tests that draw examples, five times as many: 500 lives of a store, 10,000 texts (forty minutes)
+test-long: $(READY) ## the slow tests that draw examples, ten times as many: 500 lives of a store, 10,000 texts (over an hour)
 	TESTS_LONG=1 $(BIN)/python -m pytest -n auto --dist load -m slow -k 'many' tests
 
 test-scale: ## run the tests of Ray Serve, Triton and the image, in an environment of their own (three minutes)

@@ -1,8 +1,8 @@
-"""How many examples a property test draws: five times as many for `make test-long`, which sets TESTS_LONG."""
+"""How many examples a property test draws: ten times as many for `make test-long`, which sets TESTS_LONG."""
 
 import os
 
-_TIMES = 5 if os.environ.get("TESTS_LONG") else 1
+_TIMES = 10 if os.environ.get("TESTS_LONG") else 1
 
 
 def many(usual: int) -> int:

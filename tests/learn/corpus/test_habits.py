@@ -217,7 +217,7 @@ def test_a_pair_reads_alike_by_every_habit(sentences: list[tuple[list[str], list
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @given(st.lists(st.tuples(_SENTENCES, _SENTENCES), min_size=1, max_size=4), _SEEDS)
-@settings(max_examples=many(2_000), deadline=None)
+@settings(max_examples=many(1_000), deadline=None)
 def test_many_pairs_read_alike_by_every_habit(sentences: list[tuple[list[str], list[str]]], seed: int) -> None:
     check(sentences, seed)
 

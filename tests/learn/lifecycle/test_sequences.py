@@ -274,4 +274,4 @@ def test_a_few_lives(template: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_many_lives(template: Path) -> None:
     Life.template = template
-    live(Life, examples=many(100), steps=12)
+    live(Life, examples=many(50), steps=12)

@@ -216,7 +216,7 @@ def test_invisible_characters_change_no_translation(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(fast, max_examples=many(2_000))
+@settings(fast, max_examples=many(1_000))
 @given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
 def test_every_sign_in_many_texts(data: st.DataObject, kind: Format, seed: int, model: Translator) -> None:
     check_signs(data.draw(with_signs(kind)), kind, seed, model)
@@ -224,7 +224,7 @@ def test_every_sign_in_many_texts(data: st.DataObject, kind: Format, seed: int, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@settings(fast, max_examples=many(2_000))
+@settings(fast, max_examples=many(1_000))
 @given(data=st.data(), kind=KINDS, seed=st.integers(0, 2**32))
 def test_invisible_characters_in_many_texts(data: st.DataObject, kind: Format, seed: int, model: Translator) -> None:
     check_hidden(*data.draw(with_hidden(kind)), kind, seed, model)

@@ -180,4 +180,4 @@ def test_a_few_lives_apart(template: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_many_lives_apart(template: Path) -> None:
     Apart.template = template
-    live(Apart, examples=many(40), steps=14)
+    live(Apart, examples=many(20), steps=14)
