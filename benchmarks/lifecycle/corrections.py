@@ -51,6 +51,7 @@ _PRIVATE = ["norms", "biases", "attention", "embeddings", "output"]
 @click.option("--known", default=1000, show_default=True, help="Pairs that the first version learns.")
 @click.option("--first-updates", default=120, show_default=True, help="That it learns them in.")
 @click.option("--updates", default=30, show_default=True, help="Of the parameters, each night.")
+@click.option("--rate-scale", default=0.1, show_default=True, help="As of `fmalloc correct`.")
 @click.option("--sentences", default=150, show_default=True, help="Of each test that is translated.")
 @click.option("--cells", default=512, show_default=True, help="That the store grows by, per layer.")
 @click.option("--work", default=Path(".work/corrections"), type=_PATH, show_default=True)
@@ -74,6 +75,7 @@ def main(name: str, **settings: Any) -> None:
         "garbage": KINDS,
         "first_updates": plan.first_updates,
         "updates": plan.updates,
+        "rate_scale": plan.rate_scale,
         "first": first,
         "nights": nights,
         "versions": versions("torch", "transformers"),
@@ -141,7 +143,9 @@ def _night(plan: Plan, number: int, rows: list[tuple[Pair, str]], test: list[Pai
     """What `correct` made of one day, and what that cost the others."""
     file = plan.work / f"day-{number}"
     write(file, [pair for pair, _ in rows])
-    request = Request(plan.own, plan.domain, file, plan.text, plan.updates, sentences=100, beam_size=1, device="cpu")
+    request = Request(
+        plan.own, plan.domain, file, plan.text, plan.updates, plan.rate_scale, sentences=100, beam_size=1, device="cpu"
+    )
     store = Store.open(plan.own)
     before, files = store.resolve(plan.domain), _files(plan.own)
     material = gathered(request, store, before, Tally())

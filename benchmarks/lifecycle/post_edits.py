@@ -27,6 +27,7 @@ class Plan:
     known: int
     first_updates: int
     updates: int
+    rate_scale: float
     sentences: int
     cells: int
 

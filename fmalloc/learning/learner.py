@@ -65,14 +65,14 @@ class Learner(Trainable):
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the writable cells, and over gates and private parameters at separate rates without decay."""
         weights = [weight for module in self.gated.values() for weight in (module.keys, module.biases, module.values)]
-        settings = self.settings
+        settings, scale = self.settings, self.settings.rate_scale
         groups: list[dict[str, Any]] = [
-            {"params": weights, "weight_decay": settings.weight_decay, "lr": settings.learning_rate},
-            {"params": self._gates(), "weight_decay": 0.0, "lr": settings.gate_learning_rate},
+            {"params": weights, "weight_decay": settings.weight_decay, "lr": scale * settings.learning_rate},
+            {"params": self._gates(), "weight_decay": 0.0, "lr": scale * settings.gate_learning_rate},
         ]
         if self.private:
             rate = settings.private_learning_rate or settings.learning_rate
-            groups.append({"params": list(self.private.values()), "weight_decay": 0.0, "lr": rate})
+            groups.append({"params": list(self.private.values()), "weight_decay": 0.0, "lr": scale * rate})
         return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
     def _gates(self) -> list[Tensor]:

@@ -163,6 +163,12 @@ def verify_certificate(certificate: Path, store: Path, head: str | None) -> None
 @click.option("--data", type=PATH, help="The domain's own text, learned along, with the dev text to judge by.")
 @click.option("--replay", default=4, type=click.IntRange(0), help="Pairs of --data that are learned per correction.")
 @flag("--updates", default=60)
+@click.option(
+    "--rate-scale",
+    default=0.1,
+    type=click.FloatRange(0, min_open=True),
+    help="Share of the rates that the domain was learned at: it only has a little to learn.",
+)
 @flag("--sentences", default=200)
 @flag("--beam-size")
 @flag("--device")
@@ -179,9 +185,9 @@ def correct(store: Path, domain: str, output: Path | None, dry_run: bool, **sett
     the current version. Without --data the store's sample sentences are what the gate judges by.
 
     The gate: BLEU and chrF of the domain's dev text not lower beyond chance (paired bootstrap); of the corrections that
-    were learned, more right than before, or as many and more nearer than farther beyond chance; of those held out, no
-    more farther than nearer beyond chance; every other file of the store the same. A version that does not pass is
-    deleted, and the exit code is 1.
+    were learned, more nearer than farther beyond chance, or more right than before; of those held out, no more farther
+    than nearer beyond chance; every other file of the store the same. A version that does not pass is deleted, and the
+    exit code is 1.
 
     \b
     Example:

@@ -67,6 +67,7 @@ class Request:
         if "learning.updates" in self.overrides and "updates" in settings:
             fitted = LearningSettings().fitted(settings["updates"]).model_dump()
             settings = {key: value for key, value in settings.items() if key not in FITTED or value != fitted[key]}
+        settings.pop("rate_scale", None)  # of that version alone
         languages = store.description.languages
         content = {
             **self._places(store),

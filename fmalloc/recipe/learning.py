@@ -32,6 +32,9 @@ class LearningSettings(Section):
     batch_tokens: Annotated[int, Field(ge=1)] = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     gate_learning_rate: Annotated[float, Field(gt=0, description="gates travel further than weights")] = 4e-2
+    rate_scale: Annotated[
+        float, Field(gt=0, description="all learning rates are multiplied by it; corrections set it, for one version")
+    ] = 1.0
     warmup_updates: Annotated[int | None, Field(ge=1, description="null: a fifth of the updates, at most 4000")] = None
     anneal_updates: Annotated[
         int | None, Field(ge=2, description="length of a temperature cycle; null: a fifth of the updates, 20 to 1000")

@@ -63,6 +63,7 @@ class Request:
     corrections: Path
     data: Path | None = None
     updates: int = 60
+    rate_scale: float = 0.1
     replay: int = 4
     sentences: int = 200
     beam_size: int = 4
@@ -167,7 +168,7 @@ def _settings(request: Request, share: float) -> dict[str, Any]:
     """Keys of the recipe that differ from those of the current version: the schedule is that of so many updates."""
     schedule = LearningSettings().fitted(request.updates).model_dump()
     found: dict[str, Any] = {f"learning.{key}": schedule[key] for key in ("updates", *FITTED)}
-    return {**found, "learning.share": share, "device": request.device}
+    return {**found, "learning.share": share, "learning.rate_scale": request.rate_scale, "device": request.device}
 
 
 def share_of(store: Store, current: str) -> float:

@@ -93,15 +93,16 @@ def dev_criterion(compared: Compared) -> Criterion:
 
 
 def learned_criterion(compared: Compared) -> Criterion:
-    """More of the learned corrections have to be right; or as many, and more of them nearer than farther beyond chance.
+    """More of the learned corrections have to be nearer than farther, beyond chance; or more of them right.
 
-    The latter is for sentences too long to come out word for word.
+    The former is for sentences too long to come out word for word; the latter counts only if no more are farther than
+    nearer beyond chance.
     """
     figures = _nearness(compared)
     right, before = compared.right()
     better, worse = int(figures["nearer"] or 0), int(figures["farther"] or 0)
-    nearer = better > worse and sign_test(better, worse) < _LEVEL
-    met = right > before or (right == before and nearer)
+    nearer, farther = sign_test(better, worse) < _LEVEL, sign_test(worse, better) < _LEVEL
+    met = nearer or (right > before and not farther)
     return Criterion(name="learned corrections", met=met, says=_said(figures), figures=figures)
 
 

@@ -78,6 +78,10 @@ def test_corrections_become_the_current_version_and_touch_nothing_else(
     assert run("verify", own)[0] == 0
     code, text = run("correct", *arguments, "--dry-run")
     assert code == 0 and "office@3: to be learned in 20 updates" in text and files(own) == after
+    # Gentler rates are of that version alone.
+    assert Store.open(own).task("office@2").settings["rate_scale"] == 0.1
+    assert run("relearn", own, "office", "--data", corpora / "office", "--updates", "20")[0] == 0
+    assert Store.open(own).task("office@3").settings["rate_scale"] == 1
 
 
 def test_what_the_gate_refuses_is_deleted_and_the_exit_code_is_1(own: Path, corpora: Path, tmp_path: Path) -> None:

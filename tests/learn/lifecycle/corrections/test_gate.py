@@ -89,6 +89,19 @@ def test_learned_corrections_may_be_nearer_without_being_right() -> None:
     assert not learned_criterion(Compared(TEXT, near, far)).met
 
 
+def test_many_that_are_nearer_outweigh_one_that_is_no_longer_right() -> None:
+    far, almost = "something else", {pair.source: f"{pair.target} or so" for pair in TEXT}
+    right = TEXT[0].target
+
+    def before(sources: Sequence[str]) -> list[str]:
+        return [right if source == TEXT[0].source else far for source in sources]
+
+    criterion = learned_criterion(Compared(TEXT, before, lambda sources: [almost[source] for source in sources]))
+    assert criterion.met
+    assert (criterion.figures["right_before"], criterion.figures["right"]) == (1, 0)
+    assert (criterion.figures["nearer"], criterion.figures["farther"]) == (39, 1)
+
+
 def test_without_held_out_corrections_nothing_is_judged() -> None:
     assert held_out_criterion(Compared([], wrong_in([]), wrong_in([]))).met
 
