@@ -23,6 +23,11 @@ class Setting:
 
     def read(self, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe with some keys set, dotted ones inside their section."""
-        os.environ |= {"BASE": str(self.base), "CORPORA": str(self.corpora)}
         updates = {"learning.updates": self.updates} if self.updates else {}
-        return read_recipe(self.recipe, {**updates, **(overrides or {})})
+        before = os.environ.copy()
+        os.environ |= {"BASE": str(self.base), "CORPORA": str(self.corpora)}
+        try:
+            return read_recipe(self.recipe, {**updates, **(overrides or {})})
+        finally:
+            os.environ.clear()
+            os.environ |= before

@@ -113,8 +113,8 @@ def test_what_the_table_needs_most_comes_first() -> None:
 def test_rates_are_those_of_lowest_nll_and_private_ones_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lowest({1.0: 2.0, 3.0: 1.5, 9.0: None}) == 3.0
     assert lowest({1.0: None, 3.0: None}) == 1.0
-    monkeypatch.setenv("BASE", "base")
-    monkeypatch.setenv("CORPORA", "corpora")
+    monkeypatch.setenv("BASE", "/nowhere/base-of-rates")
+    monkeypatch.setenv("CORPORA", "/nowhere/corpora-of-rates")
     recipe = read_recipe(RECIPE)
     usual = default_rate(recipe, "fmalloc-private")
     found = with_rates(recipe, {"fmalloc-private": {"rate": 2 * usual}, "kd": {"rate": 0.1}})

