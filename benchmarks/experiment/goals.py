@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from statistics import mean
 
 from benchmarks.common import Goal
+from fmalloc.evaluation.matrix import Matrix
 from fmalloc.methods.comparison.record import Comparison, MethodRun
+from fmalloc.store.records import Scores
 from fmalloc_shared.names import GENERAL
 
 _OWN, _PLAIN, _SINGLE = "fmalloc-private", "fmalloc", "single"
@@ -22,13 +24,10 @@ def goals(comparison: Comparison) -> list[Goal]:
 
 def gains(comparison: Comparison, run: MethodRun, single: MethodRun) -> dict[str, float | None]:
     """By domain the share of the BLEU that a copy fine-tuned for it alone gains; None where that gains nothing."""
-    alone, reached = _diagonal(single), _diagonal(run)
-    found: dict[str, float | None] = {}
-    for domain in run.order:
-        base = comparison.base_scores[domain].bleu
-        whole = alone[domain] - base
-        found[domain] = (reached[domain] - base) / whole if whole > 0 else None
-    return found
+    rows = run.rows * len(run.order) if len(run.rows) < len(run.order) else run.rows  # one, if learned all at once
+    scores = [Scores(domains=row.scores, signatures={}) for row in rows]
+    base = Scores(domains=comparison.base_scores, signatures={})
+    return Matrix.of(run.order, scores, base).gain_reached(_diagonal(single))
 
 
 def average(run: MethodRun) -> float:

@@ -29,7 +29,7 @@ from fmalloc.recipe import Recipe
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.files import sha256_files
+from fmalloc_shared.files import sha256_files, write_atomically
 
 # These get every order and seed; the others one of each.
 MAIN = ("single", "sequential", "mixed", "fmalloc", "fmalloc-private")
@@ -91,6 +91,7 @@ class Runs:
         console.print(f"{len(found)} of {len(names)} runs are known; to learn: {', '.join(o.name for o in missing)}")
         if missing:
             self._prepare(run)
+            write_atomically(self._rates_file, json.dumps(self.rates).encode())
             with ThreadPoolExecutor(jobs) as pool:
                 list(pool.map(lambda one: self._apart(one, jobs), missing))
         return [found[one] if one in found else json.loads(self._record(one).read_text()) for one in names]
@@ -115,7 +116,7 @@ class Runs:
             "machine": machine() | {"load_average_before": before, "device": str(plan.run.device.torch)},
             "comparison": comparison.model_dump(mode="json"),
         }
-        self._record(named).write_text(json.dumps(record))
+        write_atomically(self._record(named), json.dumps(record).encode())
 
     def store_of(self, named: Named) -> Path | None:
         """Where a run of F-MALLOC has its store; None: it was learned on another machine, or never."""
@@ -126,7 +127,7 @@ class Runs:
         setting = self.setting
         command = [sys.executable, "-m", "benchmarks.experiment.one", named.method, str(named.order), str(named.seed)]
         command += ["--base", str(setting.base), "--corpora", str(setting.corpora), "--work", str(setting.work)]
-        command += ["--recipe", str(setting.recipe), "--rates", str(self._write_rates())]
+        command += ["--recipe", str(setting.recipe), "--rates", str(self._rates_file)]
         if setting.updates:
             command += ["--updates", str(setting.updates)]
         environment = os.environ.copy()
@@ -143,10 +144,10 @@ class Runs:
             raise FmallocError(f"{named.name}: ended with {ended.returncode}; see {log}")
         console.print(f"{named.name}: done")
 
-    def _write_rates(self) -> Path:
-        path = self.setting.work / "rates.json"
-        path.write_text(json.dumps(self.rates))
-        return path
+    @property
+    def _rates_file(self) -> Path:
+        """Where the processes read the rates."""
+        return self.setting.work / "rates.json"
 
     def _recipe(self, order: int, seed: int) -> Recipe:
         plain = self.setting.read({"learning.seed": seed})
