@@ -68,6 +68,19 @@ def test_earlier_tasks_and_their_bundles_stay_byte_identical(
     assert all(len(m.cells) for m in [store.memory("office")["decoder.1"]])
 
 
+def test_all_rates_are_scaled(base: Path, corpora: Path, tmp_path: Path) -> None:
+    """Half of every rate, and every rate at a scale of a half, are the same learning."""
+    given = {"updates": 20, "private": ["norms"]}
+    rates = {"learning_rate": 4e-3, "gate_learning_rate": 0.08, "private_learning_rate": 2e-3}
+    halved = {name: rate / 2 for name, rate in rates.items()}
+    learned = [
+        learn_tasks(small_recipe(base, corpora, tmp_path / name, "office", **given, **settings)).task("office")
+        for name, settings in (("whole", rates), ("halved", halved), ("scaled", rates | {"rate_scale": 0.5}))
+    ]
+    whole, by_hand, scaled = ([point.nll for point in task.curve] for task in learned)
+    assert by_hand == scaled != whole
+
+
 def test_a_forgotten_nothing_matrix(learned: Path) -> None:
     office, games = Store.open(learned).tasks()
     assert office.scores.domains["office"] == games.scores.domains["office"]
