@@ -1,6 +1,7 @@
 """Signs that a vocabulary does not know: emoji, foreign scripts and symbols, which a model could only lose."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 
 from fmalloc_runtime.text.document.sentences import readable
 from fmalloc_runtime.text.words import words
@@ -17,10 +18,11 @@ def find_signs(text: str, knows: Callable[[str], bool], whole: Sequence[Span], c
     if not unknown:
         return []
     taken = set(whole)
+    # The same few signs often fill a text.
+    is_known = cache(lambda piece: unknown.isdisjoint(piece) or knows(readable(piece)))
     found: list[Span] = []
     for span in words(text, whole, cuts):
-        piece = text[slice(*span)]
-        if span in taken or unknown.isdisjoint(piece) or knows(readable(piece)):
+        if span in taken or is_known(text[slice(*span)]):
             continue
         if found and found[-1][1] == span[0] and span[0] not in cuts:
             found[-1] = (found[-1][0], span[1])

@@ -32,7 +32,9 @@ def test_variants_start_from_one_general_model_and_claim_cells_of_their_own(
         assert [method.state_of(domain, ["office"]) for domain in ("office", "games")] == ["office", GENERAL]
         metrics = method.scores_of("office", "office")
         assert metrics.score == stores[name].task("office").scores.domains["office"]
-        assert method.scores_of(GENERAL, "office") is None
+        assert method.scores_of("office", "games") is None
+        general = method.scores_of(GENERAL, "office")
+        assert general.score == stores[name].description.general_scores.domains["office"]
     files = [sha256_files(store.path / "base") for store in stores.values()]
     assert files[0] == files[1] == files[2]
     masks = [store.mask(GENERAL) for store in stores.values()]

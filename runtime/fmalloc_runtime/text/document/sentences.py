@@ -21,7 +21,7 @@ _SPACE = re.compile(r"\s+")
 # Only after these, a sentence may begin without a space before it: a.b is a name.
 _UNSPACED_ENDS = "。．！？｡…」』）”"
 # sentencex takes quadratic time in the length of a line in the worst case.
-_LONGEST_LINE = 5_000
+_LONGEST_LINE = 3_000
 # A place to split a sentence is looked for this near its middle first.
 _NEAR = 250
 
