@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from fmalloc.corpus import Pair, digest
+from fmalloc_export.bundles.attachments import attach
 from fmalloc_export.bundles.publish import CPU
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.confidence import calibrate
@@ -24,11 +25,10 @@ from fmalloc_export.domain.transformer import one_thread, with_cells
 from fmalloc_export.options import Options
 from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
 from fmalloc_runtime.bundle import bundle as bundle_format
-from fmalloc_runtime.bundle.bundle import Bundle, Quality, golden_bytes
-from fmalloc_runtime.bundle.manifest import Confidence, MemoryInfo
+from fmalloc_runtime.bundle.bundle import Bundle, Quality, lines_of
+from fmalloc_runtime.bundle.manifest import Confidence
 from fmalloc_runtime.confidence import Evidence
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.memory.file import MEMORY_FILE, write_memory
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from fmalloc_shared.names import GENERAL
@@ -142,24 +142,18 @@ class _BundleBuilder:
         kept = [pair.source for pair in domain.samples]
         drawn = (self._tokenizer.decode(tokens) for tokens in sentences.tokens[sentences.real :])
         golden = choose_golden(translator, [*kept, *drawn])
-        (self._directory / bundle_format.GOLDEN_FILE).write_bytes(golden_bytes(golden))
+        (self._directory / bundle_format.GOLDEN_FILE).write_bytes(lines_of(golden))
         (self._directory / bundle_format.ROUTING_FILE).write_bytes(domain.store.routing(domain.task).to_bytes())
         measured = {"quality": quality, "out_of_domain": outside, "confidence": confidence}
-        manifest = manifest.model_copy(update=measured | {"memory": self._remember()})
+        if self._options.memory is not None:
+            self._on_step(f"writing a translation memory of {len(self._options.memory)} pairs")
+        held = attach(self._directory, self._options.memory, self._options.glossary)
+        manifest = manifest.model_copy(update=measured | held)
         manifest = manifest.model_copy(update={"files": sha256_files(self._directory)})
         (self._directory / bundle_format.MANIFEST_FILE).write_bytes(manifest.to_bytes())
         built = Bundle.open(self._directory.rename(self._work / manifest.bundle_name))
         Translator.load(built, CPU).replay_golden()
         return Built(built, domain.model.widths, size_rows, report.largest_difference, self._quality_check)
-
-    def _remember(self) -> MemoryInfo | None:
-        """Write the translation memory, if there is to be one."""
-        if self._options.memory is None:
-            return None
-        pairs = [Pair(*pair) for pair in dict.fromkeys(self._options.memory)]
-        self._on_step(f"writing a translation memory of {len(pairs)} pairs")
-        kept = write_memory(self._directory / MEMORY_FILE, pairs)
-        return MemoryInfo(pairs=kept, sha256=digest(pairs))
 
     def _fitting(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
         """The pairs whose sources the model has positions for."""

@@ -24,8 +24,11 @@ from fmalloc_export.students.points import Use, fastest, no_depth
 from fmalloc_export.students.search import StudentSearch
 from fmalloc_export.students.students import Distillation, Lesson, StudentArguments
 from fmalloc_export.tables import print_frontier, print_passes, print_results
+from fmalloc_runtime.bundle.bundle import GLOSSARY_FILE
+from fmalloc_runtime.glossaries.reading import read_glossary
 from fmalloc_runtime.live.translator import check_engine
 from fmalloc_runtime.memory.file import MEMORY_FILE
+from fmalloc_runtime.text.terms import Entry
 from fmalloc_shared.commands.command import echo, needs
 from fmalloc_shared.commands.outputs import check_folder
 from fmalloc_shared.commands.progress import bar
@@ -37,7 +40,8 @@ class Exporter:
     """What to export: the task of each domain, where to, how, and the calibration text of each (none at -O0).
 
     `distillation`: how students are made, at -O3 alone; `use`: what they are searched for, if they are, in
-    `budget` minutes each, if there is one. `memories`: pairs by domain that its bundle is to hold.
+    `budget` minutes each, if there is one. `memories` and `glossaries`: pairs and terms by domain that its bundle is to
+    hold.
     """
 
     store: Store
@@ -49,6 +53,7 @@ class Exporter:
     use: Use | None = None
     budget: float | None = None
     memories: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    glossaries: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -60,10 +65,11 @@ class Exporter:
         calibration: Sequence[str],
         students: StudentArguments | None = None,
         memories: Sequence[str] = (),
+        glossaries: Sequence[str] = (),
     ) -> "Exporter":
         """Read and check everything. `tasks` empty: general and every task.
 
-        `calibration`, `memories`: `[NAME=]PATH` each. `students`: at -O3.
+        `calibration`, `memories`, `glossaries`: `[NAME=]PATH` each. `students`: at -O3.
 
         Raises UsageError for what does not fit together, FmallocError for a damaged store or text, where a package,
         room or a right is missing, or where there is no held-out text to measure quality on.
@@ -90,7 +96,11 @@ class Exporter:
             name: CalibrationText.read(path, languages).pairs
             for name, path in _named_paths("--memory", memories, list(names)).items()
         }
-        return cls(store, names, output_dir, options, texts, distillation, use, budget, remembered)
+        terms = {
+            name: tuple(read_glossary(path, languages))
+            for name, path in _named_paths("--glossary", glossaries, list(names)).items()
+        }
+        return cls(store, names, output_dir, options, texts, distillation, use, budget, remembered, terms)
 
     def plan(self, *, explain: bool) -> None:
         """Print what each pass does; with `explain`, what it would do, without running it."""
@@ -145,8 +155,8 @@ class Exporter:
         return StudentSearch(domain, self.distillation, options, text, split, self.use, self.budget)
 
     def _options_of(self, name: str) -> Options:
-        """The options, with the text that the bundle of a domain is to hold."""
-        return replace(self.options, memory=self.memories.get(name))
+        """The options, with the text and the terms that the bundle of a domain is to hold."""
+        return replace(self.options, memory=self.memories.get(name), glossary=self.glossaries.get(name))
 
     def _searched(self, search: StudentSearch, *, force: bool, live: bool) -> Exported:
         """Publish the fastest student that keeps the bound on quality; FmallocError if none does."""
@@ -166,6 +176,8 @@ class Exporter:
         echo(f"{name}: {_quality_plan(options, split)}")
         if name in self.memories:
             echo(f"{name}: {_holds_text(len(self.memories[name]))}")
+        if name in self.glossaries:
+            echo(f"{name}: {_holds_terms(len(self.glossaries[name]))}")
         if (search := self._search(domain, split)) and search.depths:
             for line in search.explain():
                 echo(f"{name}: {line}")
@@ -221,6 +233,8 @@ def _say(result: Exported, *, live: bool) -> None:
     echo(f"{result.manifest.domain}: {result.path} {state}{'' if live else ' (not live)'}")
     if memory := result.manifest.memory:
         echo(f"{result.manifest.domain}: {_holds_text(memory.pairs)}")
+    if terms := result.manifest.glossary:
+        echo(f"{result.manifest.domain}: {_holds_terms(terms)}")
 
 
 def _holds_text(pairs: int) -> str:
@@ -228,6 +242,10 @@ def _holds_text(pairs: int) -> str:
         f"ATTENTION: the bundle holds text, {pairs} pairs in {MEMORY_FILE}: whoever has it can read them, and whoever "
         "may ask a server that serves it can find them"
     )
+
+
+def _holds_terms(count: int) -> str:
+    return f"its own glossary, {count} terms in {GLOSSARY_FILE}: every translation is to have them"
 
 
 def _named_paths(flag: str, given: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

@@ -25,7 +25,8 @@ class Options:
     `max_quality_drop`: see `bound`. `allow_quality_drop`: publish also what loses more.
     `vocabulary`: the most target tokens (O1 and above). `beam_size`: what the bundle is to be searched with, and what
     quality is measured with; None: 4. `confidence`: calibrate the estimate of what needs editing.
-    `memory`: pairs of source and target that the bundle is to hold as a translation memory.
+    `memory`: pairs of source and target that the bundle is to hold as a translation memory. `glossary`: terms of the
+    domain and how they are to be translated.
     Raises FmallocError, on construction, for values that contradict each other or are out of range.
     """
 
@@ -39,6 +40,7 @@ class Options:
     beam_size: int | None = None
     confidence: bool = True
     memory: tuple[tuple[str, str], ...] | None = None
+    glossary: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.keep is not None and not self.compacts:

@@ -25,6 +25,7 @@ from fmalloc_export.commands.verify import verify
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
+from fmalloc_runtime.text.translation import TextOptions
 from tests.support.compiled import tokens_agree
 from tests.support.needs import skip_without
 from tests.support.stores import LAYERS, PAIRS, WIDTH, commit, seal, subprocess_environment, tree_bytes, write_store
@@ -67,6 +68,35 @@ def refused(store: Path, output: Path, *arguments: str) -> str:
     left = sorted(output.iterdir()) if output.exists() else []
     assert [path for path in left if path not in before and path.name != ".lock"] == []
     return result.output
+
+
+def test_a_domain_keeps_its_own_terms(made: Path, tmp_path: Path) -> None:
+    terms, output, line = tmp_path / "terms.tsv", tmp_path / "bundles", PAIRS[0].source
+    word = line.split()[0]
+    terms.write_text(f"{word}\tgadget\nDatei\tfile\n")
+    planned = export(made, output, "--task", "it", "--glossary", str(terms), "--dry-run")
+    assert planned.exit_code == 0 and "its own glossary, 2 terms" in planned.output, planned.output
+    assert not output.exists()
+    result = export(made, output, "--task", "it", "--glossary", str(terms))
+    assert result.exit_code == 0 and "its own glossary, 2 terms" in result.output, result.output
+    bundle = only_bundle(output, "it")
+    assert [(term.source, term.target) for term in bundle.glossary()] == [(word, "gadget"), ("Datei", "file")]
+    verified = CliRunner().invoke(verify, [str(bundle.path), "--store", str(made)])
+    assert verified.exit_code == 0 and "every byte is the same" in verified.output, verified.output
+    (translation,) = Translator.load(bundle, ONE_THREAD).translate_texts([line], TextOptions())
+    assert "gadget" in translation.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("Fenster\n", "terms.tsv:1: 'Fenster' has 1 columns"), ("a\tb\na\tc\n", "terms.tsv:2: 'a' is there already")],
+)
+def test_a_glossary_that_is_wrong_is_refused_before_anything_is_built(
+    content: str, complaint: str, made: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "terms.tsv").write_text(content)
+    arguments = ("--task", "it", "--glossary", str(tmp_path / "terms.tsv"))
+    assert complaint in refused(made, tmp_path / "bundles", *arguments)
 
 
 def only_bundle(output: Path, domain: str) -> Bundle:

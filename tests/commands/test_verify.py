@@ -12,7 +12,7 @@ from fmalloc_export.bundles.pack import pack
 from fmalloc_export.bundles.publish import CPU, put_live, remove, writing
 from fmalloc_export.checks.golden import RECORDS, choose_golden
 from fmalloc_export.commands.export import export
-from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
+from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, lines_of
 from fmalloc_runtime.live.translator import EngineSettings, Translator
 from fmalloc_shared.commands.verbs import main
 from fmalloc_shared.errors import FmallocError
@@ -159,7 +159,7 @@ def test_exporting_onto_a_damaged_bundle_leaves_what_is_live(store: Path, bundle
     make_live(bundles, bundle_of(bundles, "odd"))
     records = [record.model_copy(update={"translation": "else"}) for record in Bundle.open(bundle).golden()]
     (bundle / "golden.jsonl").unlink()
-    (bundle / "golden.jsonl").write_bytes(golden_bytes(records))
+    (bundle / "golden.jsonl").write_bytes(lines_of(records))
     arguments = ["--store", str(store), "--output-dir", str(bundles), "--task", "it"]
     result = CliRunner().invoke(export, arguments)
     assert result.exit_code == 2

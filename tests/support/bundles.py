@@ -22,7 +22,8 @@ from fmalloc_runtime.bundle.bundle import (
     Manifest,
     Parity,
     SourceInfo,
-    golden_bytes,
+    TermRecord,
+    lines_of,
 )
 from fmalloc_runtime.bundle.manifest import MemoryInfo
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine
@@ -163,11 +164,12 @@ def write_bundle(
     golden: tuple[GoldenRecord, ...] | None = None,
     model: Mapping[str, Any] | None = None,
     memory: Sequence[tuple[str, str]] | None = None,
+    glossary: Mapping[str, str] | None = None,
     **changes: object,
 ) -> Path:
     """Write a bundle of a random model; `changes` replace fields of its manifest, `golden` its true records.
 
-    `model`: arguments of write_model. `memory`: pairs of its translation memory.
+    `model`: arguments of write_model. `memory`: pairs of its translation memory. `glossary`: terms of its own.
     """
     sentences = SENTENCES.get(domain, SENTENCES["general"])
     work = bundles / ".building"
@@ -178,6 +180,10 @@ def write_bundle(
     if memory is not None:
         written = write_memory(work / MEMORY_FILE, memory)
         changes["memory"] = MemoryInfo(pairs=written, sha256=sha256(repr(memory).encode()).hexdigest())
+    if glossary:
+        terms = [TermRecord(source=source, target=target) for source, target in glossary.items()]
+        (work / "glossary.jsonl").write_bytes(lines_of(terms))
+        changes["glossary"] = len(terms)
     kept = (model or {}).get("kept")
     cells = len(kept) if kept is not None else (model or {}).get("cells", CELLS)
     sizes = {"widths": {"encoder.0": cells, "decoder.0": cells}, "target_tokens": len(vocabulary)}
@@ -189,7 +195,7 @@ def write_bundle(
         translated = translator.translate(sources)
         pairs = zip(sources, translated, strict=True)
         golden = tuple(GoldenRecord(source=source, translation=item.text) for source, item in pairs)
-    (work / "golden.jsonl").write_bytes(golden_bytes(golden))
+    (work / "golden.jsonl").write_bytes(lines_of(golden))
     manifest = _manifest(work, domain).model_copy(update=sizes | changes)
     (work / "manifest.json").write_bytes(manifest.to_bytes())
     path = bundles / manifest.bundle_name

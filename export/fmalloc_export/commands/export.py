@@ -99,6 +99,14 @@ from fmalloc_shared.commands.flags import PATH, flag
     "read that text, and whoever may ask the server can find it. Without it a bundle holds none. Repeat it per task.",
 )
 @click.option(
+    "--glossary",
+    "glossaries",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Terms of the domain and how to translate them (.tsv, .csv or .tbx), kept in every translation by its bundle; "
+    "a request's own terms count before them. Repeat it per task.",
+)
+@click.option(
     "--format",
     "kind",
     type=click.Choice(["bundle", "transformers"]),
@@ -128,6 +136,7 @@ def export(
     engine: str,
     quantization: str,
     memories: tuple[str, ...],
+    glossaries: tuple[str, ...],
     kind: str,
     force: bool,
     no_live: bool,
@@ -154,7 +163,7 @@ def export(
       fmalloc export --all --store store --output-dir bundles
       fmalloc export --task it -O2 --quantization int8 --calibration corpora/it
       fmalloc export --task it -O3 --for latency --budget 20 --quantization int8 --calibration corpora/it
-      fmalloc export --task it --memory corpora/it
+      fmalloc export --task it --memory corpora/it --glossary terms.tsv
       fmalloc export --task it --format transformers --output-dir checkpoints
     """
     if everything == bool(tasks):
@@ -189,7 +198,7 @@ def export(
     arguments = None
     if options.level == "O3":
         arguments = StudentArguments(DistillationSettings(**given), sources, general, device or "auto", use, whole)
-    exporter = Exporter.of(store, tasks, output_dir, options, calibration, arguments, memories)
+    exporter = Exporter.of(store, tasks, output_dir, options, calibration, arguments, memories, glossaries)
     if explain or dry_run:
         exporter.plan(explain=explain)
     else:

@@ -73,6 +73,7 @@ class Recompiler:
             # Older bundles have none.
             confidence=manifest.confidence is not None,
             memory=_memory(bundle),
+            glossary=tuple((term.source, term.target) for term in bundle.glossary()) or None,
         )
         domain = Domain.load(self._store, self._task(bundle))
         student = None

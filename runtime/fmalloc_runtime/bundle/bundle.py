@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from fmalloc_runtime.bundle.delta import Bytes
 from fmalloc_runtime.bundle.manifest import (
@@ -23,6 +24,7 @@ from fmalloc_runtime.bundle.manifest import (
 from fmalloc_runtime.bundle.packed import DELTA_SUFFIX, SHARED_DIRECTORY, PackedFile
 from fmalloc_runtime.bundle.signature import SIGNATURE_FILE, Signed, TrustedKeys
 from fmalloc_runtime.bundle.verification import (
+    GLOSSARY_FILE,
     GOLDEN_FILE,
     MODEL_DIRECTORY,
     ROUTING_FILE,
@@ -40,6 +42,7 @@ from fmalloc_shared.ngrams import NgramCounts
 from fmalloc_shared.strict import StrictModel
 
 __all__ = [
+    "GLOSSARY_FILE",
     "GOLDEN_FILE",
     "LIVE_FILE",
     "MANIFEST_FILE",
@@ -58,12 +61,17 @@ __all__ = [
     "PassInfo",
     "Quality",
     "SourceInfo",
-    "golden_bytes",
+    "TermRecord",
+    "lines_of",
 ]
 
 LIVE_FILE = "live.json"
 # Bytes from which a file is mapped instead of read.
 _MAPPED = 2**20
+# Bytes of a file of records.
+_LARGEST = 64 * 2**20
+
+Record = TypeVar("Record", bound=StrictModel)
 
 
 class GoldenRecord(StrictModel):
@@ -71,6 +79,18 @@ class GoldenRecord(StrictModel):
 
     source: str
     translation: str
+
+
+_Term = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class TermRecord(StrictModel):
+    """A term and how the domain translates it."""
+
+    source: _Term
+    """As it stands in a text, in any inflection."""
+    target: _Term
+    """As it is written."""
 
 
 class Bundle:
@@ -157,11 +177,13 @@ class Bundle:
         """The translation memory, if it has one."""
         return Memory(self.path / MEMORY_FILE) if self.manifest.memory else None
 
+    def glossary(self) -> tuple[TermRecord, ...]:
+        """The domain's own terms, each source once; empty without a glossary."""
+        return _records(TermRecord, self.path / GLOSSARY_FILE) if self.manifest.glossary else ()
+
     def golden(self) -> tuple[GoldenRecord, ...]:
         """Records to replay before the bundle goes live; empty if the store keeps no samples."""
-        path = self.path / GOLDEN_FILE
-        lines = read_small(path).split(b"\n")
-        return tuple(GoldenRecord.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
+        return _records(GoldenRecord, self.path / GOLDEN_FILE)
 
     def vocabularies(self) -> tuple[list[str], list[str]]:
         """Source and target tokens of the model, by id."""
@@ -193,15 +215,27 @@ class Bundle:
             check_model(self.manifest, self.content, str(self.path))
             if memory := self.manifest.memory:
                 check_memory(self.path / MEMORY_FILE, memory.pairs)
+            self._check_glossary()
         except FmallocError:
             if self.packed == packed:
                 raise
             self.verify()  # it was packed or unpacked in the meantime
 
+    def _check_glossary(self) -> None:
+        terms = self.glossary()
+        expected = self.manifest.glossary or 0
+        if len({term.source for term in terms}) != expected:
+            raise FmallocError(f"{self.path / GLOSSARY_FILE}: {len(terms)} lines, the manifest says {expected} terms")
 
-def golden_bytes(records: Iterable[GoldenRecord]) -> bytes:
-    """The content of a golden.jsonl file."""
+
+def lines_of(records: Iterable[StrictModel]) -> bytes:
+    """The content of a file with a record per line."""
     return b"".join(record.to_line() for record in records)
+
+
+def _records(kind: type[Record], path: Path) -> tuple[Record, ...]:
+    lines = read_small(path, _LARGEST).split(b"\n")
+    return tuple(kind.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
 
 
 class LiveIndex(StrictModel):

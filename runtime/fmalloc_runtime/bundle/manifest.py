@@ -199,7 +199,7 @@ class MemoryInfo(StrictModel):
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("confidence", "memory", "out_of_domain", "beam_size")
+    ADDED = ("confidence", "glossary", "memory", "out_of_domain", "beam_size")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -235,6 +235,8 @@ class Manifest(_Extended):
     """What `needs_editing` is estimated with; absent where too few held-out pairs tell, and in older bundles."""
     memory: MemoryInfo | None = None
     """What `memory.sqlite` holds; absent without one."""
+    glossary: Annotated[int, Field(ge=1)] | None = None
+    """Terms in `glossary.jsonl`, which every translation is to have; absent without one."""
     files: dict[FilePath, Digest]
     """SHA-256 of all other files."""
 

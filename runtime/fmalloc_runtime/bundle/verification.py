@@ -19,9 +19,12 @@ from fmalloc_shared.strict import parse_json
 
 ROUTING_FILE = "routing.safetensors"
 GOLDEN_FILE = "golden.jsonl"
+GLOSSARY_FILE = "glossary.jsonl"
 MODEL_DIRECTORY = "model"
 TOKENIZER_DIRECTORY = "tokenizer"
 _NEEDED = (ROUTING_FILE, GOLDEN_FILE, f"{TOKENIZER_DIRECTORY}/tokenizer.json")
+# Files that not every bundle has, and the key of the manifest that says so.
+_OPTIONAL = {MEMORY_FILE: "memory", GLOSSARY_FILE: "glossary"}
 _MODEL, _CONFIG = _CTRANSLATE2 = ("model.bin", "config.json")
 _SHARED, _SIDES = "shared_vocabulary.json", ("source_vocabulary.json", "target_vocabulary.json")
 _ONNX = ("encoder_model.onnx", "decoder_with_past_model.onnx", "cache_gather.onnx", "vocabulary.json")
@@ -42,8 +45,9 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         missing.append(f"{MODEL_DIRECTORY}/{_SHARED}")
     if missing:
         raise FmallocError(f"{where}: files: {', '.join(missing)} not listed")
-    if (MEMORY_FILE in manifest.files) != (manifest.memory is not None):
-        raise FmallocError(f"{where}: {MEMORY_FILE} and `memory` go together: one of the two is missing")
+    for file, key in _OPTIONAL.items():
+        if (file in manifest.files) != (getattr(manifest, key) is not None):
+            raise FmallocError(f"{where}: {file} and `{key}` go together: one of the two is missing")
     if foreign := [name for name in manifest.files if not _is_known(name, engine)]:
         raise FmallocError(f"{where}: files: {foreign[0]!r} is none of a bundle for {engine}")
 
@@ -127,5 +131,5 @@ def _is_known(name: str, engine: str) -> bool:
     if folder == TOKENIZER_DIRECTORY:
         return bool(inner) and "/" not in inner
     if folder != MODEL_DIRECTORY:
-        return name in (*_NEEDED, MEMORY_FILE)
+        return name in (*_NEEDED, *_OPTIONAL)
     return bool(_ONNX_FILE.fullmatch(inner)) if engine == "onnx" else inner in (*_CTRANSLATE2, _SHARED, *_SIDES)

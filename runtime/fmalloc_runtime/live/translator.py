@@ -12,6 +12,7 @@ from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_v
 from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
 from fmalloc_runtime.errors import InputTooLongError
 from fmalloc_runtime.text.pipeline import work_on
+from fmalloc_runtime.text.terms import Entry, Terms
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
 from fmalloc_shared.commands.command import needs
@@ -76,7 +77,10 @@ class Translation:
 
 
 class Translator:
-    """Tokenizer and engine of one bundle; safe to call from several threads at once."""
+    """Tokenizer and engine of one bundle; safe to call from several threads at once.
+
+    `terms`: the domain's own glossary, if it has one.
+    """
 
     def __init__(self, bundle: Bundle, tokenizer: Tokenizer, engine: Engine) -> None:
         self.bundle = bundle
@@ -84,6 +88,8 @@ class Translator:
         self.engine = engine
         confidence = bundle.manifest.confidence
         self._memory = bundle.memory()
+        entries = [Entry(term.source, term.target) for term in bundle.glossary()]
+        self.terms = Terms(entries, *bundle.manifest.languages) if entries else None
         self._estimator = Estimator(confidence, Evidence(bundle.routing(), tokenizer)) if confidence else None
 
     @classmethod

@@ -146,7 +146,8 @@ class _Encoder:
         """The sentences of a text that need translation."""
         kind = self._options.format
         document = Document(text, kind, "&nbsp;" if kind == "html" and "&nbsp;" in text else "\u00a0")
-        align, protect, terms = self._options.search.attention, self._options.protect, self._options.terms
+        align, protect = self._options.search.attention, self._options.protect
+        terms = [terms for terms in (self._options.terms, self._model.terms) if terms is not None]
         renderer = Renderer(document, self._model, align=align, protect=protect, terms=terms)
         language = self._model.source_language
         longest, knows = _CHARACTERS_PER_TOKEN * self._longest, self._model.tokenizer.knows

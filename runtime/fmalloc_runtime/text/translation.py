@@ -95,6 +95,11 @@ class TextModel(Protocol):
         ...
 
     @property
+    def terms(self) -> Terms | None:
+        """The domain's own glossary, if it has one: terms of a request count before it."""
+        ...
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, for the character spans of tokens."""
         ...

@@ -1,11 +1,13 @@
 """Bundles prove their content; live.json is read strictly."""
 
 import json
+import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, golden_bytes
+from fmalloc_runtime.bundle.bundle import Bundle, GoldenRecord, LiveIndex, Manifest, lines_of
 from fmalloc_shared.errors import FmallocError
 from tests.support.bundles import SENTENCES, bundle_of, make_live, write_bundle
 
@@ -87,7 +89,7 @@ def test_golden_records_keep_every_character(own_bundles: Path) -> None:
     record = GoldenRecord(source="eins\u2028zwei \x85 „drei“", translation='a "b" \\ \n c')
     path = write_bundle(own_bundles, "it", golden=(record, record))
     assert Bundle.open(path).golden() == (record, record)
-    assert golden_bytes([record]).count(b"\n") == 1
+    assert lines_of([record]).count(b"\n") == 1
 
 
 def test_a_bad_golden_line_is_named(own_bundles: Path) -> None:
@@ -134,6 +136,40 @@ def test_a_memory_is_part_of_the_bundle_and_checked_with_it(tmp_path: Path) -> N
     (path / "memory.sqlite").write_bytes(content.replace(b"mouse", b"house"))
     with pytest.raises(FmallocError, match=r"memory\.sqlite"):
         Bundle.open(path)
+
+
+def test_a_glossary_is_part_of_the_bundle_and_checked_with_it(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path, "it", glossary={"Datei": "file", "Maus": "mouse"})
+    bundle = Bundle.open(path)
+    assert [(term.source, term.target) for term in bundle.glossary()] == [("Datei", "file"), ("Maus", "mouse")]
+    assert Bundle.open(write_bundle(tmp_path, "it")).glossary() == ()
+    for changes, complaint in (
+        ({"glossary": 3}, "2 lines, the manifest says 3 terms"),
+        ({"glossary": None}, "glossary.jsonl and `glossary` go together"),
+    ):
+        manifest = bundle.manifest.model_copy(update=changes)
+        changed = tmp_path / manifest.bundle_name
+        shutil.copytree(path, changed)
+        (changed / "manifest.json").write_bytes(manifest.to_bytes())
+        with pytest.raises(FmallocError, match=complaint):
+            Bundle.open(changed)
+    content = (path / "glossary.jsonl").read_bytes()
+    (path / "glossary.jsonl").write_bytes(content.replace(b"mouse", b"house"))
+    with pytest.raises(FmallocError, match=r"glossary\.jsonl"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("source", ["", "Datei"])
+def test_terms_of_a_glossary_are_there_once_and_not_empty(source: str, tmp_path: Path) -> None:
+    path = write_bundle(tmp_path, "it", glossary={"Datei": "file", "Maus": "mouse"})
+    changed = (path / "glossary.jsonl").read_bytes().replace(b"Maus", source.encode())
+    (path / "glossary.jsonl").write_bytes(changed)
+    manifest = Bundle.read(path).manifest
+    files = manifest.files | {"glossary.jsonl": sha256(changed).hexdigest()}
+    manifest = manifest.model_copy(update={"files": files})
+    (path / "manifest.json").write_bytes(manifest.to_bytes())
+    with pytest.raises(FmallocError, match=r"glossary\.jsonl"):
+        Bundle.open(path.rename(tmp_path / manifest.bundle_name))
 
 
 def test_a_memory_and_its_record_go_together(tmp_path: Path) -> None:

@@ -156,6 +156,21 @@ def test_numbers_and_terms_are_both_kept(model: Translator) -> None:
     assert translate("Windows 11 ist neu.", answers, model, options).text == "Windows 11 is new."
 
 
+def test_a_domains_own_terms_are_kept_without_being_asked_for(model: Translator) -> None:
+    own = Translator(model.bundle, model.tokenizer, model.engine)
+    own.terms = terms(("Fenster", "pane"), ("offene Datei", "open document"), ("Knopf", "knob"))
+    source = "Das Fenster hat einen Knopf."
+    answers = {source: ("The window has a button.", (0, 1, 2, 3, 4, 5))}
+    assert translate(source, answers, own).text == "The pane has a knob."
+    # Where they overlap, the request's own count, also against a longer one.
+    asked = TextOptions(terms=terms(("Fenster", "screen"), ("Datei", "record")))
+    assert translate(source, answers, own, asked).text == "The screen has a knob."
+    phrase = "Die offene Datei."
+    answers = {phrase: ("The open file.", (0, 1, 2, 3))}
+    assert translate(phrase, answers, own, asked).text == "The open record."
+    assert translate(phrase, answers, own).text == "The open document."
+
+
 def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:
     batches: list[SourceBatch] = []
     translate("Ja.", {"Ja.": "Yes."}, model, PANE, batches)

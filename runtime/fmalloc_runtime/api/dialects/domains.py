@@ -10,7 +10,10 @@ from fmalloc_shared.names import GENERAL
 
 
 class Domain(BaseModel):
-    """A domain that is served. `default`: texts of uncertain domain go there; `loaded`: its model is in memory."""
+    """A domain that is served. `default`: texts of uncertain domain go there; `loaded`: its model is in memory.
+
+    `glossary`: how many terms of its own it has.
+    """
 
     name: str
     bundle: str
@@ -22,6 +25,7 @@ class Domain(BaseModel):
     quality: Quality | None
     confidence: Confidence | None
     memory: MemoryInfo | None
+    glossary: int | None
     size_bytes: int
     widths: dict[str, int]
 
@@ -51,6 +55,7 @@ def described(snapshot: Snapshot) -> DomainsAnswer:
                 quality=bundle.manifest.quality,
                 confidence=bundle.manifest.confidence,
                 memory=bundle.manifest.memory,
+                glossary=bundle.manifest.glossary,
                 size_bytes=_size(bundle),
                 widths=bundle.manifest.widths,
             )

@@ -64,8 +64,9 @@ class Renderer:
     """Renders translations of the sentences of one document."""
 
     def __init__(
-        self, document: Document, model: TextModel, *, align: bool, protect: bool, terms: Terms | None = None
+        self, document: Document, model: TextModel, *, align: bool, protect: bool, terms: Sequence[Terms] = ()
     ) -> None:
+        """`terms`: of several glossaries; where their terms overlap, the first glossary counts."""
         self._document = document
         self._model = model
         self._align = align
@@ -74,10 +75,13 @@ class Renderer:
 
     def matches(self, segment: Segment) -> list[Match]:
         """The terms of a segment, outside its items and across none of its tags."""
-        if self._terms is None:
-            return []
+        found: list[Match] = []
         items = [(item.begin, item.end) for item in segment.items if item.kind != "number"]
-        return self._terms.find(segment.text, items, {tag.at for tag in segment.tags})
+        cuts = {tag.at for tag in segment.tags}
+        for terms in self._terms:
+            taken = sorted([*items, *((match.begin, match.end) for match in found)])
+            found = sorted([*found, *terms.find(segment.text, taken, cuts)])
+        return found
 
     def draft(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Draft | None:
         """The hypothesis with its items found again; None if it lost one, or is empty, also without what it invented.
@@ -184,8 +188,8 @@ class Renderer:
         return Comparison(Said(reading.segment.text, items, source), Said(draft.output.text, kept, target))
 
     def _compared_terms(self, draft: Draft, matches: Sequence[Match]) -> TermComparison:
-        assert self._terms is not None
-        return TermComparison(matches, draft.output.text, sorted(span for span, _ in draft.again), self._terms.target)
+        kept = sorted(span for span, _ in draft.again)
+        return TermComparison(matches, draft.output.text, kept, self._terms[0].target)
 
     def _whole(self, draft: Draft, compared: Comparison | None) -> list[Span]:
         """Quantities of an output, which nothing is placed inside; where there are tags, numbers alone."""
