@@ -55,6 +55,7 @@ OTHERWISE = {
     ("--threads", "bench"),
     ("--test", "bench"),
     ("--memory", "export"),
+    ("--glossary", "export"),
 }
 
 

@@ -30,6 +30,7 @@ def test_domains_say_what_is_served(client: httpx.Client, bundles: Path) -> None
         "quality": None,
         "confidence": None,
         "memory": None,
+        "glossary": None,
         "size_bytes": sum(path.stat().st_size for path in files if path.is_file()),
         "widths": {"encoder.0": 24, "decoder.0": 24},
     }
