@@ -22,8 +22,10 @@ class TaskData:
     dev_pairs: Sequence[Pair]
 
     @classmethod
-    def of(cls, run: Run, name: str, tokenizer: Any, settings: LearningSettings) -> "TaskData":
-        """Encode a domain's train and dev pairs.
+    def of(
+        cls, run: Run, name: str, tokenizer: Any, settings: LearningSettings, further: Sequence[Pair] = ()
+    ) -> "TaskData":
+        """Encode a domain's train and dev pairs, and `further` ones to train on.
 
         Raises:
             FmallocError: no pair of a part is short enough.
@@ -36,6 +38,9 @@ class TaskData:
             if not encoded.examples:
                 raise FmallocError(f"{name}: no {part} pair of at most maximum_length {settings.maximum_length} tokens")
             parts[part] = encoded.examples
+        if further:
+            more = encode(tokenizer, further, run.languages, maximum_length=settings.maximum_length).examples
+            return cls([*parts["train"], *more], parts["dev"], corpus.dev)
         return cls(parts["train"], parts["dev"], corpus.dev)
 
     def batches(self, tokenizer: Any, settings: LearningSettings) -> TrainingBatches:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fmalloc.cache.cache import Cache
 from fmalloc.corpus import Pair
+from fmalloc.learning.annotation.terminology import known_markers
 from fmalloc.learning.create import open_store
 from fmalloc.learning.importance import NO_DROPOUT
 from fmalloc.learning.run import Run
@@ -93,7 +94,10 @@ def read_inputs(
         needs("tensorboard", extra="tensorboard")
         check_folder(recipe.tensorboard)
     run = Run.of(_within_positions(recipe), Cache.of_environment(writes=not dry_run), texts)
-    _check_lengths(run)
+    tokenizer = load_tokenizer(run.recipe.base)
+    _check_lengths(run, tokenizer)
+    if any(plan.learning.terminology for plan in run.plans.values()):
+        known_markers(tokenizer)
     return run
 
 
@@ -112,8 +116,7 @@ def _within_positions(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"learning": learning, "tasks": tasks})
 
 
-def _check_lengths(run: Run) -> None:
-    tokenizer = load_tokenizer(run.recipe.base)
+def _check_lengths(run: Run, tokenizer: Any) -> None:
     longest = {GENERAL: run.recipe.learning.maximum_length}
     longest |= {name: plan.learning.maximum_length for name, plan in run.plans.items()}
     for name, corpus in run.corpora.items():

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fmalloc.corpus import Pair
+from fmalloc.learning.annotation.annotated import FILE, annotate, read_annotated
 from fmalloc.learning.cells.allocation import Allocation, offered_cells
 from fmalloc.learning.cells.tfidf import CellScores, cell_scores
 from fmalloc.learning.cells.warm import begin_as
@@ -205,7 +207,8 @@ def _learner(run: Run, store: Store, plan: TaskPlan) -> Learner:
     table, earlier = store.cells(), _others(store, plan) if settings.reads == "earlier" else ()
     model, tokenizer = load_grown(store, languages=run.languages)
     overlay(model, [store.memory(record.name) for record in earlier])
-    data = TaskData.of(run, plan.name, tokenizer, settings)
+    further = _annotated(run, plan, model, tokenizer, store.path / WORK / plan.stored_as)
+    data = TaskData.of(run, plan.name, tokenizer, settings, further)
     scores = _tfidf(run, model.to(run.device.torch), tokenizer, data, settings) if settings.allocator == "tfidf" else {}
     allocations, offered = {}, share_of(run, {domain_of(record.name) for record in store.tasks()}, settings)
     for layer in feed_forward_layers(model):
@@ -229,6 +232,16 @@ def _learner(run: Run, store: Store, plan: TaskPlan) -> Learner:
     if plan.renewal and plan.renewal.begun_as:
         begin_as(learner, store, plan.renewal.begun_as[0])
     return learner
+
+
+def _annotated(run: Run, plan: TaskPlan, model: Any, tokenizer: Any, work: Path) -> list[Pair]:
+    """Pairs with annotated sources, where the task is to learn from some."""
+    if not plan.learning.terminology:
+        return []
+    path, group = work / FILE, Group.current()
+    text = run.corpora[plan.name].train
+    group.on_first(lambda: annotate(path, model, tokenizer, text, run.languages, plan.learning, run.device))
+    return read_annotated(path)
 
 
 def _others(store: Store, plan: TaskPlan) -> tuple[TaskRecord, ...]:

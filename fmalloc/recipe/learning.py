@@ -67,6 +67,10 @@ class LearningSettings(Section):
     allocator: Annotated[
         Literal["gates", "tfidf"], Field(description="free cells are offered at random, or those of highest TF-IDF")
     ] = "gates"
+    terminology: Annotated[
+        bool,
+        Field(description="also learn from sources that say beside some words how they are to be translated"),
+    ] = False
     seed: Seed = 1
 
     @model_validator(mode="after")

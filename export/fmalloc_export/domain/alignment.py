@@ -6,7 +6,6 @@ where the decoder should look while it writes it. The layer whose heads, average
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmalloc.model.text.batches import IGNORED, Example, batch_indices, collate
+from fmalloc.model.attention import cross_attention
+from fmalloc.model.text.batches import Example
 from fmalloc_export.domain.vocabulary import Vocabulary
 
 _PAIRS = 64
-_BATCH_TOKENS = 1024
 # Pieces with letters that more of the pairs hold are words of a language rather than names.
 _RARE = 4
 
@@ -79,33 +78,8 @@ def copied_tokens(examples: Sequence[Example], vocabulary: Vocabulary) -> list[l
     ]
 
 
-@torch.inference_mode()
 def _attended(model: Any, chosen: Sequence[tuple[Example, list[Copy]]]) -> Iterator[NDArray[np.float64]]:
-    """Per batch (layers, copied tokens): the attention, averaged over heads, to a copied token's source."""
-    config = model.config
-    inputs = [Example(example.source, [config.decoder_start_token_id, *example.target[:-1]]) for example, _ in chosen]
-    with _eager(model):
-        for group in batch_indices([example.length for example in inputs], _BATCH_TOKENS):
-            batch = collate([inputs[index] for index in group], config.pad_token_id).to(model.device)
-            attentions = model(
-                input_ids=batch.source,
-                attention_mask=batch.source_mask,
-                decoder_input_ids=batch.target.masked_fill(batch.target == IGNORED, config.pad_token_id),
-                output_attentions=True,
-                use_cache=False,
-            ).cross_attentions
-            where = [(row, *copy) for row, index in enumerate(group) for copy in chosen[index][1]]
-            rows, targets, sources = (torch.tensor(indices) for indices in zip(*where, strict=True))
-            means = torch.stack([layer.double().mean(dim=1)[rows, targets, sources] for layer in attentions])
-            yield means.cpu().numpy()
-
-
-@contextmanager
-def _eager(model: Any) -> Iterator[None]:
-    """Compute attention as matrices, which the faster implementations never form."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
+    """Per example (layers, copied tokens): the attention, averaged over heads, to a copied token's source."""
+    for index, attention in cross_attention(model, [example for example, _ in chosen]):
+        targets, sources = (torch.tensor(places) for places in zip(*chosen[index][1], strict=True))
+        yield attention[:, targets, sources].numpy()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
+from fmalloc.learning.annotation.terminology import known_markers
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
 from fmalloc.model.text.batches import encode
@@ -20,8 +21,10 @@ from fmalloc_export.domain.model import DomainModel, FeedForward
 from fmalloc_export.domain.tokenizer import check_tokenizer, write_tokenizer
 from fmalloc_export.domain.vocabulary import Vocabulary, vocabulary_of
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.annotations import Markers
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair
+from fmalloc_shared.names import GENERAL
 
 _ALIGNED_TOKENS = 128
 
@@ -90,6 +93,12 @@ class Domain:
         longest = min(_ALIGNED_TOKENS, self.maximum_length)
         examples = encode(self.tokenizer, self.samples, self.languages, maximum_length=longest).examples
         return choose_alignment(self.masked, self.vocabulary, examples)
+
+    @property
+    def markers(self) -> Markers | None:
+        """What it has learned to read around a term's translation; None if its recipe did not ask for that."""
+        learned = self.name != GENERAL and self.store.task(self.task).settings.get("terminology")
+        return known_markers(self.tokenizer) if learned else None
 
     @cached_property
     def masked(self) -> Any:

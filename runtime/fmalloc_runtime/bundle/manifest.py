@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
+from fmalloc_shared.annotations import Markers
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import DomainName
 from fmalloc_shared.strict import Count, Digest, StrictModel
@@ -199,7 +200,7 @@ class MemoryInfo(StrictModel):
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("confidence", "glossary", "memory", "out_of_domain", "beam_size")
+    ADDED = ("confidence", "glossary", "markers", "memory", "out_of_domain", "beam_size")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -235,6 +236,8 @@ class Manifest(_Extended):
     """What `needs_editing` is estimated with; absent where too few held-out pairs tell, and in older bundles."""
     memory: MemoryInfo | None = None
     """What `memory.sqlite` holds; absent without one."""
+    markers: Markers | None = None
+    """Before and after a term's translation in a source; absent where the domain did not learn to read that."""
     glossary: Annotated[int, Field(ge=1)] | None = None
     """Terms in `glossary.jsonl`, which every translation is to have; absent without one."""
     files: dict[FilePath, Digest]

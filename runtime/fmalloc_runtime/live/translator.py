@@ -15,6 +15,7 @@ from fmalloc_runtime.text.pipeline import work_on
 from fmalloc_runtime.text.terms import Entry, Terms
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
+from fmalloc_shared.annotations import Markers
 from fmalloc_shared.commands.command import needs
 from fmalloc_shared.errors import FmallocError
 
@@ -113,6 +114,11 @@ class Translator:
     def maximum_length(self) -> int:
         """Tokens that the model has positions for, in a source or an output."""
         return self.bundle.manifest.maximum_length
+
+    @property
+    def markers(self) -> Markers | None:
+        """What stands around a term's translation in a source, if the domain has learned to read it there."""
+        return self.bundle.manifest.markers
 
     @property
     def beam_size(self) -> int | None:

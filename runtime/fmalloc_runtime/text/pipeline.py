@@ -11,6 +11,7 @@ from fmalloc_runtime.text.document.segment import Segment, segments_of
 from fmalloc_runtime.text.document.sentences import LINE_END
 from fmalloc_runtime.text.rendering.renderer import Document, Draft, Renderer
 from fmalloc_runtime.text.sentence import Repair, Sentence
+from fmalloc_runtime.text.terms import Match
 from fmalloc_runtime.text.translation import (
     Found,
     SourceBatch,
@@ -19,6 +20,7 @@ from fmalloc_runtime.text.translation import (
     TextTranslation,
     Work,
 )
+from fmalloc_shared.annotations import Note, term_note
 
 # Most that numbers put back may cost a sentence, in nats per token; measured by benchmarks/serving/protection.py.
 MOST_LOST = 1.5
@@ -158,7 +160,11 @@ class _Encoder:
                 block, text, language, self._options, longest=longest, fits=self._fits, knows=knows
             )
         ]
-        return _Document(document, [Sentence(self._reading(segment), renderer) for segment in segments])
+        sentences = []
+        for segment in segments:
+            matches = renderer.matches(segment)
+            sentences.append(Sentence(self._reading(segment, matches), matches, renderer))
+        return _Document(document, sentences)
 
     def translate(self, sentences: Sequence[Sentence], attention: bool) -> Generator[SourceBatch, Found, None]:
         """Have the sentences translated as they are read now, equal ones once."""
@@ -225,10 +231,13 @@ class _Encoder:
     def _fits(self, segment: Segment) -> bool:
         return self._short(Reading(segment, bare=True))
 
-    def _reading(self, segment: Segment) -> Reading:
-        """With its items, or without them from the start if it would be too long."""
-        whole = Reading(segment, bare=False)
-        return whole if self._short(whole) else Reading(segment, bare=True)
+    def _reading(self, segment: Segment, matches: Sequence[Match]) -> Reading:
+        """With its items and the translations of its terms, or without them from the start if it would be too long."""
+        markers, notes = self._model.markers, tuple[Note, ...]()
+        if markers and not any(marker in segment.text for marker in markers):
+            notes = tuple(term_note(match.end, match.target, markers) for match in matches)
+        wanted = (Reading(segment, bare=False, notes=notes), Reading(segment, bare=False))
+        return next(filter(self._short, wanted), Reading(segment, bare=True))
 
     def _short(self, reading: Reading) -> bool:
         return len(self._encode(reading.text)) <= self._longest

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fmalloc_runtime.engines.base import Hypothesis
 from fmalloc_runtime.text.document.reading import Reading
 from fmalloc_runtime.text.rendering.renderer import Draft, Rendered, Renderer
+from fmalloc_runtime.text.terms import Match
 from fmalloc_runtime.text.translation import (
     Numbers,
     SentenceTranslation,
@@ -24,10 +25,11 @@ class Repair:
 class Sentence:
     """A segment and its good translations, best first."""
 
-    def __init__(self, reading: Reading, renderer: Renderer) -> None:
+    def __init__(self, reading: Reading, matches: Sequence[Match], renderer: Renderer) -> None:
+        """`matches`: the terms of the segment."""
         self.segment = reading.segment
         self.reading = reading
-        self.matches = renderer.matches(reading.segment)
+        self.matches = matches
         self.rendered: list[Rendered] = []
         self._restored = self._remembered = False
         self._renderer = renderer
@@ -36,8 +38,8 @@ class Sentence:
 
     @property
     def has_lost_items(self) -> bool:
-        """Whether a second translation, without the items, would help."""
-        return any(self._failed) and bool(self.reading.read)
+        """Whether a second translation, without items and notes, would help."""
+        return any(self._failed) and bool(self.reading.read or self.reading.notes)
 
     @property
     def is_checked(self) -> bool:

@@ -1,18 +1,15 @@
 """Terms of a glossary in a text: the longest ones, also inflected, whole words only."""
 
-import threading
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import islice
-from typing import Any, NamedTuple
-
-import snowballstemmer
-from babel import Locale, UnknownLocaleError
+from typing import NamedTuple
 
 from fmalloc_runtime.text.words import is_word, words
 from fmalloc_runtime.tokenizer.offsets import Span
 from fmalloc_shared.languages import short_code
+from fmalloc_shared.stems import has_stems, stem
 
 # What inflection may put in the place of what, at the end of a word, by language. A stemmer alone goes too far: to
 # Snowball's, university and universe are one.
@@ -25,7 +22,6 @@ _LONGEST_ENDING = 3
 _FOLDED = str.maketrans("äöüáéíóúàèìòùâêîôû", "aouaeiouaeiouaeiou")
 # Entries that are forms of each other and compared with a text that has another form.
 _MOST_FORMS = 32
-_lock = threading.Lock()
 
 
 class Entry(NamedTuple):
@@ -48,7 +44,7 @@ class Inflection:
 
     def __init__(self, language: str) -> None:
         self._code = short_code(language)
-        self._stemmer = _stemmer(self._code)
+        self._has_stems = has_stems(self._code)
         self._endings = _ENDINGS.get(self._code)
 
     def key(self, word: str) -> str:
@@ -60,7 +56,7 @@ class Inflection:
         one, other = one.casefold(), other.casefold()
         if one == other:
             return True
-        if self._stemmer is None or self.key(one) != self.key(other):
+        if not self._has_stems or self.key(one) != self.key(other):
             return False
         one, other = one.translate(_FOLDED), other.translate(_FOLDED)
         common = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
@@ -186,21 +182,6 @@ def _in_case(entry: Entry, shown: str) -> str:
     return entry.target.upper() if loud else entry.target
 
 
-@lru_cache(64)
-def _stemmer(language: str) -> Any:
-    """Snowball's stemmer of a language, None if there is none."""
-    try:
-        name = Locale.parse(language).get_language_name("en")
-    except (UnknownLocaleError, ValueError):
-        return None
-    name = {"Norwegian Bokm\u00e5l": "norwegian"}.get(name or "", (name or "").lower())
-    return snowballstemmer.stemmer(name) if name in snowballstemmer.algorithms() else None
-
-
 @lru_cache(1 << 16)
 def _stem(language: str, word: str) -> str:
-    stemmer = _stemmer(language)
-    if stemmer is None or not is_word(word):
-        return word
-    with _lock:  # a stemmer holds the word that it works on
-        return str(stemmer.stemWord(word)).translate(_FOLDED)
+    return stem(language, word).translate(_FOLDED) if has_stems(language) and is_word(word) else word

@@ -8,6 +8,7 @@ from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.text.terms import Terms
 from fmalloc_runtime.tokenizer.offsets import Span
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
+from fmalloc_shared.annotations import Markers
 
 Format = Literal["text", "html", "xml"]
 Splitting = Literal["sentences", "lines", "none"]
@@ -97,6 +98,11 @@ class TextModel(Protocol):
     @property
     def terms(self) -> Terms | None:
         """The domain's own glossary, if it has one: terms of a request count before it."""
+        ...
+
+    @property
+    def markers(self) -> Markers | None:
+        """What stands around a term's translation in a source, if the model has learned to read it there."""
         ...
 
     @property

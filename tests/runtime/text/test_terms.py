@@ -4,9 +4,11 @@ import time
 
 import pytest
 
+from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.terms import Entry, Inflection, Terms
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
+from fmalloc_shared.annotations import Markers
 from tests.support.text_answers import translate
 
 
@@ -169,6 +171,51 @@ def test_a_domains_own_terms_are_kept_without_being_asked_for(model: Translator)
     answers = {phrase: ("The open file.", (0, 1, 2, 3))}
     assert translate(phrase, answers, own, asked).text == "The open record."
     assert translate(phrase, answers, own).text == "The open document."
+
+
+@pytest.fixture
+def taught(model: Translator) -> Translator:
+    """A model that has learned to read how terms are translated."""
+    manifest = model.bundle.manifest.model_copy(update={"markers": Markers("|", "|")})
+    return Translator(Bundle(model.bundle.path, manifest), model.tokenizer, model.engine)
+
+
+def test_a_model_that_has_learned_to_reads_how_a_term_is_translated(taught: Translator) -> None:
+    answers = {"Ein Fenster | pane | ist in der Datei | file |.": "There are panes in the file."}
+    assert translate("Ein Fenster ist in der Datei.", answers, taught, PANE).text == "There are panes in the file."
+    assert translate("Alles ist da.", {"Alles ist da.": "All is there."}, taught, PANE).text == "All is there."
+
+
+def test_a_term_that_it_does_not_write_all_the_same_is_put_in(taught: Translator) -> None:
+    read = "Das Fenster | pane | ist offen."
+    answers = {read: ("The window is open.", (0, 1, 5, 6, 7))}
+    assert translate("Das Fenster ist offen.", answers, taught, PANE).text == "The pane is open."
+
+
+def test_a_translation_with_markers_is_made_again_without_notes(taught: Translator) -> None:
+    read = "Die Datei | file | ist offen."
+    answers = {read: "The file | file | is open.", "Die Datei ist offen.": ("The document is open.", (0, 1, 2, 3, 4))}
+    assert translate("Die Datei ist offen.", answers, taught, PANE).text == "The file is open."
+
+
+def test_a_text_with_a_marker_of_its_own_is_read_as_it_is(taught: Translator) -> None:
+    source = "Die Datei | ist offen."
+    answers = {source: "The file | is open."}
+    assert translate(source, answers, taught, PANE).text == "The file | is open."
+
+
+def test_notes_tags_and_placeholders_go_together(taught: Translator) -> None:
+    options = TextOptions(format="html", terms=PANE.terms)
+    answers = {"Die Datei | file | {0} ist offen.": ("The file {0} is open.", (0, 1, 5, 6, 7, 8, 9, 10))}
+    kept = translate("Die <b>Datei</b> {0} ist <i>offen</i>.", answers, taught, options)
+    assert kept.text == "The <b>file</b> {0} is <i>open</i>."
+
+
+def test_a_sentence_that_notes_would_make_too_long_is_read_without(taught: Translator) -> None:
+    source = " ".join(["Datei"] * 8) + "."
+    batches: list[SourceBatch] = []
+    answers = {source: " ".join(["file"] * 8) + "."}
+    assert translate(source, answers, taught, PANE, batches).text == answers[source]
 
 
 def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:

@@ -10,6 +10,7 @@ from fmalloc_runtime.text.document.sentences import readable
 from fmalloc_runtime.text.items import Item
 from fmalloc_runtime.text.words import is_closing
 from fmalloc_runtime.tokenizer.offsets import Span
+from fmalloc_shared.annotations import Note, with_notes
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,12 @@ class Reading:
     """A segment as the model reads it: with its items, or without them (`bare`), except numbers, which it always reads.
 
     The placeholder of a kept element without a short text is never read, nor are signs that the vocabulary lacks.
+    `notes`: what stands beside its terms, for a model that has learned to read that.
     """
 
     segment: Segment
     bare: bool
+    notes: tuple[Note, ...] = ()
 
     @cached_property
     def taken(self) -> tuple[Item, ...]:
@@ -45,7 +48,7 @@ class Reading:
     def text(self) -> str:
         """The text that the model reads."""
         if not self.needs_attention:
-            return readable(self.segment.text)
+            return readable(with_notes(self.segment.text, self.notes))
         return readable("".join(character for character, _ in self._characters))
 
     @property
@@ -54,7 +57,7 @@ class Reading:
         return bool(self.segment.tags or self.taken)
 
     def source_spans(self, tokens: Sequence[Span]) -> list[Span]:
-        """Spans of the text that the model reads, as spans of the segment's text."""
+        """Spans of the text that the model reads, as spans of the segment's text; a note is the end of its term."""
         origins = [origin for _, origin in self._characters]
         return [(origins[begin], origins[end - 1] + 1) if begin < end else (0, 0) for begin, end in tokens]
 
@@ -62,7 +65,7 @@ class Reading:
     def _characters(self) -> list[tuple[str, int]]:
         text = self.segment.text
         if not self.needs_attention:
-            return list(zip(text, range(len(text)), strict=True))
+            return self._noted(list(zip(text, range(len(text)), strict=True)))
         found: list[tuple[str, int]] = []
         at, apart = 0, False
         gone = {(item.begin, item.end) for item in self.taken} | {(tag.at, tag.at) for tag in self.segment.tags}
@@ -71,6 +74,12 @@ class Reading:
             at, apart = end, begin < end
         while found and found[-1][0].isspace():
             found.pop()
+        return self._noted(found)
+
+    def _noted(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        for note in reversed(self.notes):
+            place = next(at for at in range(len(found), 0, -1) if found[at - 1][1] < note.at)
+            found[place:place] = [(character, note.at - 1) for character in note.text]
         return found
 
 

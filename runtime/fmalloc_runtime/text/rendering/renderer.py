@@ -86,9 +86,11 @@ class Renderer:
     def draft(self, reading: Reading, tokens: Sequence[str], hypothesis: Hypothesis) -> Draft | None:
         """The hypothesis with its items found again; None if it lost one, or is empty, also without what it invented.
 
-        `tokens` are those of the source.
+        None, too, if it repeats what marks a note of the source. `tokens` are those of the source.
         """
         text = self._model.decode(hypothesis.tokens)
+        if reading.notes and any(marker in text for marker in self._model.markers or ()):
+            return None
         again = find_again(reading.segment.text, reading.read, text) if reading.read else []
         if again is None or not text or text.isspace():
             return None
