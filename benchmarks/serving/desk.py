@@ -1,6 +1,6 @@
 """Terms that are kept: `python -m benchmarks.serving.desk --bundles DIR --corpora DIR`.
 
-Writes `terminology` of results/desk.json. Terms are drawn from pairs of the test set, as WMT25's terminology task does:
+Writes `terminology` of results/desk.json, or another entry: of domains that have learned to read terms. Terms are drawn from pairs of the test set, as WMT25's terminology task does:
 `proper` ones are nouns whose translation is told by how often the two words occur together in all pairs (Dice, 1945),
 one glossary for all lines; `random` ones are a random word of each line, with its translation there; `none` are lines
 without a word of the glossary. Each set is translated with the glossary and without: terms that are there as the
@@ -48,8 +48,11 @@ class _Line(NamedTuple):
 @click.option("--lines", type=click.IntRange(min=1), default=100, show_default=True, help="Of each set.")
 @click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Of timing, interleaved.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=Path(".work/desk"))
+@click.option("--entry", default="terminology", show_default=True, help="Of results/desk.json.")
 @click.option("--domain", "wanted", multiple=True, help="Only this domain; repeat it.")
-def main(bundles: Path, corpora: Path, lines: int, rounds: int, work: Path, wanted: tuple[str, ...]) -> None:
+def main(
+    bundles: Path, corpora: Path, lines: int, rounds: int, work: Path, entry: str, wanted: tuple[str, ...]
+) -> None:
     """Measure terminology on real text. What a run finished for a bundle is kept in --work."""
     measured: dict[str, Any] = {}
     goals: list[Goal] = []
@@ -61,11 +64,13 @@ def main(bundles: Path, corpora: Path, lines: int, rounds: int, work: Path, want
             goals.extend(_goals(domain, measured[domain]))
             click.echo(f"{domain}: {measured[domain]}")
     payload = {"versions": versions("ctranslate2", "sacrebleu", "snowballstemmer"), "domains": measured}
-    add_entry("desk", "terminology", payload, goals)
+    add_entry("desk", entry, payload, goals)
 
 
 def _goals(domain: str, found: dict[str, Any]) -> list[Goal]:
     goals = []
+    if found["learned"]:
+        domain = f"{domain}, learned"
     for kind in ("proper", "random"):
         kept = found[kind]["with"]["kept"]
         gain = round(found[kind]["with"]["bleu"] - found[kind]["without"]["bleu"], 2)
@@ -112,7 +117,8 @@ class _Measurement:
         self._forms = Inflection(languages.target)
 
     def run(self, sets: Mapping[str, Sequence[_Line]], rounds: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"glossary": len(self._glossary)}
+        learned = self._translator.term_markers is not None
+        found: dict[str, Any] = {"glossary": len(self._glossary), "learned": learned}
         seconds: dict[str, list[float]] = {"with": [], "without": []}
         for number in range(rounds):
             spent = {"without": 0.0, "with": 0.0}

@@ -29,7 +29,6 @@ from fmalloc_runtime.bundle.bundle import Bundle, Quality, lines_of
 from fmalloc_runtime.bundle.manifest import Confidence
 from fmalloc_runtime.confidence import Evidence
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_shared.annotations import Markers
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import sha256_files
 from fmalloc_shared.names import GENERAL
@@ -145,7 +144,7 @@ class _BundleBuilder:
         golden = choose_golden(translator, [*kept, *drawn])
         (self._directory / bundle_format.GOLDEN_FILE).write_bytes(lines_of(golden))
         (self._directory / bundle_format.ROUTING_FILE).write_bytes(domain.store.routing(domain.task).to_bytes())
-        measured = {"quality": quality, "out_of_domain": outside, "confidence": confidence, "markers": self._markers}
+        measured = {"quality": quality, "out_of_domain": outside, "confidence": confidence} | self._compiled.markers
         if self._options.memory is not None:
             self._on_step(f"writing a translation memory of {len(self._options.memory)} pairs")
         held = attach(self._directory, self._options.memory, self._options.glossary)
@@ -187,11 +186,6 @@ class _BundleBuilder:
     def _is_learned(self) -> bool:
         """Whether the learned model, emitted at -O0 in float32, is what is asked for: equal inputs give equal bytes."""
         return self._options.level == "O0" and self._options.quantization == "float32"
-
-    @property
-    def _markers(self) -> Markers | None:
-        """What the compiled model reads around a term's translation; students are not taught that."""
-        return None if self._student else self._domain.markers
 
     def _measure(self, emitted: Translator) -> tuple[Quality | None, Confidence | None]:
         """What the emitted model loses, and how to tell which of its translations need editing.

@@ -96,7 +96,7 @@ def read_inputs(
     run = Run.of(_within_positions(recipe), Cache.of_environment(writes=not dry_run), texts)
     tokenizer = load_tokenizer(run.recipe.base)
     _check_lengths(run, tokenizer)
-    if any(plan.learning.terminology for plan in run.plans.values()):
+    if any(plan.learning.annotates for plan in run.plans.values()):
         known_markers(tokenizer)
     return run
 

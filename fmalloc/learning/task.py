@@ -236,7 +236,7 @@ def _learner(run: Run, store: Store, plan: TaskPlan) -> Learner:
 
 def _annotated(run: Run, plan: TaskPlan, model: Any, tokenizer: Any, work: Path) -> list[Pair]:
     """Pairs with annotated sources, where the task is to learn from some."""
-    if not plan.learning.terminology:
+    if not plan.learning.annotates:
         return []
     path, group = work / FILE, Group.current()
     text = run.corpora[plan.name].train

@@ -71,6 +71,10 @@ class LearningSettings(Section):
         bool,
         Field(description="also learn from sources that say beside some words how they are to be translated"),
     ] = False
+    memory: Annotated[
+        bool,
+        Field(description="also learn from sources that have the translation of a similar one beside them"),
+    ] = False
     seed: Seed = 1
 
     @model_validator(mode="after")
@@ -107,6 +111,11 @@ class LearningSettings(Section):
             "validate_every": self.validate_every or cycle,
         }
         return self.model_copy(update=fitting)
+
+    @property
+    def annotates(self) -> bool:
+        """Whether there is more to learn from than the pairs as they are."""
+        return self.terminology or self.memory
 
     @property
     def cycle(self) -> int:

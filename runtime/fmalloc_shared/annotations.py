@@ -1,8 +1,9 @@
-"""What stands in a source beside its own text, for a domain that has learned to read it: how a term is translated.
+"""What stands in a source beside its own text, for a domain that has learned to read it.
 
-    Die Datei | file | ist offen.
+    Die Datei | file | ist offen.                                how a term is translated (Dinu et al. 2019)
+    Die Datei ist offen. | | The window is open. | |             how a similar source was (Bulté and Tezcan 2019)
 
-Learning writes sources so, and the runtime does, by the same rules (inline annotation: Dinu et al. 2019).
+Learning writes sources so, and the runtime does, by the same rules.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +18,11 @@ class Markers(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A text that is put into a source behind its character `at`, counted from 1: at the end of a term."""
+    """A text that is put into a source behind its character `at`, counted from 1: at the end of a term or of all."""
 
     at: int
     text: str
+    markers: Markers
 
 
 # The first that a base knows are taken. Stores are read by this order: new ones come last.
@@ -40,7 +42,13 @@ def markers_known(knows: Callable[[str], bool]) -> Markers | None:
 
 def term_note(end: int, target: str, markers: Markers) -> Note:
     """How a term that ends at character `end` is to be translated."""
-    return Note(end, f" {markers.before} {target} {markers.after}")
+    return Note(end, f" {markers.before} {target} {markers.after}", markers)
+
+
+def memory_note(end: int, translation: str, markers: Markers) -> Note:
+    """How a source that is similar to one of `end` characters was translated."""
+    before, after = (f"{marker} {marker}" for marker in markers)
+    return Note(end, f" {before} {translation} {after}", markers)
 
 
 def with_notes(text: str, notes: Sequence[Note]) -> str:

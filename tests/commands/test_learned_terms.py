@@ -48,7 +48,7 @@ def marked_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_learned_domain_reads_the_terms_of_a_glossary(marked_base: Path, corpora: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(marked_base, corpora, tmp_path / "store", "office", terminology=True, **FEW)
+    recipe = small_recipe(marked_base, corpora, tmp_path / "store", "office", terminology=True, memory=True, **FEW)
     learn_tasks(recipe)
     store = Store.open(tmp_path / "store")
     assert store.task("office").settings["terminology"] is True
@@ -59,7 +59,8 @@ def test_a_learned_domain_reads_the_terms_of_a_glossary(marked_base: Path, corpo
     markers = {}
     for path in (tmp_path / "bundles").glob("*@*"):
         bundle = Bundle.open(path)
-        markers[bundle.manifest.domain] = bundle.manifest.markers
+        markers[bundle.manifest.domain] = bundle.manifest.term_markers
+        assert bundle.manifest.memory_markers == bundle.manifest.term_markers
         verified = CliRunner().invoke(verify, [str(path), "--store", str(store.path)])
         assert verified.exit_code == 0 and "every byte is the same" in verified.output, verified.output
     assert markers == {"general": None, "office": Markers("|", "|")}

@@ -27,6 +27,8 @@ from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 _ALIGNED_TOKENS = 128
+# The manifest's keys of annotations, and what a recipe asks for each with.
+_ANNOTATIONS = {"term_markers": "terminology", "memory_markers": "memory"}
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ class Domain:
         return choose_alignment(self.masked, self.vocabulary, examples)
 
     @property
-    def markers(self) -> Markers | None:
-        """What it has learned to read around a term's translation; None if its recipe did not ask for that."""
-        learned = self.name != GENERAL and self.store.task(self.task).settings.get("terminology")
-        return known_markers(self.tokenizer) if learned else None
+    def markers(self) -> dict[str, Markers]:
+        """What it has learned to read around annotations, by the manifest's key."""
+        settings = {} if self.name == GENERAL else self.store.task(self.task).settings
+        return {key: known_markers(self.tokenizer) for key, name in _ANNOTATIONS.items() if settings.get(name)}
 
     @cached_property
     def masked(self) -> Any:

@@ -12,6 +12,7 @@ from fmalloc.store.distilled import Distilled
 from fmalloc_export.domain.domain import Domain, domain_model
 from fmalloc_export.domain.transformer import with_cells
 from fmalloc_export.domain.vocabulary import vocabulary_of
+from fmalloc_shared.annotations import Markers
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Student(Domain):
     def distillation(self) -> str:
         """Digest of its record."""
         return self.distilled.digest
+
+    @property
+    def markers(self) -> dict[str, Markers]:
+        """None: a student is not taught to read annotations."""
+        return {}
 
     @cached_property
     def masked(self) -> Any:

@@ -19,8 +19,6 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair, short_code
 from fmalloc_shared.stems import stem
 
-# Pairs whose words are aligned, at most.
-MOST_PAIRS = 4_000
 # Terms of one source.
 _MOST_TERMS = 3
 # Of all pairs, those that a word of either side may be in: others are no terms.
@@ -44,7 +42,7 @@ def known_markers(tokenizer: Any) -> Markers:
         tokenizer._switch_to_input_mode()
     found = markers_known(knows)
     if found is None:
-        raise FmallocError("terminology: the base knows no signs that could stand around an annotation")
+        raise FmallocError("terminology, memory: the base knows no signs that could stand around an annotation")
     return found
 
 

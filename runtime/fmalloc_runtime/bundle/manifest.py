@@ -200,7 +200,7 @@ class MemoryInfo(StrictModel):
 class Manifest(_Extended):
     """The content of `manifest.json`. Its digest names the bundle."""
 
-    ADDED = ("confidence", "glossary", "markers", "memory", "out_of_domain", "beam_size")
+    ADDED = ("confidence", "glossary", "term_markers", "memory_markers", "memory", "out_of_domain", "beam_size")
 
     version: Literal[1] = 1
     """Of the bundle's format."""
@@ -236,8 +236,10 @@ class Manifest(_Extended):
     """What `needs_editing` is estimated with; absent where too few held-out pairs tell, and in older bundles."""
     memory: MemoryInfo | None = None
     """What `memory.sqlite` holds; absent without one."""
-    markers: Markers | None = None
+    term_markers: Markers | None = None
     """Before and after a term's translation in a source; absent where the domain did not learn to read that."""
+    memory_markers: Markers | None = None
+    """The same, twice each, of the translation of a similar source."""
     glossary: Annotated[int, Field(ge=1)] | None = None
     """Terms in `glossary.jsonl`, which every translation is to have; absent without one."""
     files: dict[FilePath, Digest]

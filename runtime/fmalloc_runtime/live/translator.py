@@ -15,11 +15,13 @@ from fmalloc_runtime.text.pipeline import work_on
 from fmalloc_runtime.text.terms import Entry, Terms
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
 from fmalloc_runtime.tokenizer.tokenizer import CONFIG_FILE, Tokenizer, TokenizerConfig
-from fmalloc_shared.annotations import Markers
+from fmalloc_shared.annotations import Markers, Note, memory_note
 from fmalloc_shared.commands.command import needs
 from fmalloc_shared.errors import FmallocError
 
 DEFAULT_OPTIONS = TranslationOptions()
+# Per cent; pairs that are less similar say too little.
+_LEAST_SIMILAR = 50.0
 
 
 class _EngineKind(NamedTuple):
@@ -116,9 +118,9 @@ class Translator:
         return self.bundle.manifest.maximum_length
 
     @property
-    def markers(self) -> Markers | None:
+    def term_markers(self) -> Markers | None:
         """What stands around a term's translation in a source, if the domain has learned to read it there."""
-        return self.bundle.manifest.markers
+        return self.bundle.manifest.term_markers
 
     @property
     def beam_size(self) -> int | None:
@@ -145,6 +147,14 @@ class Translator:
     def remembered(self, sources: Sequence[str]) -> dict[str, str]:
         """The translations of those sources that the bundle's memory has word for word; none without a memory."""
         return self._memory.exact(sources) if self._memory else {}
+
+    def reminder(self, source: str) -> Note | None:
+        """What to put beside a source: how the memory has a similar one; None without one, or if it is not read."""
+        markers = self.bundle.manifest.memory_markers
+        if self._memory is None or markers is None or any(marker in source for marker in markers):
+            return None
+        matches = self._memory.similar(source, _LEAST_SIMILAR, 1)
+        return memory_note(len(source), matches[0].target, markers) if matches else None
 
     def translate(self, texts: Sequence[str], options: TranslationOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """Translate each text as one sentence; blank texts come back unchanged.

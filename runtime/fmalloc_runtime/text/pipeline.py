@@ -62,6 +62,8 @@ def work_on(texts: Sequence[str], options: TextOptions, model: TextModel, *, mos
     if options.memory:
         found_there = model.remembered([sentence.segment.text for sentence in sentences])
         sentences = [sentence for sentence in sentences if not sentence.remember(found_there)]
+        for sentence in sentences:
+            encoder.remind(sentence)
     for group in _groups(sentences):
         yield from encoder.translate(group, options.search.attention)
     if again := [sentence for sentence in sentences if sentence.has_lost_items]:
@@ -233,11 +235,17 @@ class _Encoder:
 
     def _reading(self, segment: Segment, matches: Sequence[Match]) -> Reading:
         """With its items and the translations of its terms, or without them from the start if it would be too long."""
-        markers, notes = self._model.markers, tuple[Note, ...]()
+        markers, notes = self._model.term_markers, tuple[Note, ...]()
         if markers and not any(marker in segment.text for marker in markers):
             notes = tuple(term_note(match.end, match.target, markers) for match in matches)
         wanted = (Reading(segment, bare=False, notes=notes), Reading(segment, bare=False))
         return next(filter(self._short, wanted), Reading(segment, bare=True))
+
+    def remind(self, sentence: Sentence) -> None:
+        """Have it read with the translation of a similar one, if the model has learned that and there is room."""
+        if note := self._model.reminder(sentence.segment.text):
+            reading = replace(sentence.reading, notes=(*sentence.reading.notes, note))
+            sentence.reading = reading if self._short(reading) else sentence.reading
 
     def _short(self, reading: Reading) -> bool:
         return len(self._encode(reading.text)) <= self._longest

@@ -8,7 +8,7 @@ from fmalloc_runtime.engines.base import Hypothesis, TranslationOptions
 from fmalloc_runtime.text.terms import Terms
 from fmalloc_runtime.tokenizer.offsets import Span
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
-from fmalloc_shared.annotations import Markers
+from fmalloc_shared.annotations import Markers, Note
 
 Format = Literal["text", "html", "xml"]
 Splitting = Literal["sentences", "lines", "none"]
@@ -101,7 +101,7 @@ class TextModel(Protocol):
         ...
 
     @property
-    def markers(self) -> Markers | None:
+    def term_markers(self) -> Markers | None:
         """What stands around a term's translation in a source, if the model has learned to read it there."""
         ...
 
@@ -124,6 +124,10 @@ class TextModel(Protocol):
 
     def remembered(self, sources: Sequence[str]) -> dict[str, str]:
         """The translations of those sources that the domain's memory has word for word."""
+        ...
+
+    def reminder(self, source: str) -> Note | None:
+        """What to put beside a source: how the domain's memory has a similar one, if there is one and it is read."""
         ...
 
 

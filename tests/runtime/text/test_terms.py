@@ -1,6 +1,7 @@
 """Terms found in texts, and kept in translations by a model whose answers are known."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.terms import Entry, Inflection, Terms
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
 from fmalloc_shared.annotations import Markers
+from tests.support.bundles import write_bundle
 from tests.support.text_answers import translate
 
 
@@ -176,7 +178,7 @@ def test_a_domains_own_terms_are_kept_without_being_asked_for(model: Translator)
 @pytest.fixture
 def taught(model: Translator) -> Translator:
     """A model that has learned to read how terms are translated."""
-    manifest = model.bundle.manifest.model_copy(update={"markers": Markers("|", "|")})
+    manifest = model.bundle.manifest.model_copy(update={"term_markers": Markers("|", "|")})
     return Translator(Bundle(model.bundle.path, manifest), model.tokenizer, model.engine)
 
 
@@ -209,6 +211,20 @@ def test_notes_tags_and_placeholders_go_together(taught: Translator) -> None:
     answers = {"Die Datei | file | {0} ist offen.": ("The file {0} is open.", (0, 1, 5, 6, 7, 8, 9, 10))}
     kept = translate("Die <b>Datei</b> {0} ist <i>offen</i>.", answers, taught, options)
     assert kept.text == "The <b>file</b> {0} is <i>open</i>."
+
+
+def test_a_similar_sentence_of_the_memory_is_read_where_that_was_learned(taught: Translator, tmp_path: Path) -> None:
+    path = write_bundle(tmp_path, "it", memory=[("Die alte Datei ist offen.", "The old file lies open.")])
+    manifest = Bundle.open(path).manifest.model_copy(update={"memory_markers": Markers("|", "|")})
+    reminded = Translator(Bundle(path, manifest), taught.tokenizer, taught.engine)
+    options, source = TextOptions(memory=True), "Die neue Datei ist offen."
+    read = f"{source} | | The old file lies open. | |"
+    assert translate(source, {read: "The new file lies open."}, reminded, options).text == "The new file lies open."
+    assert translate(source, {source: "The new file is open."}, reminded).text == "The new file is open."
+    other = "Ganz etwas anderes."
+    assert translate(other, {other: "Something else."}, reminded, options).text == "Something else."
+    exact = translate("Die alte Datei ist offen.", {}, reminded, options)
+    assert exact.text == "The old file lies open." and exact.sentences[0].remembered
 
 
 def test_a_sentence_that_notes_would_make_too_long_is_read_without(taught: Translator) -> None:

@@ -89,7 +89,7 @@ class Renderer:
         None, too, if it repeats what marks a note of the source. `tokens` are those of the source.
         """
         text = self._model.decode(hypothesis.tokens)
-        if reading.notes and any(marker in text for marker in self._model.markers or ()):
+        if any(marker in text for note in reading.notes for marker in note.markers):
             return None
         again = find_again(reading.segment.text, reading.read, text) if reading.read else []
         if again is None or not text or text.isspace():
