@@ -186,6 +186,8 @@ def _alternative(kind: Any, own_tables: set[type[Any]]) -> str:
         return f"{'map' if get_origin(kind) is dict else 'list'} of {_kind(_items(kind), own_tables)}"
     if _is_record(kind):
         return kind.__name__ if kind in own_tables else "object"
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return f"list of {_NAMES[str]}"
     return _NAMES.get(kind, "any")
 
 

@@ -1,6 +1,7 @@
 """Terms that are kept: `python -m benchmarks.serving.desk --bundles DIR --corpora DIR`.
 
-Writes `terminology` of results/desk.json, or another entry: of domains that have learned to read terms. Terms are drawn from pairs of the test set, as WMT25's terminology task does:
+Writes `terminology` of results/desk.json, or another entry: of domains that have learned to read terms. Terms are drawn
+from pairs of the test set, as WMT25's terminology task does:
 `proper` ones are nouns whose translation is told by how often the two words occur together in all pairs (Dice, 1945),
 one glossary for all lines; `random` ones are a random word of each line, with its translation there; `none` are lines
 without a word of the glossary. Each set is translated with the glossary and without: terms that are there as the
