@@ -1,9 +1,9 @@
 """A domain that is corrected every day: `python -m benchmarks.lifecycle.corrections --store DIR --corpora DIR`.
 
 A copy of the store grows and learns a domain from some of its text. The rest of that text then comes as post-edits, so
-many a day, a tenth of them garbage. Every night `fmalloc correct` learns from the day's file; beside it, the same model
-is fine-tuned as a whole on the same file, and a third model stays as it was. Writes the entry `corrections` of
-results/lifecycle.json; a run that was stopped goes on.
+many a day, a tenth of them garbage. Every night `fmalloc correct` learns from what came since a version last passed its
+gate; beside it, the same model is fine-tuned as a whole on the day's file, and a third model stays as it was. Writes
+the entry `corrections` of results/lifecycle.json; a run that was stopped goes on.
 """
 
 import json
@@ -62,9 +62,13 @@ def main(name: str, **settings: Any) -> None:
     plan = Plan(**settings)
     test, days = prepare(plan)
     first = once(plan.work / "first.json", lambda: _first(plan, test))
-    nights = []
+    nights, waiting = [], list[tuple[Pair, str]]()
     for number, rows in enumerate(days, start=1):
-        night = once(plan.work / f"night-{number}.json", partial(_night, plan, number, rows, test))
+        waiting += rows
+        write(plan.work / f"day-{number}", [pair for pair, _ in rows])
+        night = once(plan.work / f"night-{number}.json", partial(_night, plan, number, tuple(waiting), test))
+        if night["passed"]:
+            waiting.clear()
         tuned = once(plan.work / f"tuned-{number}.json", partial(_tune, plan, plan.work / f"day-{number}", test))
         nights.append({**night, "tuned": tuned})
         click.echo(json.dumps(nights[-1], ensure_ascii=False))
@@ -139,9 +143,9 @@ def _recipe(plan: Plan) -> Recipe:
     )
 
 
-def _night(plan: Plan, number: int, rows: list[tuple[Pair, str]], test: list[Pair]) -> dict[str, Any]:
-    """What `correct` made of one day, and what that cost the others."""
-    file = plan.work / f"day-{number}"
+def _night(plan: Plan, number: int, rows: tuple[tuple[Pair, str], ...], test: list[Pair]) -> dict[str, Any]:
+    """What `correct` made of the rows that wait, and what that cost the others."""
+    file = plan.work / f"night-{number}"
     write(file, [pair for pair, _ in rows])
     request = Request(
         plan.own, plan.domain, file, plan.text, plan.updates, plan.rate_scale, sentences=100, beam_size=1, device="cpu"
@@ -160,6 +164,7 @@ def _night(plan: Plan, number: int, rows: list[tuple[Pair, str]], test: list[Pai
     model, tokenizer = load_sliced(Store.open(plan.own), Store.open(plan.own).resolve(plan.domain))
     return {
         "day": number,
+        "waiting": len(rows),
         "seconds": {"correct": seconds, **verdict.seconds},
         "passed": verdict.passed,
         "criteria": {criterion.name: criterion.says for criterion in verdict.criteria},
