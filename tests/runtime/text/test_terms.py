@@ -1,5 +1,6 @@
 """Terms found in texts, and kept in translations by a model whose answers are known."""
 
+import re
 import time
 
 import pytest
@@ -154,6 +155,38 @@ def test_numbers_and_terms_are_both_kept(model: Translator) -> None:
     assert translate("Die Datei hat 7 Seiten.", answers, model, options).text == "The file has 7 pages."
     answers = {"Windows 11 ist neu.": ("Windows 10 is new.", (0, 1, 2, 3, 4))}
     assert translate("Windows 11 ist neu.", answers, model, options).text == "Windows 11 is new."
+
+
+def placed(source: str, answer: str | tuple[str, tuple[int, ...]], model: Translator, options: TextOptions) -> object:
+    """Each term in the source, with what stands for it in the translation."""
+    (sentence,) = translate(source, {re.sub("<[^>]*>", "", source): answer}, model, options).sentences
+    assert sentence.terms is not None
+    return [
+        (sentence.source[slice(*at)], place and sentence.translation[slice(*place)]) for at, place in sentence.terms
+    ]
+
+
+def test_where_terms_stand_is_told(model: Translator) -> None:
+    source = "Ein Fenster ist in der Datei."
+    kept, exchanged = ("A pane is in the Files.", "A window is in the document.")
+    links = (0, 1, 2, 3, 4, 5, 6)
+    assert placed(source, (kept, links), model, PANE) == [("Fenster", "pane"), ("Datei", "Files")]
+    assert placed(source, (exchanged, links), model, PANE) == [("Fenster", "pane"), ("Datei", "file")]
+    assert placed("Ja.", "Yes.", model, PANE) == []
+    (without,) = translate("Ja.", {"Ja.": "Yes."}, model).sentences
+    assert without.terms is None
+
+
+def test_a_term_that_found_no_place_has_none(model: Translator) -> None:
+    options = TextOptions(terms=terms(("Datei", "a folder with very many words")))
+    assert placed("Datei %s", ("%s", (1, 2)), model, options) == [("Datei", None)]
+
+
+def test_where_terms_stand_is_told_in_what_is_shown(model: Translator) -> None:
+    options = TextOptions(format="html", terms=terms(("Datei", "file"), ("offen", "open now")))
+    answer = ("The file is: plain.", (0, 1, 2, 4, 3, 4))
+    source = 'Die <b>Datei</b> ist<img src="x"> offen.'
+    assert placed(source, answer, model, options) == [("Datei", "file"), ("offen", "open now")]
 
 
 def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:
