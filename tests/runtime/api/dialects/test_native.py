@@ -46,8 +46,7 @@ def test_features_are_what_the_settings_turn_on(client: httpx.Client, bundles: P
 
 def test_a_sentence_says_where_terms_stand(client: httpx.Client) -> None:
     fields = {"text": f"{LINE} Ja, %s 😀.", "glossary": {"Datei": "dossier", "Schaltfläche": "knob"}}
-    found = [sentence for sentence in client.post("/v1/translate", json=fields).json()["translations"][0]["sentences"]]
-    first, second = found
+    first, second = client.post("/v1/translate", json=fields).json()["translations"][0]["sentences"]
     pairs = [(first["source"][slice(*at)], first["translation"][slice(*to)]) for at, to in first["terms"]]
     assert [(source, target.lower()) for source, target in pairs] == [("Schaltfläche", "knob"), ("Datei", "dossier")]
     assert second["terms"] == []
