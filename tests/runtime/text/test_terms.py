@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.terms import Entry, Inflection, Terms
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
@@ -187,6 +188,14 @@ def test_where_terms_stand_is_told_in_what_is_shown(model: Translator) -> None:
     answer = ("The file is: plain.", (0, 1, 2, 4, 3, 4))
     source = 'Die <b>Datei</b> ist<img src="x"> offen.'
     assert placed(source, answer, model, options) == [("Datei", "file"), ("offen", "open now")]
+
+
+def test_a_term_may_be_a_part_of_a_date(model: Translator) -> None:
+    known = terms(("Windows 11", "Windows 11"), ("Datei", "file"))
+    options = TextOptions(terms=known, search=TranslationOptions(attention=True))
+    answer = ("Windows 11 May file 11 May.", (1, 2, 3, 4, 6, 7, 8))
+    source = "Am Windows 11 Mai Datei am 11. Mai."
+    assert placed(source, answer, model, options) == [("Windows 11", "Windows 11"), ("Datei", "file")]
 
 
 def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:

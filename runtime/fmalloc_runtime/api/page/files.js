@@ -59,6 +59,7 @@ async function translated(job) {
   for (const [name, value] of Object.entries(fields)) if (value) form.append(name, value);
   form.append("file", file);
   job.state.textContent = "Uploading …";
+  $("file-status").textContent = `${file.name}: being translated.`;
   const { document_id, document_key } = await patiently(job, BUSY, () => ask("v2/document", form));
   const path = `v2/document/${document_id}`, fetching = [...BUSY, ...AWAY];
   const began = Date.now();

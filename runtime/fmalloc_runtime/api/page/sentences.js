@@ -57,8 +57,8 @@ export function drawSentence(sentence) {
   if (corrected) said.push(`Corrected by you: ${corrected}`);
   else {
     if (needs_editing !== undefined) said.push(`Needs editing: ${percent(needs_editing)} likely, by an estimate${doubt(sentence) ? ". Doubtful." : "."}`);
-    const number = log_probability.toFixed(2).replace("-", "−");
-    said.push(`Log-probability ${number} per token: how likely the model held its own words, not how good they are.`);
+    const number = log_probability?.toFixed(2).replace("-", "−");
+    if (number) said.push(`Log-probability ${number} per token: how likely the model held its own words, not how good they are.`);
   }
   $("sentence").replaceChildren(make("q", {}, source), ...said.map((line) => make("span", {}, line)));
 }

@@ -230,8 +230,9 @@ def _shown(span: Span | None, moved: Sequence[tuple[Span, Span]]) -> Span | None
     """A span of an output, in what is shown of it."""
     if span is None or not moved:
         return span
-    inside = [place for (begin, end), place in moved if begin < span[1] and span[0] < end]
-    return inside[0][0], inside[-1][1]
+    inside = [(word, place) for word, place in moved if word[0] < span[1] and span[0] < word[1]]
+    (first, begins), (last, ends) = inside[0], inside[-1]
+    return begins[0] + span[0] - first[0], ends[1] + span[1] - last[1]
 
 
 def _apart(items: Sequence[Item], matches: Sequence[Match]) -> list[Span]:

@@ -2,10 +2,10 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.support.bundles import SENTENCES
-from tests.support.page import TEXT, Desk, Visit, type_text
+from tests.support.page import TEXT, Desk, Visit, type_text, visiting
 
 WHERE = ("#output", "#legend", "#sentence", "#status")
 
@@ -48,3 +48,20 @@ def test_a_domain_without_an_estimate_shades_nothing(seat: Visit) -> None:
     assert seat.page.locator("[data-doubt]").count() == 0 and not seat.page.locator("#legend").is_visible()
     seat.page.locator("#output .sentence").first.hover()
     assert "Needs editing" not in seat.text("#sentence") and "Log-probability" in seat.text("#sentence")
+
+
+def test_doubt_is_found_by_keyboard(seat: Visit) -> None:
+    type_text(seat)
+    seat.page.locator("#copy").focus()
+    seat.page.keyboard.press("Tab")
+    for _ in range(3):
+        doubtful = seat.page.evaluate("'doubt' in document.activeElement.dataset")
+        assert ("Doubtful." in seat.text("#sentence")) == doubtful
+        seat.page.keyboard.press("ArrowRight")
+
+
+def test_a_phone_says_it_too(browser: Browser, desk: Desk) -> None:
+    with visiting(browser, desk, viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True) as phone:
+        type_text(phone)
+        phone.page.locator("[data-doubt]").first.tap()
+        assert "Doubtful." in phone.text("#sentence") and "probably needs editing" in phone.text("#legend")

@@ -144,7 +144,7 @@ def test_it_is_told_how_far_a_file_is(seat: Visit) -> None:
     states.append({"status": "translating", "seconds_remaining": 40})
     expect(state).to_have_text("Translating, about 40 seconds left …")
     assert 0 < float(bar.get_attribute("value") or 0) < 0.5
-    assert seat.text("#file-status") == ""
+    assert seat.text("#file-status") == "a.txt: being translated."
     with page.expect_download():
         states.clear()
     expect(page.locator("#jobs a")).to_have_text("a.en.txt")

@@ -139,3 +139,27 @@ def test_pieces_that_are_cut_are_the_text(seat: Visit) -> None:
         [""],
         ["", "ab", ""],
     ]
+
+
+def test_it_is_chosen_and_its_terms_are_looked_at_by_keyboard_alone(seat: Visit) -> None:
+    page, keys = seat.page, seat.page.keyboard
+    type_text(seat, TEXT)
+    page.locator("#chips :checked").focus()
+    keys.press("Tab")
+    expect(page.get_by_label("Glossary")).to_be_focused()
+    keys.press("O")
+    expect(page.locator("#output .term")).to_have_count(2)
+    page.locator("#copy").focus()
+    keys.press("Tab")
+    expect(page.locator("#output .sentence").first).to_be_focused()
+    assert re.search("Terms: Schaltfläche → knob; Datei → dossier.", seat.text("#sentence"), re.IGNORECASE)
+
+
+def test_a_phone_shows_terms_too(browser: Browser, desk: Desk) -> None:
+    with visiting(browser, desk, viewport={"width": 320, "height": 640}, is_mobile=True, has_touch=True) as phone:
+        page = phone.page
+        page.get_by_label("Glossary").select_option("Office")
+        type_text(phone, TEXT)
+        page.locator("#output .term").last.tap()
+        assert re.search("Terms: Schaltfläche → knob; Datei → dossier.", phone.text("#sentence"), re.IGNORECASE)
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
