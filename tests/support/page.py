@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -45,6 +46,23 @@ class Site:
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+
+@dataclass(frozen=True)
+class Desk(Site):
+    """A server that keeps glossaries, for two keys (`keyed/`), and corrections, in a folder; `it` has an estimate."""
+
+    other_key: str
+    corrections: Path
+
+    def keep_glossary(self, name: str, entries: dict[str, str], *, key: str = "", languages: str = "de en") -> None:
+        """Make a glossary."""
+        source, target = languages.split()
+        lines = "\n".join("\t".join(entry) for entry in entries.items())
+        fields = {"name": name, "source_lang": source, "target_lang": target, "entries": lines}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        url = f"{self.url}{'keyed/' if key else ''}v2/glossaries"
+        assert httpx.post(url, json=fields, headers=headers, trust_env=False).status_code == 201
 
 
 @dataclass

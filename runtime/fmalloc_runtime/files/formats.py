@@ -103,6 +103,8 @@ FORMATS = (
     ),
 )  # fmt: skip
 _BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
+SUFFIXES = tuple(_BY_SUFFIX)
+"""The ends of names of files that are read."""
 _ADVICE = {
     ".docm": "save it as .docx, without macros",
     ".dotm": "save it as .docx, without macros",
@@ -118,7 +120,7 @@ def format_of(name: str) -> FileFormat:
     suffix = PurePath(name).suffix.lower()
     if (found := _BY_SUFFIX.get(suffix)) is not None:
         return found
-    known = ", ".join(_BY_SUFFIX)
+    known = ", ".join(SUFFIXES)
     raise FileFormatError(f"{name}: {_ADVICE.get(suffix, f'expected a name that ends in one of {known}')}")
 
 

@@ -60,7 +60,7 @@ class Sentence:
     def take(self, hypotheses: Sequence[Hypothesis], tokens: Sequence[str]) -> None:
         """Keep the hypotheses that preserve what they must; `tokens` are those of the source."""
         drafts = [self._renderer.draft(self.reading, tokens, hypothesis) for hypothesis in hypotheses]
-        found = [None if draft is None else self._renderer.finish(draft) for draft in drafts]
+        found = [None if draft is None else self._renderer.finish(draft, self.matches) for draft in drafts]
         if self._failed[:1] == [True]:
             # The best hypothesis of the first round was lost: the best of this round takes its place.
             self.rendered, found = [], [*found[:1], *self.rendered, *found[1:]]
@@ -80,7 +80,7 @@ class Sentence:
     def use(self, draft: Draft) -> None:
         """Take a translation with terms for the best one."""
         self._best = draft
-        self.rendered[0] = self._renderer.finish(draft)
+        self.rendered[0] = self._renderer.finish(draft, self.matches)
 
     def repair(self) -> Repair | None:
         """The best translation with the quantities that it lacks, if there are any and it can have them."""
@@ -96,17 +96,18 @@ class Sentence:
 
     def restore(self, repaired: Draft) -> None:
         """Take the repaired translation for the best one."""
-        self.rendered[0] = self._renderer.finish(repaired)
+        self.rendered[0] = self._renderer.finish(repaired, self.matches)
         self._restored = True
 
     @property
     def told(self) -> SentenceTranslation:
-        """The best translation and what became of the source's numbers."""
+        """The best translation and what became of the source's numbers and terms."""
         best = self.rendered[0]
+        terms = best.terms if self._renderer.has_terms else None
         if self._remembered:
-            return SentenceTranslation(self.segment.text, best.written.shown, None, remembered=True)
+            return SentenceTranslation(self.segment.text, best.written.shown, None, remembered=True, terms=terms)
         numbers: Numbers = "missing" if best.missing else "restored" if self._restored else "kept"
         checked = numbers if self._renderer.protect else None
         source, shown = self.segment.text, best.written.shown
         doubt = self._renderer.needs_editing(source, best)
-        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing, doubt)
+        return SentenceTranslation(source, shown, best.score, best.alignment, checked, best.missing, doubt, terms=terms)

@@ -13,6 +13,8 @@ from fmalloc_shared.annotations import Markers, Note
 Format = Literal["text", "html", "xml"]
 Splitting = Literal["sentences", "lines", "none"]
 Numbers = Literal["kept", "restored", "missing"]
+# Where a term stands in a source and in its translation; None where the translation lacks it.
+TermPlace = tuple[Span, Span | None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class SentenceTranslation:
     `alignment`: pairs of character spans, source first, if it was asked for. `numbers`: whether the model kept the
     numbers, dates and references of the source (also if it has none), they were put back, or some are missing:
     `missing`, as the source writes them. Without protection, None. `needs_editing`: the estimated probability of that,
-    None where the bundle has no estimate.
+    None where the bundle has no estimate. `terms`: where those of the glossary stand, None without a glossary.
     """
 
     source: str
@@ -56,6 +58,7 @@ class SentenceTranslation:
     missing: tuple[str, ...] = ()
     needs_editing: float | None = None
     remembered: bool = False
+    terms: tuple[TermPlace, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def test_answers_have_the_shape_that_is_described(client: httpx.Client, descript
         ("POST", "/translate", {"q": ["Salz.", ""], "source": "auto", "target": "en", "alternatives": 2}),
         ("POST", "/v2/translate", {"text": ["Salz."], "target_lang": "EN", "show_billed_characters": True}),
         ("POST", "/v1/translate", {"text": "Salz. Salz.", "alternatives": 2, "alignment": True}),
+        ("POST", "/v1/translate", {"text": "Salz, %s.", "glossary": {"Salz": "salt"}}),
         ("POST", "/v1/route", {"text": "Salz."}),
         ("GET", "/v1/domains", None),
         ("GET", "/readyz", None),

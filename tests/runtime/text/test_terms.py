@@ -1,11 +1,13 @@
 """Terms found in texts, and kept in translations by a model whose answers are known."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.text.terms import Entry, Inflection, Terms
 from fmalloc_runtime.text.translation import SourceBatch, TextOptions
@@ -232,6 +234,44 @@ def test_a_sentence_that_notes_would_make_too_long_is_read_without(taught: Trans
     batches: list[SourceBatch] = []
     answers = {source: " ".join(["file"] * 8) + "."}
     assert translate(source, answers, taught, PANE, batches).text == answers[source]
+def placed(source: str, answer: str | tuple[str, tuple[int, ...]], model: Translator, options: TextOptions) -> object:
+    """Each term in the source, with what stands for it in the translation."""
+    (sentence,) = translate(source, {re.sub("<[^>]*>", "", source): answer}, model, options).sentences
+    assert sentence.terms is not None
+    return [
+        (sentence.source[slice(*at)], place and sentence.translation[slice(*place)]) for at, place in sentence.terms
+    ]
+
+
+def test_where_terms_stand_is_told(model: Translator) -> None:
+    source = "Ein Fenster ist in der Datei."
+    kept, exchanged = ("A pane is in the Files.", "A window is in the document.")
+    links = (0, 1, 2, 3, 4, 5, 6)
+    assert placed(source, (kept, links), model, PANE) == [("Fenster", "pane"), ("Datei", "Files")]
+    assert placed(source, (exchanged, links), model, PANE) == [("Fenster", "pane"), ("Datei", "file")]
+    assert placed("Ja.", "Yes.", model, PANE) == []
+    (without,) = translate("Ja.", {"Ja.": "Yes."}, model).sentences
+    assert without.terms is None
+
+
+def test_a_term_that_found_no_place_has_none(model: Translator) -> None:
+    options = TextOptions(terms=terms(("Datei", "a folder with very many words")))
+    assert placed("Datei %s", ("%s", (1, 2)), model, options) == [("Datei", None)]
+
+
+def test_where_terms_stand_is_told_in_what_is_shown(model: Translator) -> None:
+    options = TextOptions(format="html", terms=terms(("Datei", "file"), ("offen", "open now")))
+    answer = ("The file is: plain.", (0, 1, 2, 4, 3, 4))
+    source = 'Die <b>Datei</b> ist<img src="x"> offen.'
+    assert placed(source, answer, model, options) == [("Datei", "file"), ("offen", "open now")]
+
+
+def test_a_term_may_be_a_part_of_a_date(model: Translator) -> None:
+    known = terms(("Windows 11", "Windows 11"), ("Datei", "file"))
+    options = TextOptions(terms=known, search=TranslationOptions(attention=True))
+    answer = ("Windows 11 May file 11 May.", (1, 2, 3, 4, 6, 7, 8))
+    source = "Am Windows 11 Mai Datei am 11. Mai."
+    assert placed(source, answer, model, options) == [("Windows 11", "Windows 11"), ("Datei", "file")]
 
 
 def test_sentences_without_terms_cost_nothing_more(model: Translator) -> None:

@@ -4,8 +4,10 @@ from pydantic import BaseModel
 
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.bundle.manifest import Confidence, MemoryInfo, Quality
+from fmalloc_runtime.files.formats import SUFFIXES
 from fmalloc_runtime.live.snapshot import Snapshot
-from fmalloc_shared.languages import LanguagePair
+from fmalloc_runtime.settings import Settings
+from fmalloc_shared.languages import LanguagePair, short_code
 from fmalloc_shared.names import GENERAL
 
 
@@ -30,18 +32,52 @@ class Domain(BaseModel):
     widths: dict[str, int]
 
 
+class DocumentLimits(BaseModel):
+    """Which documents are taken: by the ends of their names, of at most `bytes`."""
+
+    suffixes: list[str]
+    bytes: int
+
+
+class Features(BaseModel):
+    """What this server has besides translation. `glossaries` and `corrections`: whether it keeps any; `documents`: null
+    where it takes none.
+    """
+
+    glossaries: bool
+    corrections: bool
+    documents: DocumentLimits | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Features":
+        """What these settings turn on."""
+        size = min(settings.document_limit, settings.bodies_limit)
+        documents = DocumentLimits(suffixes=list(SUFFIXES), bytes=size) if settings.documents else None
+        return cls(
+            glossaries=settings.glossaries is not None,
+            corrections=settings.corrections is not None,
+            documents=documents,
+        )
+
+
 class DomainsAnswer(BaseModel):
-    """All domains. `threshold`: the least posterior probability for another domain than the default."""
+    """All domains. `languages`: the pair as the models name it; `codes`: as glossaries do, in ISO 639's shortest form.
+    `threshold`: the least posterior probability for another domain than the default.
+    """
 
     languages: LanguagePair
+    codes: LanguagePair
     threshold: float
     domains: list[Domain]
+    features: Features
 
 
-def described(snapshot: Snapshot) -> DomainsAnswer:
+def described(snapshot: Snapshot, features: Features) -> DomainsAnswer:
     """All domains of a snapshot."""
     return DomainsAnswer(
         languages=snapshot.languages,
+        codes=LanguagePair(*map(short_code, snapshot.languages)),
+        features=features,
         threshold=snapshot.router.threshold,
         domains=[
             Domain(

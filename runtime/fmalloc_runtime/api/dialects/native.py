@@ -12,7 +12,7 @@ from starlette.responses import Response
 from fmalloc_runtime.api.answers import Dialect, RouteAnswer, answer
 from fmalloc_runtime.api.backend import Backend
 from fmalloc_runtime.api.corrections import take
-from fmalloc_runtime.api.dialects.domains import DomainsAnswer, described
+from fmalloc_runtime.api.dialects.domains import DomainsAnswer, Features, described
 from fmalloc_runtime.api.fields import LIMIT, SERVED, Fields, String, Tags, Texts, texts_of
 from fmalloc_runtime.api.glossaries import terms_of
 from fmalloc_runtime.api.operation import Operation
@@ -98,7 +98,9 @@ class Sentence(BaseModel):
     `numbers`: whether the model kept the source's numbers, dates and references (or it has none), they were restored,
     or some are missing; absent if `protect` is false. `missing`: those, as the source has them. `needs_editing`: the
     estimated probability that a translator would have to change it; absent where the bundle has no estimate.
-    `remembered`: true where the translation memory had it; absent elsewhere.
+    `remembered`: true where the translation memory had it; absent elsewhere. `terms`: those of the glossary that the
+    source has, as character spans [begin, end) in source and translation; null where the translation lacks it. Absent
+    where no glossary was named.
     """
 
     source: str
@@ -109,6 +111,7 @@ class Sentence(BaseModel):
     missing: list[str] = []
     needs_editing: Annotated[float, Field(ge=0, le=1)] | None = None
     remembered: bool = False
+    terms: list[tuple[_Span, _Span | None]] | None = None
 
 
 class Translated(BaseModel):
@@ -188,7 +191,8 @@ class Native:
         """All domains that are served."""
         self.backend.enter(request)
         snapshot = self.backend.service.registry.snapshot()
-        return answer(await run_sync(described, snapshot))
+        features = Features.of(self.backend.settings)
+        return answer(await run_sync(described, snapshot, features))
 
     async def route(self, request: Request) -> Response:
         """Route without translating."""
@@ -262,4 +266,6 @@ def _sentence(sentence: SentenceTranslation) -> Sentence:
         asked["needs_editing"] = round(sentence.needs_editing, 3)
     if sentence.remembered:
         asked["remembered"] = True
+    if sentence.terms is not None:
+        asked["terms"] = list(sentence.terms)
     return found.model_copy(update=asked)

@@ -1,9 +1,13 @@
 // What is chosen, when the server is asked, and what is shown of its answer.
 
+import { translateFiles } from "./files.js";
+import { glossary, readGlossaries } from "./glossary.js";
+import * as output from "./output.js";
+import { drawSource, summary } from "./sentences.js";
 import { Refusal, ask, useKey } from "./server.js";
 import * as views from "./views.js";
 
-const { $ } = views;
+const { $, on, say } = views;
 
 let served = null; // the answer of /v1/domains
 let chosen = "auto";
@@ -23,9 +27,11 @@ async function readDomains() {
   const [source, target] = codes.map(views.languageName);
   $("source-label").textContent = source;
   $("target-label").textContent = target;
-  $("source").lang = codes[0];
-  $("output").lang = $("columns").lang = codes[1];
+  $("source").lang = $("corrected-source").lang = codes[0];
+  $("output").lang = $("columns").lang = $("corrected").lang = codes[1];
   $("compare").hidden = served.domains.length < 2;
+  const { documents } = served.features;
+  $("file-kinds").textContent = documents && `Domain and glossary are those chosen above. Formats: ${documents.suffixes.join(" ")}`;
   views.drawBundles(served.domains);
 }
 
@@ -40,6 +46,7 @@ function drawChoice() {
   else views.drawDomains("radio", ["auto", ...names()], [chosen]);
   $("compare").setAttribute("aria-pressed", !!compared);
   $("single").hidden = $("wish").hidden = !!compared;
+  $("files").hidden = !!compared || !served.features.documents;
   $("comparison").hidden = true;
 }
 
@@ -63,7 +70,7 @@ const reference = (among) => served.domains.find((domain) => domain.default && a
 
 function typed() {
   stop();
-  views.drawSource(text(), []);
+  drawSource(text(), []);
   if (!text().trim()) return clear();
   if ($("live").checked) timer = setTimeout(translate, pause());
 }
@@ -80,7 +87,7 @@ async function translate() {
   const { signal } = (request = new AbortController());
   $("form").ariaBusy = true;
   try {
-    if (!served) await readDomains().then(readAddress).then(drawChoice);
+    if (!served) await begin();
     if (!text().trim()) clear();
     else await (compared ? compare(signal) : translateOne(signal));
     $("key-form").hidden = true;
@@ -91,20 +98,26 @@ async function translate() {
   if (!signal.aborted) $("form").ariaBusy = false;
 }
 
+async function begin() {
+  await readDomains();
+  readAddress();
+  drawChoice();
+  await readGlossaries(served);
+}
+
 async function asked(domain, signal, alternatives) {
-  const answer = await ask("v1/translate", { text: text(), domain, format: $("format").value, alternatives }, signal);
+  const answer = await ask("v1/translate", { text: text(), domain, format: $("format").value, alternatives, glossary_id: glossary() }, signal);
   return { ...answer.translations[0], domain: answer.domain };
 }
 
 async function translateOne(signal) {
   shown = await asked(chosen, signal, Number($("alternatives").value));
   const { name, bundle } = shown.domain;
-  views.drawSource(text(), shown.sentences);
-  views.drawTranslation(shown);
+  output.show(shown, served.features.corrections);
   views.drawRoute(shown.domain, served.threshold, name);
   $("badge").textContent = name;
-  $("badge").hidden = $("copy").hidden = false;
-  say(`Translated by ${bundle}.`);
+  $("badge").hidden = false;
+  say(`Translated by ${bundle}.${summary(shown)}`);
   await refresh([shown.domain]);
 }
 
@@ -127,13 +140,8 @@ async function refresh(routes) {
 
 function clear() {
   shown = null;
-  views.drawTranslation({ text: "", alternatives: [], sentences: [] });
-  $("badge").hidden = $("copy").hidden = $("route").hidden = $("comparison").hidden = true;
-}
-
-function say(message, tone = "") {
-  $("status").textContent = message;
-  $("status").className = tone;
+  output.clear();
+  $("badge").hidden = $("route").hidden = $("comparison").hidden = true;
 }
 
 function refuse({ status, message }) {
@@ -149,53 +157,32 @@ function refuse({ status, message }) {
 function enterKey(event) {
   event.preventDefault();
   useKey($("key").value.trim());
+  served = null;
   $("key").value = "";
   $("source").focus();
   translate();
 }
 
-function highlight(index) {
-  for (const span of document.querySelectorAll(".sentence")) span.classList.toggle("on", span.dataset.index === index);
-  if (index) views.drawSentence(shown.sentences[index]);
-}
+const take = (files) => translateFiles(files, { domain: chosen, glossary: glossary() }, served);
 
-// The text area lies over its mirror.
-const sentenceUnder = (event) =>
-  document.elementsFromPoint(event.clientX, event.clientY).find((found) => found.matches(".sentence"))?.dataset.index;
-
-function move(event) {
-  const all = [...$("output").children];
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  const next = all[all.indexOf(document.activeElement) + step];
-  if (!next) return;
+function drag(event) {
+  if ($("files").hidden || !event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  for (const span of all) span.tabIndex = span === next ? 0 : -1;
-  next.focus();
+  $("files").classList.toggle("dragged", event.type === "dragover");
+  if (event.type === "drop") take(event.dataTransfer.files);
 }
 
-async function copy() {
-  try {
-    await navigator.clipboard.writeText(shown.text);
-  } catch {
-    // Browsers keep the clipboard from pages that come without TLS, but let them copy what is selected.
-    getSelection().selectAllChildren($("output"));
-    if (!document.execCommand("copy")) return say("The translation is selected: press Ctrl + C.");
-  }
-  say("Copied.");
-}
-
-const on = (id, handlers) => Object.entries(handlers).forEach((pair) => $(id).addEventListener(...pair));
 on("form", { submit: (event) => (event.preventDefault(), translate()) });
 on("key-form", { submit: enterKey });
 on("chips", { change: choose });
 on("compare", { click: toggleComparison });
 on("format", { change: translate });
 on("alternatives", { change: translate });
-on("copy", { click: copy });
-const pointing = { pointermove: (event) => highlight(sentenceUnder(event)), pointerleave: () => highlight() };
-on("source", { input: typed, ...pointing });
-on("output", { keydown: move, focusin: (event) => highlight(event.target.dataset.index), focusout: () => highlight(), ...pointing });
+on("glossary", { change: translate });
+on("file", { change: ({ target }) => (take(target.files), (target.value = "")) });
+on("source", { input: typed });
 addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.preventDefault(), translate();
 });
+for (const kind of ["dragover", "dragleave", "drop"]) addEventListener(kind, drag);
 translate();

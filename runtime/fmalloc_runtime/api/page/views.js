@@ -1,15 +1,21 @@
 // Drawing answers. What comes from server or user becomes text nodes, never markup.
 
-import { differences, placed } from "./words.js";
+import { differences } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
-const make = (name, properties, ...children) => {
+export const make = (name, properties, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
 };
-const HINT = $("sentence").textContent;
+export const on = (id, handlers) => Object.entries(handlers).forEach((pair) => $(id).addEventListener(...pair));
+
+export function say(message, tone = "") {
+  $("status").textContent = message;
+  $("status").className = tone;
+}
+
 const two = (number) => number.toFixed(2).replace("-", "−");
 
 export function languageName(code) {
@@ -23,24 +29,6 @@ export function languageName(code) {
 export const drawDomains = (type, names, chosen) =>
   $("chips").replaceChildren(...names.map((value) => make("label", { className: "chip" },
     make("input", { type, name: "domain", value, checked: chosen.includes(value) }), make("span", {}, value))));
-
-export const drawSource = (text, sentences) =>
-  $("mirror").replaceChildren(...spans(text, sentences.map((sentence) => sentence.source)), "\n");
-
-export function drawTranslation({ text, alternatives, sentences }) {
-  $("output").replaceChildren(...spans(text, sentences.map((sentence) => sentence.translation)));
-  $("sentence").textContent = HINT;
-  [...$("output").children].forEach((span, index) => {
-    span.tabIndex = index ? -1 : 0;
-    span.setAttribute("aria-describedby", "sentence");
-  });
-  const others = alternatives.map((other) => make("li", {}, ...marked(text, other)[1]));
-  $("more").replaceChildren(...(others.length ? [make("h3", {}, "Alternatives"), make("ol", {}, ...others)] : []));
-}
-
-export const drawSentence = ({ source, log_probability }) =>
-  $("sentence").replaceChildren(make("q", {}, source), make("span", {},
-    `Log-probability ${two(log_probability)} per token: how likely the model held its own words, not how good they are.`));
 
 // `chosen`: the domain that was taken; none where several are compared.
 export function drawRoute({ scores, reason }, threshold, chosen) {
@@ -85,16 +73,7 @@ export function drawBundles(domains) {
   }));
 }
 
-function spans(text, pieces) {
-  return placed(text, pieces, $("format").value === "html").map((part) => {
-    if (part.index === undefined) return part.text;
-    const span = make("span", { className: "sentence" }, part.text);
-    span.dataset.index = part.index;
-    return span;
-  });
-}
-
-function marked(reference, text) {
+export function marked(reference, text) {
   const parts = differences(reference, text);
   const count = parts.filter((part) => part.differs).length;
   const note = count ? `${count} difference${count > 1 ? "s" : ""}` : "the same";

@@ -60,3 +60,15 @@ export function placed(text, pieces, html) {
   });
   return [...found, { text: text.slice(end) }];
 }
+
+// The text in pieces, every second of which stands in `spans`: disjoint, in code points. Both together are the text.
+export function cut(text, spans) {
+  const letters = [...text], pieces = [];
+  let at = 0;
+  for (const [begin, end] of [...spans].sort(([left], [right]) => left - right)) {
+    if (begin < at) continue;
+    pieces.push(letters.slice(at, begin).join(""), letters.slice(begin, end).join(""));
+    at = end;
+  }
+  return [...pieces, letters.slice(at).join("")];
+}

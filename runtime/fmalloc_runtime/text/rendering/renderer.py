@@ -16,7 +16,7 @@ from fmalloc_runtime.text.rendering.repair import Comparison, Said, repairs
 from fmalloc_runtime.text.rendering.terms import TermComparison, trials
 from fmalloc_runtime.text.rendering.tree import beside, source_words, tree_of
 from fmalloc_runtime.text.terms import Match, Terms
-from fmalloc_runtime.text.translation import Format, TextModel
+from fmalloc_runtime.text.translation import Format, TermPlace, TextModel
 from fmalloc_runtime.text.words import in_word, is_quote, is_word, words
 from fmalloc_runtime.tokenizer.offsets import Span
 
@@ -38,12 +38,15 @@ class Document:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A translation ready for its document. `missing`: the quantities of the source that it lacks."""
+    """A translation ready for its document. `missing`: the quantities of the source that it lacks; `terms`: where its
+    terms stand, in the order of the source.
+    """
 
     written: Written
     score: float
     alignment: Alignment | None
     missing: tuple[str, ...] = ()
+    terms: tuple[TermPlace, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,20 @@ class Renderer:
                 found.append(replace(draft, output=output, again=tuple(again)))
         return found
 
-    def finish(self, draft: Draft) -> Rendered:
-        """The draft as the document writes it."""
+    @property
+    def has_terms(self) -> bool:
+        """Whether there is a glossary."""
+        return self._terms is not None
+
+    def finish(self, draft: Draft, matches: Sequence[Match] = ()) -> Rendered:
+        """The draft as the document writes it; `matches`: the terms of its source."""
         reading, output = draft.reading, draft.output
         compared = self._compared(draft)
         lost = compared.shown if compared else ()
         rewritten = any(item.raw != self._document.escape(item.text) for _, item in draft.again)
         if not (reading.needs_attention or rewritten or self._align):
             written = Written(self._document.escape(output.text), output.text)
-            return Rendered(written, draft.hypothesis.score, None, lost)
+            return Rendered(written, draft.hypothesis.score, None, lost, self._places(draft, matches, ()))
         kept = {span: item.raw for span, item in draft.again}
         sources = source_words(reading.segment, reading.taken)
         targets = words(output.text, sorted([*kept, *self._whole(draft, compared)]))
@@ -169,7 +177,8 @@ class Renderer:
         alignment = None
         if self._align:
             alignment = tuple((sources[source], written.words[target]) for source, target in links(weights))
-        return Rendered(written, draft.hypothesis.score, alignment, lost)
+        moved = tuple(zip(targets, written.words, strict=True))
+        return Rendered(written, draft.hypothesis.score, alignment, lost, self._places(draft, matches, moved))
 
     def remembered(self, translation: str) -> Rendered:
         """A translation that the memory has, as the document writes it."""
@@ -193,6 +202,15 @@ class Renderer:
         kept = sorted(span for span, _ in draft.again)
         return TermComparison(matches, draft.output.text, kept, self._terms[0].target)
 
+    def _places(
+        self, draft: Draft, matches: Sequence[Match], moved: Sequence[tuple[Span, Span]]
+    ) -> tuple[TermPlace, ...]:
+        """Where terms stand in the source and in what is shown; `moved`: each word's span in the output and there."""
+        if not matches:
+            return ()
+        found = self._compared_terms(draft, matches).places
+        return tuple(((match.begin, match.end), _shown(found.get(match), moved)) for match in matches)
+
     def _whole(self, draft: Draft, compared: Comparison | None) -> list[Span]:
         """Quantities of an output, which nothing is placed inside; where there are tags, numbers alone."""
         if compared is None:
@@ -212,6 +230,15 @@ class Renderer:
         """The spans of the source tokens in the segment's text."""
         reading = draft.reading
         return reading.source_spans(self._model.tokenizer.source_spans(reading.text, draft.tokens))
+
+
+def _shown(span: Span | None, moved: Sequence[tuple[Span, Span]]) -> Span | None:
+    """A span of an output, in what is shown of it."""
+    if span is None or not moved:
+        return span
+    inside = [(word, place) for word, place in moved if word[0] < span[1] and span[0] < word[1]]
+    (first, begins), (last, ends) = inside[0], inside[-1]
+    return begins[0] + span[0] - first[0], ends[1] + span[1] - last[1]
 
 
 def _apart(items: Sequence[Item], matches: Sequence[Match]) -> list[Span]:

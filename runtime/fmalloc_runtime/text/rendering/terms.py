@@ -47,6 +47,11 @@ class TermComparison:
                 found[match] = span
         return found
 
+    @property
+    def places(self) -> dict[Match, Span]:
+        """The characters of the target that are a term of the source."""
+        return {match: (self.words[begin][0], self.words[end - 1][1]) for match, (begin, end) in self.found.items()}
+
     @cached_property
     def lost(self) -> list[Match]:
         """The terms that the target lacks."""

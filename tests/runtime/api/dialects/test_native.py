@@ -13,8 +13,8 @@ from tests.support.bundles import SENTENCES, bundle_of
 
 def test_domains_say_what_is_served(client: httpx.Client, bundles: Path) -> None:
     body = client.get("/v1/domains").json()
-    assert sorted(body) == ["domains", "languages", "threshold"]
-    assert body["languages"] == {"source": "de", "target": "en"} and 0 < body["threshold"] < 1
+    assert sorted(body) == ["codes", "domains", "features", "languages", "threshold"]
+    assert body["languages"] == body["codes"] == {"source": "de", "target": "en"} and 0 < body["threshold"] < 1
     assert [domain["name"] for domain in body["domains"]] == ["general", "it", "kitchen"]
     assert [domain["default"] for domain in body["domains"]] == [True, False, False]
     it = body["domains"][1]
@@ -34,6 +34,23 @@ def test_domains_say_what_is_served(client: httpx.Client, bundles: Path) -> None
         "size_bytes": sum(path.stat().st_size for path in files if path.is_file()),
         "widths": {"encoder.0": 24, "decoder.0": 24},
     }
+
+
+def test_features_are_what_the_settings_turn_on(client: httpx.Client, bundles: Path, tmp_path: Path) -> None:
+    features = client.get("/v1/domains").json()["features"]
+    assert (features["glossaries"], features["corrections"]) == (False, False)
+    assert ".docx" in features["documents"]["suffixes"] and features["documents"]["bytes"] == 10 * 2**20
+    with serving(bundles, documents=0, glossaries=tmp_path / "kept", corrections=tmp_path / "log") as running:
+        features = running.client.get("/v1/domains").json()["features"]
+        assert features == {"glossaries": True, "corrections": True, "documents": None}
+
+
+def test_a_sentence_says_where_terms_stand(client: httpx.Client) -> None:
+    fields = {"text": f"{LINE} Ja, %s 😀.", "glossary": {"Datei": "dossier", "Schaltfläche": "knob"}}
+    first, second = client.post("/v1/translate", json=fields).json()["translations"][0]["sentences"]
+    pairs = [(first["source"][slice(*at)], first["translation"][slice(*to)]) for at, to in first["terms"]]
+    assert [(source, target.lower()) for source, target in pairs] == [("Schaltfläche", "knob"), ("Datei", "dossier")]
+    assert second["terms"] == []
 
 
 def test_a_route_has_scores_and_a_reason_and_translates_nothing(client: httpx.Client, bundles: Path) -> None:

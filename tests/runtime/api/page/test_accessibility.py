@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.bundles import SENTENCES
-from tests.support.page import TEXT, Site, Visit, answer_with, type_text, visiting
+from tests.support.page import TEXT, Desk, Site, Visit, answer_with, type_text, visiting
 
 IT = SENTENCES["it"]
 LONG = f"{TEXT} {'x' * 200}"
@@ -100,7 +100,7 @@ def test_controls_have_names_and_results_are_announced(visit: Visit) -> None:
     assert visit.page.locator("#output").get_attribute("lang") == "en"
     assert visit.page.locator("#output").get_attribute("aria-live") == "polite"
     assert visit.page.get_by_role("group", name="Domain").get_by_role("radio").count() == 4
-    assert visit.page.get_by_role("status").text_content() == visit.text("#status") != ""
+    assert visit.page.get_by_role("status").first.text_content() == visit.text("#status") != ""
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -205,3 +205,71 @@ def test_a_server_that_was_away_at_first_is_found_again(browser: Browser, site: 
         visit.page.unroute("**/v1/domains")
         type_text(visit)
         expect(visit.page.locator("#chips input")).to_have_count(4)
+
+
+@pytest.fixture(scope="module")
+def furnished(desk: Desk) -> Desk:
+    """A desk with a glossary of a long name."""
+    desk.keep_glossary("Terms of " + 20 * "the house ", {"Datei": "dossier"})
+    return desk
+
+
+def furnish(visit: Visit) -> None:
+    """Have all of the desk shown: terms, doubt, the editor, a file that is translated and one that is refused."""
+    page = visit.page
+    page.get_by_label("Glossary").select_option(index=1)
+    type_text(visit)
+    expect(page.locator("#output .term")).to_have_count(1)
+    page.get_by_role("button", name="Correct a sentence").click()
+    texts = [("a.txt", TEXT), (f"{'x' * 100}.pdf", TEXT)]
+    files: Any = [{"name": name, "mimeType": "text/plain", "buffer": text.encode()} for name, text in texts]
+    page.set_input_files("#file", files)
+    expect(page.locator("#jobs .wrong")).to_be_visible()
+    expect(page.locator("#jobs a")).to_be_visible()
+    page.fill("#corrected", IT[0])
+    page.get_by_role("button", name="Send correction").click()
+    expect(page.locator("#status")).to_have_class("wrong")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_screen_scrolls_sideways_at_the_desk(browser: Browser, furnished: Desk, screen: str) -> None:
+    settings: dict[str, Any] = SCREENS[screen]
+    with visiting(browser, furnished, **settings) as visit:
+        furnish(visit)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == settings["viewport"]["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_marked_stands_out_from_its_ground(browser: Browser, furnished: Desk, scheme: Any) -> None:
+    with visiting(browser, furnished, color_scheme=scheme) as visit:
+        furnish(visit)
+        assert visit.page.locator("[data-doubt]").count() > 0
+        found = dict(visit.page.evaluate(CONTRASTS))
+        visit.page.evaluate("document.querySelector('#files').classList.add('dragged')")
+        found |= dict(visit.page.evaluate(CONTRASTS))
+        assert len(found) > 30 and min(found.values()) >= 4.5, min(found.items(), key=lambda pair: pair[1])
+
+
+def test_what_is_at_the_desk_has_names(browser: Browser, furnished: Desk) -> None:
+    with visiting(browser, furnished) as visit:
+        page = visit.page
+        furnish(visit)
+        assert page.evaluate(UNNAMED) == []
+        assert page.get_by_label("Glossary").get_attribute("id") == "glossary"
+        assert page.get_by_label("Choose files").get_attribute("type") == "file"
+        editor = page.get_by_role("group", name="Correct this sentence").get_by_role("textbox")
+        assert editor.get_attribute("lang") == "en" and editor.get_attribute("aria-describedby") == "corrected-source"
+        assert page.get_by_role("status").count() == 2
+
+
+def test_the_desk_is_reached_in_order_by_tab(browser: Browser, furnished: Desk) -> None:
+    with visiting(browser, furnished) as visit:
+        furnish(visit)
+        visit.page.locator("#chips :checked").focus()
+        order = []
+        while len(order) < 20 and "file" not in order:
+            visit.page.keyboard.press("Tab")
+            order.append(focused(visit))
+            assert visit.page.evaluate(OUTLINE) == "3px", order
+    assert order[:3] == ["glossary", "compare", "source"]
+    assert order[-6:] == ["copy", "sentence on", "corrected", "send", "cancel", "file"]
