@@ -234,6 +234,8 @@ def test_a_sentence_that_notes_would_make_too_long_is_read_without(taught: Trans
     batches: list[SourceBatch] = []
     answers = {source: " ".join(["file"] * 8) + "."}
     assert translate(source, answers, taught, PANE, batches).text == answers[source]
+
+
 def placed(source: str, answer: str | tuple[str, tuple[int, ...]], model: Translator, options: TextOptions) -> object:
     """Each term in the source, with what stands for it in the translation."""
     (sentence,) = translate(source, {re.sub("<[^>]*>", "", source): answer}, model, options).sentences

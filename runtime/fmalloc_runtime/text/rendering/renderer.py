@@ -148,7 +148,7 @@ class Renderer:
     @property
     def has_terms(self) -> bool:
         """Whether there is a glossary."""
-        return self._terms is not None
+        return bool(self._terms)
 
     def finish(self, draft: Draft, matches: Sequence[Match] = ()) -> Rendered:
         """The draft as the document writes it; `matches`: the terms of its source."""
@@ -237,6 +237,8 @@ def _shown(span: Span | None, moved: Sequence[tuple[Span, Span]]) -> Span | None
     if span is None or not moved:
         return span
     inside = [(word, place) for word, place in moved if word[0] < span[1] and span[0] < word[1]]
+    if not inside:
+        return None
     (first, begins), (last, ends) = inside[0], inside[-1]
     return begins[0] + span[0] - first[0], ends[1] + span[1] - last[1]
 
