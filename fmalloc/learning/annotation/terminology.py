@@ -47,14 +47,19 @@ def known_markers(tokenizer: Any) -> Markers:
 
 
 def with_terms(pairs: Sequence[Aligned], markers: Markers, seed: int, languages: LanguagePair) -> list[Pair]:
-    """Each pair that has terms, with one to three of them annotated."""
+    """Each pair that has terms, with one to three of them annotated.
+
+    They are drawn by weights of one over the pairs that a term is in (Efraimidis and Spirakis 2006): how a frequent one
+    is translated, a model knows without reading it.
+    """
     drawn, terms = random.Random(seed), _Terms(pairs, languages)
     annotated = []
     for aligned in pairs:
         links = [link for link in aligned.links if terms.has(link)]
         if not links or any(marker in aligned.pair.source for marker in markers):
             continue
-        chosen = drawn.sample(links, min(len(links), drawn.randint(1, _MOST_TERMS)))
+        rarest = sorted(links, key=lambda link: drawn.random() ** terms.pairs_with(link), reverse=True)
+        chosen = rarest[: drawn.randint(1, _MOST_TERMS)]
         notes = [
             term_note(source.end, terms.usual(target) if drawn.random() < _USUAL else target.text, markers)
             for source, target in sorted(chosen, key=lambda link: link[0].begin)
@@ -88,6 +93,10 @@ class _Terms:
         stems = self._stems(link)
         within = [counter[one] for counter, one in zip(self._pairs, stems, strict=True)]
         return max(within) <= self._often and self._links[stems] >= max(_LEAST_LINKS, _LEAST_SHARE * within[0])
+
+    def pairs_with(self, link: Link) -> int:
+        """How many pairs have the source word in a link."""
+        return self._pairs[0][self._source(link[0].text)]
 
     def usual(self, word: Word) -> str:
         """The form of a target word that is there most often; of several the first by the alphabet."""

@@ -9,6 +9,7 @@ from fmalloc_shared.annotations import Markers
 from fmalloc_shared.languages import LanguagePair
 
 LANGUAGES, MARKERS = LanguagePair("de", "en"), Markers("|", "|")
+_ALONE = (("file", " | file |", ""), ("plant", "", " | plant |"))
 # Words that no two pairs share, so that none is common.
 OTHERS = [
     f"{first}{second}" for first in "bcdfghjklmnpqrstvwxz" for second in ("lpha", "rabe", "eta", "und", "okko", "ist")
@@ -46,6 +47,15 @@ def test_words_that_are_linked_again_and_again_are_terms() -> None:
         Pair("Eine Datei | file |, zwei.", "A file, two."),
     ]
     assert found == with_terms(pairs, MARKERS, 1, LANGUAGES)
+
+
+def test_rarer_terms_are_annotated_more_often() -> None:
+    text = [("Die Datei fehlt.", "The file lacks.")] * 4 + [("Die Datei der Anlage.", "The file of the plant.")] * 2
+    links = ([(1, 1)], [(1, 1), (3, 4)])
+    pairs = [aligned(*pair, links[at >= 4]) for at, pair in enumerate(text)]
+    found = [pair.source for seed in range(60) for pair in with_terms([*pairs, *others()], MARKERS, seed, LANGUAGES)]
+    alone = {name: found.count(f"Die Datei{one} der Anlage{other}.") for name, one, other in _ALONE}
+    assert alone["plant"] > 2 * alone["file"] > 0
 
 
 def test_half_of_the_time_a_note_has_the_usual_form() -> None:
