@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.pareto import Point, front, pareto
 from benchmarks.scoreboard.__main__ import main
 from benchmarks.scoreboard.contenders.compiled import shape_of
 from benchmarks.scoreboard.energy import Meter, Metered
 from benchmarks.scoreboard.limits import Machine, Shape, Work
 from benchmarks.scoreboard.page.__main__ import main as page
-from benchmarks.scoreboard.page.plots import Point, front, pareto
 from benchmarks.scoreboard.page.rows import Row, losses
 from fmalloc.store.store import Store
 from fmalloc_export.bench.runner import Decoded, Timed

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmarks.common import RESULTS
 from benchmarks.experiment.page.rows import Row, rows_of
 from benchmarks.experiment.runs import Named, by_seed, wanted
-from benchmarks.scoreboard.page.plots import Point, pareto
+from benchmarks.pareto import Point, pareto
 from fmalloc.methods import METHODS
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.store.records import Score

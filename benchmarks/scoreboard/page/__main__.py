@@ -11,7 +11,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.common import RESULTS
-from benchmarks.scoreboard.page.plots import Point, pareto
+from benchmarks.pareto import Point, pareto
 from benchmarks.scoreboard.page.rows import Row, losses, rows_of
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
