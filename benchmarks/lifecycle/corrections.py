@@ -3,7 +3,7 @@
 A copy of the store grows and learns a domain from some of its text. The rest of that text then comes as post-edits, so
 many a day, a tenth of them garbage. Every night `fmalloc correct` learns from what came since a version last passed its
 gate; beside it, the same model is fine-tuned as a whole on the day's file, and a third model stays as it was. Writes
-the entry `corrections` of results/lifecycle.json; a run that was stopped goes on.
+the entry `corrections` of results/lifecycle.json, or another; a run that was stopped goes on.
 """
 
 import json
@@ -36,6 +36,7 @@ from fmalloc_shared.files import sha256_files
 from fmalloc_shared.names import GENERAL
 
 _PATH = click.Path(path_type=Path, file_okay=False)
+_ENTRY = "corrections"
 _BATCH_TOKENS = 1024
 _REPLAY = 4  # pairs per correction
 _TUNING_RATE = 2e-4
@@ -56,7 +57,8 @@ _PRIVATE = ["norms", "biases", "attention", "embeddings", "output"]
 @click.option("--cells", default=512, show_default=True, help="That the store grows by, per layer.")
 @click.option("--work", default=Path(".work/corrections"), type=_PATH, show_default=True)
 @click.option("--name", default="lifecycle", show_default=True, help="Of the file in results/.")
-def main(name: str, **settings: Any) -> None:
+@click.option("--entry", default=_ENTRY, show_default=True, help="Of that file.")
+def main(name: str, entry: str, **settings: Any) -> None:
     """Learn, correct, compare."""
     torch.set_num_threads(1)
     plan = Plan(**settings)
@@ -84,7 +86,10 @@ def main(name: str, **settings: Any) -> None:
         "nights": nights,
         "versions": versions("torch", "transformers"),
     }
-    add_entry(name, "corrections", payload, _goals(first, nights))
+    goals = _goals(first, nights)
+    if entry != _ENTRY:  # goals of one file have names of their own
+        goals = [{**goal, "name": f"{entry}: {goal['name']}"} for goal in goals]
+    add_entry(name, entry, payload, goals)
 
 
 def _first(plan: Plan, test: list[Pair]) -> dict[str, Any]:
