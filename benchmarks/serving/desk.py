@@ -1,7 +1,7 @@
 """Terms that are kept: `python -m benchmarks.serving.desk --bundles DIR --corpora DIR`.
 
-Writes `terminology` of results/desk.json, or another entry: of domains that have learned to read terms. Terms are drawn
-from pairs of the test set, as WMT25's terminology task does:
+Writes `terminology` of results/desk.json, and `terminology-learned` of domains that have learned to read terms. Terms
+are drawn from pairs of the test set, as WMT25's terminology task does:
 `proper` ones are nouns whose translation is told by how often the two words occur together in all pairs (Dice, 1945),
 one glossary for all lines; `random` ones are a random word of each line, with its translation there; `none` are lines
 without a word of the glossary. Each set is translated with the glossary and without: terms that are there as the
@@ -49,23 +49,21 @@ class _Line(NamedTuple):
 @click.option("--lines", type=click.IntRange(min=1), default=100, show_default=True, help="Of each set.")
 @click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Of timing, interleaved.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=Path(".work/desk"))
-@click.option("--entry", default="terminology", show_default=True, help="Of results/desk.json.")
 @click.option("--domain", "wanted", multiple=True, help="Only this domain; repeat it.")
-def main(
-    bundles: Path, corpora: Path, lines: int, rounds: int, work: Path, entry: str, wanted: tuple[str, ...]
-) -> None:
+def main(bundles: Path, corpora: Path, lines: int, rounds: int, work: Path, wanted: tuple[str, ...]) -> None:
     """Measure terminology on real text. What a run finished for a bundle is kept in --work."""
     measured: dict[str, Any] = {}
-    goals: list[Goal] = []
     for domain, name in sorted(LiveIndex.of(bundles).domains.items()):
         folder = corpora / domain
         if folder.is_dir() and (not wanted or domain in wanted):
             kept = work / f"terms-{name}-{lines}-{rounds}.json"
             measured[domain] = once(kept, partial(_measure, bundles / name, folder, lines, rounds))
-            goals.extend(_goals(domain, measured[domain]))
             click.echo(f"{domain}: {measured[domain]}")
-    payload = {"versions": versions("ctranslate2", "sacrebleu", "snowballstemmer"), "domains": measured}
-    add_entry("desk", entry, payload, goals)
+    for learned, entry in enumerate(("terminology", "terminology-learned")):
+        domains = {name: found for name, found in measured.items() if found["learned"] == learned}
+        if domains:
+            payload = {"versions": versions("ctranslate2", "sacrebleu", "snowballstemmer"), "domains": domains}
+            add_entry("desk", entry, payload, [goal for name, found in domains.items() for goal in _goals(name, found)])
 
 
 def _goals(domain: str, found: dict[str, Any]) -> list[Goal]:

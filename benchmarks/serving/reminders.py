@@ -13,6 +13,7 @@ import click
 import sacrebleu
 
 from benchmarks.common import Goal, add_entry, versions
+from fmalloc.corpus import EVERYTHING, Pair, read_corpus
 from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
@@ -33,7 +34,9 @@ def main(bundles: Path, corpora: Path) -> None:
         translator = Translator.load(Bundle.read(bundles / name), EngineSettings("cpu", intra_threads=1))
         if translator.bundle.manifest.memory_markers is None or not translator.bundle.manifest.memory:
             continue
-        measured[domain] = found = _measure(translator, _pairs(corpora / domain / "test.tsv"))
+        measured[domain] = found = _measure(
+            translator, read_corpus(corpora / domain, translator.bundle.manifest.languages, EVERYTHING).test
+        )
         click.echo(f"{domain}: {found}")
         every = found["all"]
         gain = round(every["with"]["bleu"] - every["without"]["bleu"], 2)
@@ -41,10 +44,10 @@ def main(bundles: Path, corpora: Path) -> None:
     add_entry("desk", "similar", {"versions": versions("ctranslate2", "sacrebleu"), "domains": measured}, goals)
 
 
-def _measure(translator: Translator, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _measure(translator: Translator, pairs: Sequence[Pair]) -> dict[str, Any]:
     memory = translator.bundle.memory()
     assert memory is not None
-    bands: dict[int, list[tuple[str, str]]] = {band: [] for band in _BANDS}
+    bands: dict[int, list[Pair]] = {band: [] for band in _BANDS}
     for pair in pairs:
         similar = memory.similar(pair[0], _BANDS[0], 1)
         if similar and similar[0].similarity < 100:
@@ -54,7 +57,7 @@ def _measure(translator: Translator, pairs: Sequence[tuple[str, str]]) -> dict[s
     return {name: _scored(translator, some) for name, some in wanted.items()}
 
 
-def _scored(translator: Translator, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _scored(translator: Translator, pairs: Sequence[Pair]) -> dict[str, Any]:
     found: dict[str, Any] = {"lines": len(pairs)}
     references = [[reference for _, reference in pairs]]
     for name in ("without", "with"):
@@ -66,11 +69,6 @@ def _scored(translator: Translator, pairs: Sequence[tuple[str, str]]) -> dict[st
             "chrf": round(sacrebleu.corpus_chrf(texts, references).score, 2),
         }
     return found
-
-
-def _pairs(path: Path) -> list[tuple[str, str]]:
-    found = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    return [(source, target) for source, target, *_ in found]
 
 
 if __name__ == "__main__":

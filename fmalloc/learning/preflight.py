@@ -7,7 +7,6 @@ from typing import Any
 
 from fmalloc.cache.cache import Cache
 from fmalloc.corpus import Pair
-from fmalloc.learning.annotation.terminology import known_markers
 from fmalloc.learning.create import open_store
 from fmalloc.learning.importance import NO_DROPOUT
 from fmalloc.learning.run import Run
@@ -22,6 +21,7 @@ from fmalloc.model.architectures import (
 )
 from fmalloc.model.devices import versions
 from fmalloc.model.text.batches import encode
+from fmalloc.model.text.tokens import known_markers
 from fmalloc.recipe import Recipe
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store

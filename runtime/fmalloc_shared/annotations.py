@@ -16,6 +16,10 @@ class Markers(NamedTuple):
     before: str
     after: str
 
+    def are_in(self, text: str) -> bool:
+        """Whether a text has one of them itself, so that a note in it could not be told."""
+        return any(marker in text for marker in self)
+
 
 class Note(NamedTuple):
     """A text that is put into a source behind its character `at`, counted from 1: at the end of a term or of all."""

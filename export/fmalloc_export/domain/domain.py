@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmalloc.corpus import Pair
-from fmalloc.learning.annotation.terminology import known_markers
 from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
 from fmalloc.model.text.batches import encode
+from fmalloc.model.text.tokens import known_markers
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
 from fmalloc_export.domain.alignment import Alignment, choose_alignment, last_layer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fmalloc.corpus import Pair
 from fmalloc.model.attention import cross_attention
 from fmalloc.model.text.batches import Example
-from fmalloc.model.text.tokens import target_frame, target_ids
+from fmalloc.model.text.tokens import end_of, target_frame, target_ids
 from fmalloc_shared.commands.progress import bar
 
 # Of the pairs that say which layer aligns best.
@@ -76,8 +76,8 @@ class _Reader:
         self._tokenizer = tokenizer
         self._known: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
         ids = list(tokenizer("", verbose=False)["input_ids"])
-        end = ids.index(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
-        self._frames = ((ids[:end], ids[end:]), (list(target_frame(tokenizer).prefix), [tokenizer.eos_token_id]))
+        end = ids.index(end_of(tokenizer))
+        self._frames = ((ids[:end], ids[end:]), (list(target_frame(tokenizer).prefix), [end_of(tokenizer)]))
 
     def read(self, pair: Pair) -> _Read:
         """A pair's tokens and words."""

@@ -9,9 +9,9 @@ from typing import Any
 from fmalloc.corpus import Pair
 from fmalloc.learning.annotation.alignment import aligned
 from fmalloc.learning.annotation.similar import MOST_SEARCHED, with_similar
-from fmalloc.learning.annotation.terminology import known_markers, with_terms
+from fmalloc.learning.annotation.terminology import with_terms
 from fmalloc.model.devices import Device
-from fmalloc.model.text.tokens import set_languages
+from fmalloc.model.text.tokens import known_markers, set_languages
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.records import samples_bytes
 from fmalloc_shared.commands.progress import console

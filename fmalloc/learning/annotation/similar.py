@@ -33,7 +33,7 @@ def with_similar(pairs: Sequence[Pair], among: Sequence[Pair], markers: Markers)
             similar[similar >= 1] = 0  # a source is no help to itself
             for pair, row in zip(asked, similar, strict=True):
                 best = int(np.argmax(row))
-                if row[best] > 0 and not any(marker in pair.source for marker in markers):
+                if row[best] > 0 and not markers.are_in(pair.source):
                     note = memory_note(len(pair.source), among[best].target, markers)
                     found.append(Pair(with_notes(pair.source, [note]), pair.target))
             advance(len(asked))

@@ -9,13 +9,10 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any
 
 from fmalloc.corpus import Pair
 from fmalloc.learning.annotation.alignment import Aligned, Word
-from fmalloc.model.text.tokens import is_marian
-from fmalloc_shared.annotations import Markers, markers_known, term_note, with_notes
-from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.annotations import Markers, term_note, with_notes
 from fmalloc_shared.languages import LanguagePair, short_code
 from fmalloc_shared.stems import stem
 
@@ -32,20 +29,6 @@ _USUAL = 0.5
 Link = tuple[Word, Word]
 
 
-def known_markers(tokenizer: Any) -> Markers:
-    """The markers that stand around annotations for a base, by its tokenizer; FmallocError if it knows none."""
-
-    def knows(sign: str) -> bool:
-        return tokenizer.unk_token_id not in tokenizer(sign, add_special_tokens=False)["input_ids"]
-
-    if is_marian(tokenizer):
-        tokenizer._switch_to_input_mode()
-    found = markers_known(knows)
-    if found is None:
-        raise FmallocError("terminology, memory: the base knows no signs that could stand around an annotation")
-    return found
-
-
 def with_terms(pairs: Sequence[Aligned], markers: Markers, seed: int, languages: LanguagePair) -> list[Pair]:
     """Each pair that has terms, with one to three of them annotated.
 
@@ -56,7 +39,7 @@ def with_terms(pairs: Sequence[Aligned], markers: Markers, seed: int, languages:
     annotated = []
     for aligned in pairs:
         links = [link for link in aligned.links if terms.has(link)]
-        if not links or any(marker in aligned.pair.source for marker in markers):
+        if not links or markers.are_in(aligned.pair.source):
             continue
         rarest = sorted(links, key=lambda link: drawn.random() ** terms.pairs_with(link), reverse=True)
         chosen = rarest[: drawn.randint(1, _MOST_TERMS)]

@@ -6,6 +6,7 @@ from functools import partial
 from types import MethodType
 from typing import Any, NamedTuple
 
+from fmalloc_shared.annotations import Markers, markers_known
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.languages import LanguagePair, closest_code
 
@@ -97,6 +98,18 @@ def listed(codes: Iterable[str]) -> str:
     return ", ".join(found[:_SHOWN_CODES]) + more
 
 
+def known_markers(tokenizer: Any) -> Markers:
+    """The markers of annotations for a base, by its tokenizer; FmallocError if it knows none."""
+
+    def knows(sign: str) -> bool:
+        return tokenizer.unk_token_id not in tokenizer(sign, add_special_tokens=False)["input_ids"]
+
+    found = markers_known(knows)
+    if found is None:
+        raise FmallocError("terminology, memory: the base knows no signs that could stand around an annotation")
+    return found
+
+
 def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """Texts of rows of target ids, without special and language tokens.
 
@@ -122,8 +135,13 @@ class Frame(NamedTuple):
 def target_frame(tokenizer: Any) -> Frame:
     """What the tokenizer, with its languages set, puts around a target."""
     ids = tuple(_targets(tokenizer, [""])[0])
-    end = ids.index(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
+    end = ids.index(end_of(tokenizer))
     return Frame(ids[:end], ids[end + 1 :])
+
+
+def end_of(tokenizer: Any) -> int:
+    """Id of the end token."""
+    return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
 def target_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -68,8 +68,8 @@ __all__ = [
 LIVE_FILE = "live.json"
 # Bytes from which a file is mapped instead of read.
 _MAPPED = 2**20
-# Bytes of a file of records.
-_LARGEST = 64 * 2**20
+# Bytes of a glossary.
+_LARGEST_GLOSSARY = 64 * 2**20
 
 Record = TypeVar("Record", bound=StrictModel)
 
@@ -179,11 +179,13 @@ class Bundle:
 
     def glossary(self) -> tuple[TermRecord, ...]:
         """The domain's own terms, each source once; empty without a glossary."""
-        return _records(TermRecord, self.path / GLOSSARY_FILE) if self.manifest.glossary else ()
+        path = self.path / GLOSSARY_FILE
+        return _records(TermRecord, path, read_small(path, _LARGEST_GLOSSARY)) if self.manifest.glossary else ()
 
     def golden(self) -> tuple[GoldenRecord, ...]:
         """Records to replay before the bundle goes live; empty if the store keeps no samples."""
-        return _records(GoldenRecord, self.path / GOLDEN_FILE)
+        path = self.path / GOLDEN_FILE
+        return _records(GoldenRecord, path, read_small(path))
 
     def vocabularies(self) -> tuple[list[str], list[str]]:
         """Source and target tokens of the model, by id."""
@@ -233,8 +235,8 @@ def lines_of(records: Iterable[StrictModel]) -> bytes:
     return b"".join(record.to_line() for record in records)
 
 
-def _records(kind: type[Record], path: Path) -> tuple[Record, ...]:
-    lines = read_small(path, _LARGEST).split(b"\n")
+def _records(kind: type[Record], path: Path, content: bytes) -> tuple[Record, ...]:
+    lines = content.split(b"\n")
     return tuple(kind.parse(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line)
 
 

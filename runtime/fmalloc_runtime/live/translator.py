@@ -151,7 +151,7 @@ class Translator:
     def reminder(self, source: str) -> Note | None:
         """What to put beside a source: how the memory has a similar one; None without one, or if it is not read."""
         markers = self.bundle.manifest.memory_markers
-        if self._memory is None or markers is None or any(marker in source for marker in markers):
+        if self._memory is None or markers is None or markers.are_in(source):
             return None
         matches = self._memory.similar(source, _LEAST_SIMILAR, 1)
         return memory_note(len(source), matches[0].target, markers) if matches else None

@@ -236,7 +236,7 @@ class _Encoder:
     def _reading(self, segment: Segment, matches: Sequence[Match]) -> Reading:
         """With its items and the translations of its terms, or without them from the start if it would be too long."""
         markers, notes = self._model.term_markers, tuple[Note, ...]()
-        if markers and not any(marker in segment.text for marker in markers):
+        if markers and not markers.are_in(segment.text):
             notes = tuple(term_note(match.end, match.target, markers) for match in matches)
         wanted = (Reading(segment, bare=False, notes=notes), Reading(segment, bare=False))
         return next(filter(self._short, wanted), Reading(segment, bare=True))

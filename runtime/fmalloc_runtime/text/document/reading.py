@@ -78,7 +78,7 @@ class Reading:
 
     def _noted(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
         for note in reversed(self.notes):
-            place = next(at for at in range(len(found), 0, -1) if found[at - 1][1] < note.at)
+            place = next((at for at in range(len(found), 0, -1) if found[at - 1][1] < note.at), 0)
             found[place:place] = [(character, note.at - 1) for character in note.text]
         return found
 

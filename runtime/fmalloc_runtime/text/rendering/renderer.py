@@ -92,7 +92,7 @@ class Renderer:
         None, too, if it repeats what marks a note of the source. `tokens` are those of the source.
         """
         text = self._model.decode(hypothesis.tokens)
-        if any(marker in text for note in reading.notes for marker in note.markers):
+        if any(note.markers.are_in(text) for note in reading.notes):
             return None
         again = find_again(reading.segment.text, reading.read, text) if reading.read else []
         if again is None or not text or text.isspace():
