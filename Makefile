@@ -6,6 +6,7 @@ BASE_NOTE ?=
 OPTIONS ?=
 STORE ?= .work/real/store
 MARIAN ?=
+LIBRETRANSLATE ?=
 TUNING_MINUTES ?= 0
 BUNDLES ?= .work/demo/bundles
 SCALE_VENV ?= .venv-scale
@@ -61,8 +62,8 @@ experiment: $(READY) ## every method on five domains of a real base; BASE=, CORP
 real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
 	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
 
-bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= a Python with pymarian (some three hours)
-	$(BIN)/python -m benchmarks.scoreboard --store $(STORE) --corpora $(CORPORA) --tuning-minutes $(TUNING_MINUTES) $(if $(MARIAN),--marian $(MARIAN))
+bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= and LIBRETRANSLATE= Pythons that have them (some three hours)
+	$(BIN)/python -m benchmarks.scoreboard --store $(STORE) --corpora $(CORPORA) --tuning-minutes $(TUNING_MINUTES) $(if $(MARIAN),--marian $(MARIAN)) $(if $(LIBRETRANSLATE),--libretranslate $(LIBRETRANSLATE))
 	$(BIN)/python -m benchmarks.scoreboard.page
 
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is

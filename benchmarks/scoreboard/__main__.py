@@ -18,6 +18,7 @@ from benchmarks.scoreboard.contenders.gathering import Choice, gather
 from benchmarks.scoreboard.domains.domains import COUNTS, measure_domains, models_of
 from benchmarks.scoreboard.domains.made import path_of
 from benchmarks.scoreboard.limits import Machine
+from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from benchmarks.scoreboard.servers.servers import Setting, measure_servers
 from benchmarks.scoreboard.translation import Amount, Test, forget, measure_domain
 from fmalloc.corpus import read_corpus
@@ -57,9 +58,7 @@ _SERVED_LINES = 120
 @click.option("--marian", type=click.Path(path_type=Path, exists=True), help="A Python that has pymarian.")
 @click.option("--count", "counts", type=click.IntRange(1), multiple=True, default=COUNTS, help="Of domains; repeat it.")
 @click.option("--server-seconds", type=click.FloatRange(1), default=15.0, show_default=True, help="Of each load.")
-@click.option(
-    "--server", "running", multiple=True, metavar="NAME=URL", help="A running LibreTranslate to measure, too."
-)
+@click.option("--libretranslate", type=click.Path(path_type=Path, exists=True), help="A Python that has it and spaCy.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder to write bench.json to.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped: what it measured is kept.")
 def main(
@@ -81,13 +80,12 @@ def main(
     marian: Path | None,
     counts: tuple[int, ...],
     server_seconds: float,
-    running: tuple[str, ...],
+    libretranslate: Path | None,
     resume: bool,
     results: Path,
 ) -> None:
     """Measure the scoreboard."""
     bundles = {name: Path(path) for name, path in _pairs("--student", students).items()}
-    servers = _pairs("--server", running)
     store = _copied(store_path, work)
     names = domains or tuple(task.name for task in store.tasks())
     _check(store, names, corpora)
@@ -101,7 +99,7 @@ def main(
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "translation": lambda: _translation(store, names, corpora, work, choice, amount),
         "domains": lambda: _domains(store, names[0], corpora, work, sorted(counts), beam_size),
-        "servers": lambda: _servers(store, names, corpora, work, server_seconds, servers),
+        "servers": lambda: _servers(store, names, corpora, work, server_seconds, libretranslate),
     }
     for part in parts or PARTS:
         console.rule(part)
@@ -139,12 +137,16 @@ def _domains(
 
 
 def _servers(
-    store: Store, names: tuple[str, ...], corpora: Path, work: Path, seconds: float, running: dict[str, str]
+    store: Store, names: tuple[str, ...], corpora: Path, work: Path, seconds: float, libretranslate: Path | None
 ) -> dict[str, Any]:
     made = models_of(store, len(names), work / "domains")
     bundles = {name: path_of(made.bundles, name) for name in names}
     lines = {name: _sources(store, name, corpora)[:_SERVED_LINES] for name in names}
-    measured = measure_servers(Setting(bundles, lines, made.copy, work / "servers", seconds, running))
+    folder = work / "servers"
+    other = libretranslate and LibreTranslate(
+        libretranslate.absolute(), made.copy, store.base, made.languages, folder.absolute() / "libretranslate"
+    )
+    measured = measure_servers(Setting(bundles, lines, made.copy, folder, seconds, other))
     return measured | {"domains": list(names)}
 
 

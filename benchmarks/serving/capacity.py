@@ -180,7 +180,9 @@ def _bare(setting: Setting) -> Callable[[], tuple[float, dict[str, str]]]:
             min_decoding_length=0,
             max_decoding_length=setting.max_length or bundle.manifest.maximum_length,
         )
-        return [tokenizer.decode(result.hypotheses[0]) for result in results]
+        said = [tokenizer.decode(result.hypotheses[0]) for result in results]
+        # Where the model writes nothing, the source stays, as in every translation of fmalloc.
+        return [text or line for text, line in zip(said, setting.lines, strict=True)]
 
     alone = dict(zip(setting.lines, translate(1, "examples"), strict=True))
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -21,6 +22,7 @@ from fmalloc_shared.ngrams import NgramCounts
 
 _DOCUMENT_LINES = (1, 2, 5, 10)
 _TIMED_SENTENCES = 2_000
+_TENTHS = 10
 
 
 @click.command(cls=Command)
@@ -79,11 +81,39 @@ def _measure(router: Router, tests: Mapping[str, Sequence[str]], count: int) -> 
         "best": _accuracy(best),
         "served": _accuracy(served),
         "served_to_a_wrong_domain": _share(chosen not in (domain, GENERAL) for domain, chosen in of_domains),
+        "calibration": _calibration(routes),
         "log_loss_nats": round(-float(np.mean(np.log([max(score, 1e-9) for score in right]))), 4),
         "served_general_to_a_domain": _share(chosen != GENERAL for chosen in served[GENERAL]),
         "confusion": {domain: dict(sorted(Counter(chosen).items())) for domain, chosen in best.items()},
         "scores_raw": {domain: [round(route.scores[domain], 4) for route in found] for domain, found in routes.items()},
     }
+
+
+def _calibration(routes: Mapping[str, Sequence[Route]]) -> dict[str, Any]:
+    """How often the likeliest domain is right, by its score in tenths, and the expected calibration error.
+
+    The error is the mean gap of score and share that is right, weighted by decisions (Naeini et al., 2015).
+    """
+    decided = [
+        (max(route.scores.values()), _best(route) == domain) for domain, found in routes.items() for route in found
+    ]
+    tenths = [[pair for pair in decided if _tenth(pair[0]) == tenth] for tenth in range(_TENTHS)]
+    rows = [
+        {
+            "from": tenth / _TENTHS,
+            "decisions": len(pairs),
+            "score": round(float(np.mean([score for score, _ in pairs])), 4),
+            "right": round(float(np.mean([right for _, right in pairs])), 4),
+        }
+        for tenth, pairs in enumerate(tenths)
+        if pairs
+    ]
+    error = sum(row["decisions"] * abs(row["score"] - row["right"]) for row in rows) / len(decided)
+    return {"tenths": rows, "expected_error": round(error, 4)}
+
+
+def _tenth(score: float) -> int:
+    return min(int(score * _TENTHS), _TENTHS - 1)
 
 
 def _best(route: Route) -> str:
@@ -113,13 +143,15 @@ def _percentiles(microseconds: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": round(float(np.percentile(microseconds, q)), 1) for q in (50, 90, 99)}
 
 
-def _goals(accuracy: Sequence[Mapping[str, object]], percentiles: Mapping[str, float]) -> list[Goal]:
+def _goals(accuracy: Sequence[Mapping[str, Any]], percentiles: Mapping[str, float]) -> list[Goal]:
     by_lines = {row["lines"]: row for row in accuracy}
     sentence, document = float(str(by_lines[1]["best"])), float(str(by_lines[10]["best"]))
+    error = max(row["calibration"]["expected_error"] for row in accuracy)
     p50 = percentiles["p50"] / 1e3
     return [
         Goal(name="accuracy by sentence", value=sentence, goal=">= 0.90", met=sentence >= 0.90),
         Goal(name="accuracy over 10 lines", value=document, goal=">= 0.995", met=document >= 0.995),
+        Goal(name="expected calibration error, largest of the lengths", value=error, goal="<= 0.02", met=error <= 0.02),
         Goal(name="router milliseconds a sentence, p50", value=round(p50, 4), goal="< 1", met=p50 < 1),
     ]
 

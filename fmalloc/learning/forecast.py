@@ -10,6 +10,8 @@ import torch
 
 from fmalloc.corpus import spread
 from fmalloc.evaluation.evaluate import translate
+from fmalloc.learning.annotation.alignment import TRIED, aligned
+from fmalloc.learning.annotation.annotated import MOST
 from fmalloc.learning.cells.allocation import Allocation
 from fmalloc.learning.data import TaskData
 from fmalloc.learning.importance import FIRST_LOOK, divergence
@@ -17,12 +19,13 @@ from fmalloc.learning.learner import Learner
 from fmalloc.learning.run import Run
 from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.text.batches import TrainingBatches, encode
+from fmalloc.model.text.tokens import set_languages
 from fmalloc.recipe import TaskPlan
 from fmalloc.training.pace import now, seconds_per_update, updates_in
 from fmalloc_shared.names import GENERAL
 
-# Sentences that are translated, and pairs that are encoded, to see how long it takes.
-_TRANSLATED, _ENCODED = 16, 1000
+# Sentences that are translated, and pairs that are encoded or aligned, to see how long it takes.
+_TRANSLATED, _ENCODED, _ALIGNED = 16, 1000, 32
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ def forecast(run: Run, learned: Collection[str] | None) -> Sequence[Step]:
     steps = [] if learned is not None else [_importance(run)]
     paces: dict[Any, float] = {}
     for plan in todo:
+        if plan.learning.terminology:
+            steps.append(_aligning(run, plan))
         steps.append(_task(run, plan, paces))
     rows = [run.tests()] * 2 if learned is None else []
     tests = [name for row in rows for name in row] + [plan.name for plan in todo]
@@ -90,6 +95,21 @@ def _task(run: Run, plan: TaskPlan, paces: dict[Any, float]) -> Step:
         updates = min(updates, updates_in(settings.minutes, seconds))
     because = f"at most {updates:,} updates of {seconds:.2f} s, and validations"
     return Step(f"task {plan.name}", updates * seconds, updates * seconds, because)
+
+
+def _aligning(run: Run, plan: TaskPlan) -> Step:
+    model, tokenizer = load_base(run.recipe.base, run.languages)
+    set_languages(tokenizer, run.languages)
+    train, longest = run.corpora[plan.name].train, plan.learning.maximum_length
+    few = spread(train, _ALIGNED)
+    began = time.perf_counter()
+    with run.device.autocast():
+        aligned(model.to(run.device.torch).eval(), tokenizer, few, longest=longest)
+    # The pairs that say which layer aligns best are read twice.
+    seconds = (time.perf_counter() - began) / (2 * len(few))
+    pairs = min(MOST, len(train))
+    whole = (pairs + min(TRIED, pairs)) * seconds
+    return Step(f"terminology of {plan.name}", whole, whole, f"{pairs:,} pairs to align, of {seconds:.3f} s")
 
 
 def _pace(run: Run, plan: TaskPlan) -> float:

@@ -181,19 +181,20 @@ def remove_key(name: str, path: Path) -> None:
 def doctor(bundles: Path, as_json: bool) -> None:
     """Find out what keeps from serving or learning here.
 
-    Looks at engines, CPU, memory, CUDA and the live bundles in BUNDLES, ./bundles by default; where PyTorch is
-    installed, also at what learning needs: libraries, the device and its fastest precision, room, extras. Says what to
-    do about each finding. Exits with 1 if it cannot serve, or cannot learn although PyTorch is there.
+    Looks at engines, CPU, memory, CUDA and the live bundles in BUNDLES, ./bundles by default, and measures whether a
+    sentence is faster on one thread or on all; where PyTorch is installed, also at what learning needs: libraries, the
+    device and its fastest precision, room, extras. Says what to do about each finding. Exits with 1 if it cannot serve,
+    or cannot learn although PyTorch is there.
 
     \b
     Example:
       fmalloc doctor bundles
     """
     from fmalloc_runtime.diagnosis import bundles as live
-    from fmalloc_runtime.diagnosis import engines, learning, machine
+    from fmalloc_runtime.diagnosis import engines, learning, machine, threads
     from fmalloc_runtime.diagnosis.doctor import examine, fit, show, to_json
 
-    findings = examine([*machine.checks(), *engines.checks(), *live.checks(bundles)])
+    findings = examine([*machine.checks(), *engines.checks(), *live.checks(bundles), *threads.checks(bundles)])
     findings += examine(learning.checks(), "learn")
     if as_json:
         echo(to_json(findings))

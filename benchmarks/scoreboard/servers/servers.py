@@ -1,4 +1,4 @@
-"""Servers under load that comes by the clock: fmalloc, a small wrapper of CTranslate2, and any that runs already."""
+"""Servers under load that comes by the clock: fmalloc, a small wrapper of CTranslate2, and LibreTranslate."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.common import once
+from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from benchmarks.serving.load import Call, Outcome, closed_loop, open_loop, percentiles, poisson
 from benchmarks.serving.process import launch, make_live
 from fmalloc_shared.commands.progress import console
@@ -34,9 +35,9 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Setting:
-    """`bundles` of the served domains, their plain lines by domain, and a whole model for the wrapper.
+    """`bundles` of the served domains, their plain lines by domain, and a whole model for the others.
 
-    `seconds` of each load; `running`: servers with LibreTranslate's protocol that others started, by name.
+    `seconds` of each load; `libretranslate`: how to start it, None: left out.
     """
 
     bundles: Mapping[str, Path]
@@ -44,28 +45,27 @@ class Setting:
     copy: Path
     work: Path
     seconds: float
-    running: Mapping[str, str]
+    libretranslate: LibreTranslate | None
 
 
 @dataclass(frozen=True)
 class Started:
-    """A server; `first`: seconds from its start to its first answer. Both None where others started it."""
+    """A server; `first`: seconds from its start to its first answer."""
 
     url: str
-    first: float | None
-    process: psutil.Process | None
+    first: float
+    process: psutil.Process
 
 
 def measure_servers(setting: Setting) -> dict[str, Any]:
     """Each server by itself, one after another; what is kept in `work` is not measured again."""
     servers = {"fmalloc": _fmalloc, "CTranslate2 wrapper": _wrapper}
+    if setting.libretranslate:
+        servers["LibreTranslate"] = _libretranslate
     found = {
         name: once(setting.work / "measured" / f"server-{number}.json", partial(_measure, name, start, setting))
         for number, (name, start) in enumerate(servers.items())
     }
-    for name, url in setting.running.items():
-        path = setting.work / "measured" / f"running-{name}.json"
-        found[name] = once(path, partial(_measure, name, partial(_running, url), setting))
     return {"servers": found, "bounds_seconds": list(BOUNDS), "seconds": setting.seconds, "shares": list(_SHARES)}
 
 
@@ -103,7 +103,7 @@ def _measure(name: str, start: Any, setting: Setting) -> dict[str, Any]:
         for clients in CLIENTS:
             outcomes = closed_loop(server.url, short, clients)
             crowds[str(clients)] = {"per_second": _rate(outcomes), **_latency(outcomes)}
-        resident = server.process.memory_info().rss / 1e6 if server.process else None
+        resident = server.process.memory_info().rss / 1e6
     return {"first_answer_seconds": server.first, "resident_mb": resident, "loads": rows, "clients": crowds}
 
 
@@ -150,8 +150,14 @@ def _wrapper(setting: Setting) -> Iterator[Started]:
 
 
 @contextmanager
-def _running(url: str, _setting: Setting) -> Iterator[Started]:
-    yield Started(url.rstrip("/"), None, None)
+def _libretranslate(setting: Setting) -> Iterator[Started]:
+    assert setting.libretranslate
+    port = _free_port()
+    command, began = setting.libretranslate.command(port), time.perf_counter()
+    with (setting.work / "libretranslate.log").open("ab") as log:
+        process = subprocess.Popen(command, env=setting.libretranslate.environment, stdout=log, stderr=log)
+    with _ended(process):
+        yield _ready(f"http://127.0.0.1:{port}", process, began, setting)
 
 
 @contextmanager
@@ -175,7 +181,7 @@ def _ready(url: str, process: "subprocess.Popen[Any]", began: float, setting: Se
             raise FmallocError(f"{url}: {error.code} {error.read().decode()}") from error
         except OSError:
             time.sleep(0.02)
-    raise FmallocError(f"{url}: no answer; see {setting.work / 'server.log'}")
+    raise FmallocError(f"{url}: no answer; see the logs in {setting.work}")
 
 
 def _free_port() -> int:

@@ -18,7 +18,7 @@ from fmalloc.model.text.tokens import end_of, target_frame, target_ids
 from fmalloc_shared.commands.progress import bar
 
 # Of the pairs that say which layer aligns best.
-_TRIED = 200
+TRIED = 200
 _WORD = re.compile(r"\w[\w'’-]*\w|\w")
 
 Matrix = NDArray[np.float64]
@@ -60,7 +60,7 @@ def aligned(model: Any, tokenizer: Any, pairs: Sequence[Pair], *, longest: int) 
     """
     reader = _Reader(tokenizer)
     read = [(pair, found) for pair in pairs if (found := reader.read(pair)).example.length <= longest]
-    layer = _best_layer(model, [one for _, one in read[:_TRIED]])
+    layer = _best_layer(model, [one for _, one in read[:TRIED]])
     links: dict[int, Links] = {}
     with bar("aligning", len(read)) as advance:
         for at, matrix in _matrices(model, [one for _, one in read]):

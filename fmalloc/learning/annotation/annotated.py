@@ -21,7 +21,7 @@ from fmalloc_shared.languages import LanguagePair
 
 FILE = "annotated.jsonl"
 # Pairs that get an annotation of each kind, at most: what is learned is to read them, not what they say.
-_MOST = 4_000
+MOST = 4_000
 _NO_TERMS = "no words of the training pairs translate each other, as far as the base can tell; words are told by spaces"
 _NONE_SIMILAR = "no two sources of the training pairs are similar: this domain has nothing to learn that from"
 
@@ -46,7 +46,7 @@ def annotate(
         return
     set_languages(tokenizer, languages)
     markers, found = known_markers(tokenizer), []
-    chosen = _some(pairs, _MOST, settings.seed)
+    chosen = _some(pairs, MOST, settings.seed)
     if settings.terminology:
         console.print(f"terminology: aligning the words of {len(chosen):,} pairs")
         with device.autocast():

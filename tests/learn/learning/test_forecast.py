@@ -25,6 +25,13 @@ def test_every_step_that_is_left_is_told(base: Path, corpora: Path, tmp_path: Pa
     assert not (tmp_path / "store").exists()
 
 
+def test_aligning_is_told_where_terms_are_learned(base: Path, corpora: Path, tmp_path: Path) -> None:
+    run = Run.of(small_recipe(base, corpora, tmp_path / "store", "office", terminology=True))
+    steps = {step.name: step for step in forecast(run, set())}
+    aligning, pairs = steps["terminology of office"], len(run.corpora["office"].train)
+    assert aligning.because.startswith(f"{pairs:,} pairs to align, of ") and aligning.most > 0
+
+
 def test_minutes_bound_what_is_told(base: Path, corpora: Path, tmp_path: Path) -> None:
     run = Run.of(small_recipe(base, corpora, tmp_path / "store", "office", updates=10**6, minutes=0.5))
     (task,) = (step for step in forecast(run, set()) if step.name == "task office")

@@ -1,6 +1,7 @@
 """fmalloc doctor: what it finds on this machine, and on machines with something wrong."""
 
 import json
+import re
 import sys
 import tomllib
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from fmalloc.model import devices
 from fmalloc_runtime import machine
 from fmalloc_runtime.bundle.bundle import EngineInfo
 from fmalloc_runtime.commands import doctor
-from fmalloc_runtime.diagnosis import engines
+from fmalloc_runtime.diagnosis import engines, threads
 from fmalloc_runtime.diagnosis import machine as machine_checks
 from fmalloc_runtime.engines.base import version_tuple
 from fmalloc_shared import processor
@@ -217,3 +218,30 @@ def test_the_least_versions_and_extras_are_those_of_the_distribution() -> None:
     assert [f"{name}>={least}" for name, least in sorted(diagnosis.LIBRARIES.items())] == sorted(optional["train"])
     for name, (extra, _) in diagnosis.EXTRAS.items():
         assert any(needed.startswith(f"{name}>=") for needed in optional[extra]), name
+
+
+@pytest.mark.parametrize(
+    ("gain", "configured", "state", "says"),
+    [
+        (0.5, 1, "ok", "on 1 thread"),
+        (0.5, 4, "warn", "it is set to 4"),
+        (1.05, 4, "ok", "on 1 thread"),
+        (1.6, 1, "ok", "FMALLOC_THREADS=4 FMALLOC_WORKERS=1"),
+    ],
+)
+def test_what_is_said_of_threads(gain: float, configured: int, state: str, says: str) -> None:
+    finding = threads._verdict("it: a sentence takes 5 ms on 1 thread", gain, 4, configured)
+    assert finding.state == state and says in finding.found and bool(finding.advice) == (state == "warn")
+
+
+def test_threads_are_measured_on_a_live_bundle(own_bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpus", lambda: 2.0)
+    monkeypatch.setattr(machine, "cuda_devices", lambda: 0)
+    found = findings(own_bundles)["threads"]
+    assert re.search(r"@\w{12}: a sentence takes \d+\.\d ms on 1 thread, \d+\.\d ms on 2", found.found)
+    monkeypatch.setattr(machine, "cpus", lambda: 1.5)
+    assert "threads" not in findings(own_bundles)
+    monkeypatch.setattr(machine, "cpus", lambda: 2.0)
+    for path in own_bundles.glob("*@*/model/model.bin"):
+        path.write_bytes(b"broken")
+    assert "threads" not in findings(own_bundles)
