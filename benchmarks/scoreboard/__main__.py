@@ -20,6 +20,7 @@ from benchmarks.scoreboard.domains.made import path_of
 from benchmarks.scoreboard.limits import Machine
 from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from benchmarks.scoreboard.servers.servers import Setting, measure_servers
+from benchmarks.scoreboard.shaped import measure_shape
 from benchmarks.scoreboard.translation import Amount, Test, forget, measure_domain
 from fmalloc.corpus import read_corpus
 from fmalloc.store.store import Store
@@ -29,7 +30,7 @@ from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-PARTS = ("translation", "domains", "servers")
+PARTS = ("translation", "domains", "servers", "shape")
 # Documents under mixed traffic, and how often they are translated.
 _DOCUMENTS, _REPEATS = 60, 3
 _SERVED_LINES = 120
@@ -90,7 +91,7 @@ def main(
     names = domains or tuple(task.name for task in store.tasks())
     _check(store, names, corpora)
     if not resume:
-        for folder in (work / "measured", work / "domains" / "measured", work / "servers" / "measured"):
+        for folder in (work / "measured", *(work / part / "measured" for part in ("domains", "servers", "shape"))):
             forget(folder)
     if unknown := sorted(set(bundles) - set(names)):
         raise click.UsageError(f"--student {unknown[0]}=…: measured are {', '.join(names)}")
@@ -99,6 +100,7 @@ def main(
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "translation": lambda: _translation(store, names, corpora, work, choice, amount),
         "domains": lambda: _domains(store, names[0], corpora, work, sorted(counts), beam_size),
+        "shape": lambda: measure_shape(corpora, keep, amount, work / "shape"),
         "servers": lambda: _servers(store, names, corpora, work, server_seconds, libretranslate),
     }
     for part in parts or PARTS:

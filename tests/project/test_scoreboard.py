@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.compiler import shapes
 from benchmarks.pareto import Point, front, pareto
+from benchmarks.scoreboard import shaped
 from benchmarks.scoreboard.__main__ import main
 from benchmarks.scoreboard.contenders.compiled import shape_of
 from benchmarks.scoreboard.energy import Meter, Metered
@@ -139,8 +141,9 @@ def test_what_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_all_of_it_on_a_tiny_store(tmp_path: Path) -> None:
+def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part, then the page; run again with --resume, nothing is measured anew."""
+    monkeypatch.setattr(shaped, "OPUS_MT", shapes.Shape("tiny", 32, 64, 2, 36, "swish", layers=2))
     write_store(tmp_path / "store")
     for name, domain in (("general", "general"), ("it", "office"), ("odd", "games"), ("late", "office")):
         write_domain(tmp_path / "corpora" / name, domain)
@@ -161,6 +164,9 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path) -> None:
     assert disk[4, "fmalloc, packed"] < disk[4, "fmalloc, plain"] and len(disk) == 6
     assert disk[4, "full copies"] == pytest.approx(4 * disk[1, "full copies"])
     assert all(server["first_answer_seconds"] > 0 for server in found["servers"]["servers"].values())
+    random = found["shape"]["speed"]["1"]["entries"]
+    assert all(entry["untrained"] for entry in random) and found["shape"]["quality"] == {}
+    assert {count for entry in random for count in entry["tokens"]["targets"]} == {shaped.TOKENS}
     CliRunner().invoke(main, [*arguments, "--resume"], catch_exceptions=False)
     again = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert again["translation"]["domains"] == found["translation"]["domains"]
@@ -170,5 +176,7 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path) -> None:
     assert written.exit_code == 0, written.output
     text = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert all(f"| {entry['model']} " in text for entry in entries)
-    assert all(heading in text for heading in ("## Where we lose", "## Many domains", "## Servers"))
+    assert all(
+        heading in text for heading in ("## Where we lose", "## Many domains", "## Servers", "## In the shape of")
+    )
     assert Store.open(tmp_path / "store").tasks()[-1].name == "late"

@@ -64,6 +64,8 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, p
     if student := (choice.students or {}).get(name):
         weights = Bundle.open(student).manifest.engine.quantization
         rows.append(contender(domain, f"-O3, {weights}", student, weights, "O3"))
+    else:
+        left_out["-O3"] = "no student was named for it"
     smallest = next(row for row in own if row.level == "O2")
     rows.append(of_random_cells(domain, smallest, work / name / "random"))
     return Field(tuple(rows), left_out)

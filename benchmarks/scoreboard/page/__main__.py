@@ -89,6 +89,7 @@ def written(found: Mapping[str, Any]) -> dict[str, str]:
         found=found,
         translation=translation,
         tables=tables,
+        shaped={count: rows_of(found["shape"], count) for count in found.get("shape", {}).get("speed", {})},
         lost=lost,
         why=[(what, group, _WHY[what, group]) for what, group in causes if (what, group) in _WHY],
         speed=SPEED,

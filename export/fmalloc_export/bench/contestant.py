@@ -31,8 +31,8 @@ class Loaded:
     decode: Callable[[Any], list[int]]
 
 
-# Tokens of a translation, for all alike.
-_LONGEST = 256
+# Tokens of a translation at most, for all alike.
+LONGEST = 256
 _CTRANSLATE2_FILE = "model.bin"
 _TRANSFORMERS_FILE = "config.json"
 
@@ -44,7 +44,7 @@ class Contestant:
     `kind`: one of these three, or what only the command that is given to Runner.start can load. `tokenizer`: of a model
     of CTranslate2, which has none of its own: the folder of a bundle or of a transformers model. `threads`: of the CPU,
     0 for what the library takes. `beam_size`: a bundle's own, or 4, unless stated. `precision`: in which transformers
-    computes.
+    computes. `longest`: most tokens of a translation, its end counted.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Contestant:
     beam_size: int = BEAM_SIZE
     device: str = "cpu"
     precision: Precision = "float32"
+    longest: int = LONGEST
 
     def at(self, threads: int, beam_size: int | None, device: str) -> "Contestant":
         """The same model, run otherwise; `beam_size` None leaves it."""
@@ -136,7 +137,7 @@ def _languages(path: Path) -> LanguagePair:
 def _bundle(contestant: Contestant) -> Loaded:
     settings = EngineSettings(contestant.device, intra_threads=contestant.threads)
     translator = Translator.load(Bundle.read(contestant.path), settings)
-    search = TranslationOptions(contestant.beam_size, min(_LONGEST, translator.maximum_length))
+    search = TranslationOptions(contestant.beam_size, min(contestant.longest - 1, translator.maximum_length))
     options = TextOptions(splitting="lines", protect=False, search=search)
     prefix = translator.tokenizer.target_prefix
 
@@ -167,7 +168,7 @@ def _ctranslate2(contestant: Contestant) -> Loaded:
                 sources,
                 target_prefix=[tokens.prefix] * len(sources) if tokens.prefix else None,
                 beam_size=contestant.beam_size,
-                max_decoding_length=min(_LONGEST, tokens.longest) - 1,  # the end is not counted
+                max_decoding_length=min(contestant.longest, tokens.longest) - 1,  # the end is not counted
             )
         except RuntimeError as error:
             raise FmallocError(f"CTranslate2 cannot translate the text: {error}") from error
@@ -215,7 +216,7 @@ def _tokens(contestant: Contestant) -> _Tokens:
         return text
 
     behind = target_frame(tokenizer).behind if is_multilingual(tokenizer) else ()
-    positions = configuration(contestant.tokenizer / CONFIG).get("max_position_embeddings", _LONGEST)
+    positions = configuration(contestant.tokenizer / CONFIG).get("max_position_embeddings", LONGEST)
     return _Tokens(encode, decode, list(tokenizer.convert_ids_to_tokens(list(behind))), positions)
 
 
@@ -230,7 +231,7 @@ def _transformers(contestant: Contestant) -> Loaded:
     model: Any
     model, tokenizer = load_base(contestant.path, contestant.languages)
     model.to(contestant.device, dtype=getattr(torch, contestant.precision))
-    longest = min(_LONGEST, getattr(model.config, "max_position_embeddings", _LONGEST) - 1)
+    longest = min(contestant.longest, getattr(model.config, "max_position_embeddings", LONGEST) - 1)
     beam_size = contestant.beam_size
 
     def encode(lines: Sequence[str]) -> tuple[Any, list[int]]:
