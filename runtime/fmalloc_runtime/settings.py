@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     )
 
     batch_tokens: Count = Field(2048, description="Most padded source tokens per batch.")
-    batch_wait: Seconds = Field(0.003, description="Maximum batching delay.")
+    batch_wait: Seconds = Field(0.003, description="Maximum batching delay, unless all workers are idle.")
     exact: bool = Field(True, description="Batch-invariant output: int8 batches on CPUs hold sentences of one length.")
     queue_characters: Count = Field(2_000_000, description="Most characters in flight; beyond: 429.")
     bodies_limit: ByteSize = Field(

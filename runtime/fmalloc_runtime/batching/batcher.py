@@ -17,8 +17,9 @@ class Batcher:
     """Translates what is submitted, in batches of one translator and equal options.
 
     `workers`: batches at once, whatever the number of domains. `batch_tokens`: most padded source tokens per batch (a
-    longer sentence goes alone). `wait_seconds`: maximum batching delay while a worker is free. `exact`: output is
-    batch-invariant: if padding can change a translation (Engine.mixing), only sentences of equal length share a batch.
+    longer sentence goes alone). `wait_seconds`: maximum batching delay while a worker is free and another one works;
+    if all are idle, nothing waits. `exact`: output is batch-invariant: if padding can change a translation
+    (Engine.mixing), only sentences of equal length share a batch.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class Batcher:
             try:
                 while True:
                     now = time.perf_counter()
-                    if batch := self._queue.take(now, self._free, self._closing):
+                    idle = self._free == len(self._threads)
+                    if batch := self._queue.take(now, self._free, self._closing or idle):
                         self._metrics.queued.set(len(self._queue))
                         if self._queue:
                             self._changed.notify()

@@ -155,8 +155,21 @@ def test_no_more_batches_at_once_than_workers(it: Translator, general: Translato
     batcher.close(WAIT)
 
 
+def test_only_beside_others_at_work_a_sentence_waits_for_company(it: Translator) -> None:
+    batcher = Batcher(workers=2, wait_seconds=WAIT)
+    engine = watched(it)
+    engine.shut()
+    first = batcher.submit(it, batch_of(it, LINES[0]))
+    engine.wait_for_call()  # long before its delay is over
+    second = batcher.submit(it, batch_of(it, LINES[1]))
+    assert not engine.arrived.acquire(timeout=0.05)
+    engine.gate.set()
+    assert first.result(WAIT / 2) and second.result(WAIT / 2)
+    batcher.close(WAIT)
+
+
 def test_closing_drains_what_is_queued_and_takes_nothing_new(it: Translator) -> None:
-    batcher = Batcher(workers=1, wait_seconds=WAIT)  # what waits for company is not waited for
+    batcher = Batcher(workers=1)
     futures = [batcher.submit(it, batch_of(it, line)) for line in LINES]
     batcher.close(WAIT)
     assert all(future.done() and future.result() for future in futures)
