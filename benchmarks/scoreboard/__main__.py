@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
-from benchmarks.common import RESULTS, Goal, add_entry, machine, once, versions
+from benchmarks.common import RESULTS, add_entry, machine, once, versions
 from benchmarks.scoreboard.contenders.gathering import Choice, gather
 from benchmarks.scoreboard.domains.domains import COUNTS, measure_domains, models_of
 from benchmarks.scoreboard.domains.made import path_of
+from benchmarks.scoreboard.goals import goals_of
 from benchmarks.scoreboard.limits import Machine
 from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from benchmarks.scoreboard.servers.servers import Setting, measure_servers
@@ -107,8 +108,7 @@ def main(
         console.rule(part)
         load = os.getloadavg()[0]
         payload = measures[part]() | {"machine": machine() | {"load_average_before": load}}
-        goals: list[Goal] = []
-        console.print(f"wrote {add_entry('bench', part, payload, goals, directory=results)}")
+        console.print(f"wrote {add_entry('bench', part, payload, goals_of(part, payload), directory=results)}")
 
 
 def _translation(

@@ -164,6 +164,10 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert disk[4, "fmalloc, packed"] < disk[4, "fmalloc, plain"] and len(disk) == 6
     assert disk[4, "full copies"] == pytest.approx(4 * disk[1, "full copies"])
     assert all(server["first_answer_seconds"] > 0 for server in found["servers"]["servers"].values())
+    said = {goal["name"]: goal for goal in found["goals"]}
+    assert said["disk of a further domain, packed, in units of a full copy"]["value"] > 0
+    assert "it, 1 thread: where others that translate as well win" in said
+    assert said["html: answers per second at most, CTranslate2 wrapper = 1"]["value"] > 0
     random = found["shape"]["speed"]["1"]["entries"]
     assert all(entry["untrained"] for entry in random) and found["shape"]["quality"] == {}
     assert {count for entry in random for count in entry["tokens"]["targets"]} == {shaped.TOKENS}

@@ -1,0 +1,42 @@
+"""What the scoreboard should show, part by part."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.common import Goal
+from benchmarks.scoreboard.page.rows import losses, rows_of
+
+
+def goals_of(part: str, payload: Mapping[str, Any]) -> list[Goal]:
+    """Of what a part measured; none of `shape`, whose models translate into nothing."""
+    return {"translation": _translation, "domains": _domains, "servers": _servers}.get(part, lambda _: [])(payload)
+
+
+def _translation(payload: Mapping[str, Any]) -> list[Goal]:
+    found: list[Goal] = []
+    for domain, measured in payload["domains"].items():
+        for threads in measured["speed"]:
+            beaten = len(losses(rows_of(measured, threads)))
+            name = f"{domain}, {threads} thread{'s' if threads != '1' else ''}: where others that translate as well win"
+            found.append({"name": name, "value": beaten, "goal": "0", "met": not beaten})
+    return found
+
+
+def _domains(payload: Mapping[str, Any]) -> list[Goal]:
+    growth = payload["growth_mb"]
+    if growth["full copies"] is None:
+        return []
+    value = round(growth["fmalloc, packed"] / growth["full copies"], 2)
+    name = "disk of a further domain, packed, in units of a full copy"
+    return [{"name": name, "value": value, "goal": "< 1", "met": value < 1}]
+
+
+def _servers(payload: Mapping[str, Any]) -> list[Goal]:
+    own, *others = payload["servers"].items()
+    found: list[Goal] = []
+    for name, other in others:
+        for kind, load in other["loads"].items():
+            value = round(own[1]["loads"][kind]["most_per_second"] / load["most_per_second"], 2)
+            title = f"{kind}: answers per second at most, {name} = 1"
+            found.append({"name": title, "value": value, "goal": ">= 1", "met": value >= 1})
+    return found
