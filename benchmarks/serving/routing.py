@@ -1,7 +1,8 @@
 """How well and how fast text is routed; `python -m benchmarks.serving.routing --corpora DIR` writes its result file.
 
-DIR holds one folder per domain, `general` among them, with train.tsv and test.tsv (source TAB target). Counts come from
-train, decisions are made on the sources of test: line by line, and over documents of 2, 5 and 10 lines in a row.
+DIR holds one folder per domain, `general` among them, with train.tsv, dev.tsv and test.tsv (source TAB target). Counts
+come from train, decisions are made on the sources of test: line by line, and over documents of 2, 5 and 10 lines in a
+row. Beside them what a linear classifier of the same n-grams reaches.
 """
 
 import time
@@ -14,6 +15,7 @@ import click
 import numpy as np
 
 from benchmarks.common import Goal, versions, write_results
+from benchmarks.serving.linear import measure_linear
 from fmalloc_runtime.routing.router import THRESHOLD, Route, Router
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
@@ -33,9 +35,12 @@ def main(corpora: Path, lines: int) -> None:
     domains = sorted(path.name for path in corpora.iterdir() if (path / "train.tsv").is_file())
     if GENERAL not in domains:
         raise FmallocError(f"{corpora}: expected a folder {GENERAL} among the domains, found {', '.join(domains)}")
-    counts = {domain: NgramCounts.of(_evenly(_sources(corpora / domain / "train.tsv"), lines)) for domain in domains}
+    train = {domain: _evenly(_sources(corpora / domain / "train.tsv"), lines) for domain in domains}
+    counts = {domain: NgramCounts.of(sources) for domain, sources in train.items()}
     router = Router(counts, dict.fromkeys(domains, "bundle@000000000000"))
-    tests = {domain: _sources(corpora / domain / "test.tsv") for domain in domains}
+    dev, tests = (
+        {domain: _sources(corpora / domain / f"{part}.tsv") for domain in domains} for part in ("dev", "test")
+    )
     accuracy = [_measure(router, tests, count) for count in _DOCUMENT_LINES]
     microseconds = _time(router, [line for sources in tests.values() for line in sources])
     write_results(
@@ -45,6 +50,7 @@ def main(corpora: Path, lines: int) -> None:
             "train_lines": {domain: counts[domain].sentences for domain in domains},
             "threshold": THRESHOLD,
             "accuracy": accuracy,
+            "linear": measure_linear(train, dev, tests, _DOCUMENT_LINES),
             "route_microseconds": _percentiles(microseconds),
             "route_microseconds_raw": microseconds,
         },
