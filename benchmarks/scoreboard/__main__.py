@@ -145,9 +145,10 @@ def _servers(
     bundles = {name: path_of(made.bundles, name) for name in names}
     lines = {name: _sources(store, name, corpora)[:_SERVED_LINES] for name in names}
     folder = work / "servers"
-    other = libretranslate and LibreTranslate(
-        libretranslate.absolute(), made.copy, store.base, made.languages, folder.absolute() / "libretranslate"
-    )
+    other = None
+    if libretranslate:
+        packages = folder.absolute() / "libretranslate"
+        other = LibreTranslate(libretranslate.absolute(), made.copy, store.base, made.languages, packages)
     measured = measure_servers(Setting(bundles, lines, made.copy, folder, seconds, other))
     return measured | {"domains": list(names)}
 

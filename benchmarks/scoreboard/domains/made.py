@@ -1,8 +1,10 @@
 """Many domains of one base: those that were learned, and others of the same size with masks drawn by chance."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmalloc.store.invariants import PRIVATE_FILE
 from fmalloc.store.records import samples_bytes
@@ -41,7 +43,7 @@ def _commit(store: Store, name: str, like: str, seed: int) -> None:
     staged.mkdir(parents=True, exist_ok=True)
     (staged / "memory.safetensors").write_bytes(memory_bytes(memories))
     if private := store.private(like):
-        shuffled = {part: draw.permutation(values) for part, values in private.items()}
+        shuffled = {part: _shuffled(values, draw) for part, values in private.items()}
         (staged / PRIVATE_FILE).write_bytes(private_bytes(shuffled))
     (staged / "routing.safetensors").write_bytes(store.routing(like).to_bytes())
     (staged / "samples.jsonl").write_bytes(samples_bytes(store.samples(like)))
@@ -56,6 +58,13 @@ def _commit(store: Store, name: str, like: str, seed: int) -> None:
         dev={"bleu": 0.0, "chrf": 0.0},
         curve=[],
     )
+
+
+def _shuffled(values: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
+    """In another order of rows; rows of zeros, as that of the token of padding has to be, stay where they are."""
+    rows, found = np.flatnonzero(values.reshape(len(values), -1).any(axis=1)), values.copy()
+    found[rows] = values[draw.permutation(rows)]
+    return found
 
 
 def path_of(bundles: Path, name: str) -> Path:
