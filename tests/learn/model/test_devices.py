@@ -26,7 +26,7 @@ def test_auto_is_bfloat16_on_processors_that_are_faster_so(
 
 
 def test_speeds_are_measured() -> None:
-    assert 0.01 < devices.bfloat16_speed(CPU) < 100
+    assert 1e-4 < devices.bfloat16_speed(CPU) < 1e4  # some CPUs have instructions for it, others emulate it
 
 
 def test_attention_in_bfloat16_is_that_of_float32_but_for_rounding() -> None:
