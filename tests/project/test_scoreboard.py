@@ -17,12 +17,15 @@ from benchmarks.scoreboard.energy import Meter, Metered
 from benchmarks.scoreboard.limits import Machine, Shape, Work
 from benchmarks.scoreboard.page.__main__ import main as page
 from benchmarks.scoreboard.page.rows import Row, losses
+from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from fmalloc.store.store import Store
 from fmalloc_export.bench.runner import Decoded, Timed
 from fmalloc_export.checks.size import flops_per_token
 from fmalloc_export.compiler import compile_at
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.options import Options
+from fmalloc_shared.errors import FmallocError
+from fmalloc_shared.languages import LanguagePair
 from tests.support.corpora import write_domain
 from tests.support.stores import write_store
 
@@ -137,6 +140,16 @@ def test_what_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
     ):
         result = CliRunner().invoke(main, [*map(str, given), *arguments])
         assert result.exit_code == 2 and message in result.output.replace("\n", " "), result.output
+
+
+def test_an_argos_package_has_one_vocabulary(tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        (tmp_path / f"{side}.spm").write_text(side)
+    work = tmp_path / "work"
+    served = LibreTranslate(tmp_path / "python", tmp_path, tmp_path, LanguagePair("de", "en"), work)
+    with pytest.raises(FmallocError, match="this base has two"):
+        served.command(5000)
+    assert "PYTHONPATH" not in served.environment and not work.exists()
 
 
 @pytest.mark.slow
