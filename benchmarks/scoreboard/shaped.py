@@ -11,6 +11,7 @@ from benchmarks.scoreboard.contenders.gathering import Choice, gather
 from benchmarks.scoreboard.limits import Machine
 from benchmarks.scoreboard.translation import Amount, Test, measure_domain
 from fmalloc.corpus import read_corpus
+from fmalloc.model.base import CONFIG, configuration
 
 # Random weights never end a translation: all of them are this long.
 TOKENS = 20
@@ -30,13 +31,6 @@ def measure_shape(corpora: Path, keep: float, amount: Amount, work: Path) -> dic
     return measure_domain(Field(tuple(rows), made.left_out), test, amount, work / "measured") | {
         "shape": {"name": OPUS_MT.name, "d_model": OPUS_MT.d_model, "cells": OPUS_MT.ffn, "layers": OPUS_MT.layers},
         "cells_used": sum((*used.encoder, *used.decoder)) / (2 * OPUS_MT.layers * OPUS_MT.ffn),
-        "vocabulary": _vocabulary(store.base),
+        "vocabulary": configuration(store.base / CONFIG)["vocab_size"],
         "tokens": TOKENS,
     }
-
-
-def _vocabulary(base: Path) -> int:
-    """Tokens of a base."""
-    from fmalloc.model.base import CONFIG, configuration
-
-    return int(configuration(base / CONFIG)["vocab_size"])

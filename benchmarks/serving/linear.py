@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fmalloc_runtime.routing.router import WEIGHTS
 from fmalloc_shared.ngrams import BUCKETS, grams, hashed
 
-# The kinds that the router weighs.
-_KINDS = ("characters 2", "characters 4", "words", "word pairs")
 _EPOCHS, _BATCH, _RATE = 6, 256, 0.3
 
 Texts = Mapping[str, Sequence[str]]
@@ -47,7 +46,7 @@ def measure_linear(train: Texts, dev: Texts, test: Texts, document_lines: Sequen
 
 
 def _buckets(line: str) -> _Buckets:
-    return np.array([bucket for kind in grams(line, _KINDS) for bucket in hashed(kind)] or [0], dtype=np.int64)
+    return np.array([bucket for kind in grams(line, WEIGHTS) for bucket in hashed(kind)] or [0], dtype=np.int64)
 
 
 def _all_buckets(texts: Texts) -> dict[str, list[_Buckets]]:

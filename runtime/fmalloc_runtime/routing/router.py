@@ -24,7 +24,7 @@ THRESHOLD = 0.6
 _SHAPE = 0.05
 _INFORMATION = 0.5
 # By kind of n-gram. Character trigrams add no information to the others; leaving them out saves time.
-_WEIGHTS = {"characters 2": 0.65, "characters 4": 1.5, "words": 1.5, "word pairs": 1.3}
+WEIGHTS = {"characters 2": 0.65, "characters 4": 1.5, "words": 1.5, "word pairs": 1.3}
 # Longer lines are split. Beyond the maximum number of lines decisions no longer change, so that a longer document is
 # sampled evenly.
 _LINE_CHARACTERS = 500
@@ -93,7 +93,7 @@ class Router:
         """Evidence of one line for each of `domains`, shape (domains,)."""
         found: list[int] = []
         weights: list[float] = []
-        for weight, distinct in zip(_WEIGHTS.values(), grams(line, _WEIGHTS), strict=True):
+        for weight, distinct in zip(WEIGHTS.values(), grams(line, WEIGHTS), strict=True):
             found += hashed(distinct)
             weights += [weight] * len(distinct)
         evidence = np.array(weights, dtype=np.float32) @ self._table[found]

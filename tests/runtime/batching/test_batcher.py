@@ -169,9 +169,18 @@ def test_only_beside_others_at_work_a_sentence_waits_for_company(it: Translator)
 
 
 def test_closing_drains_what_is_queued_and_takes_nothing_new(it: Translator) -> None:
-    batcher = Batcher(workers=1)
-    futures = [batcher.submit(it, batch_of(it, line)) for line in LINES]
-    batcher.close(WAIT)
+    batcher = Batcher(workers=2, wait_seconds=WAIT)
+    engine = watched(it)
+    engine.shut()
+    futures = [batcher.submit(it, batch_of(it, LINES[0]))]
+    engine.wait_for_call()
+    futures += [batcher.submit(it, batch_of(it, line)) for line in LINES[1:]]
+    assert not engine.arrived.acquire(timeout=0.05)
+    closing = threading.Thread(target=batcher.close, args=(WAIT,))
+    closing.start()
+    engine.wait_for_call()  # what waits for company is not waited for
+    engine.gate.set()
+    closing.join(WAIT)
     assert all(future.done() and future.result() for future in futures)
     with pytest.raises(NotReadyError, match="shutting down"):
         batcher.submit(it, batch_of(it, LINES[0]))
