@@ -30,7 +30,7 @@ from tests.support.corpora import write_domain
 from tests.support.stores import write_store
 
 SVG = "{http://www.w3.org/2000/svg}"
-NONE = (1.0, 1.0, 1.0)
+NONE, TWO, TEN = (1.0, 1.0, 1.0), (2.0, 1.9, 2.1), (10.0, 9.0, 11.0)
 ROW = Row(
     "-O2", "fmalloc", False, 30.0, 50.0, 10.0, 12.0, 15.0, 100.0, NONE, NONE, 120.0, 8.0, 80.0, None, (0.5, 0.6), 8
 )
@@ -116,10 +116,10 @@ def test_a_plot_has_every_point_and_its_name() -> None:
 
 def test_where_others_win_is_found() -> None:
     """Against those of ours that translate at least as well: a faster but worse one is no defence."""
-    worse = replace(ROW, name="-O3", bleu=20.0, p50=1.0, words=900.0, disk=1.0)
+    worse = replace(ROW, name="-O3", bleu=20.0, latency_ratio=TEN, words_ratio=TEN, disk=1.0)
     better = replace(ROW, name="tuned", group="fine-tuned", bleu=33.0)
-    faster = replace(ROW, name="base", group="CTranslate2", bleu=29.0, p50=5.0, words=110.0, disk=8.1)
-    untrained = replace(ROW, name="tiny11", group="Marian", untrained=True, bleu=None, p50=1.0)
+    faster = replace(ROW, name="base", group="CTranslate2", bleu=29.0, latency_ratio=TWO, words_ratio=TWO, disk=8.1)
+    untrained = replace(ROW, name="tiny11", group="Marian", untrained=True, bleu=None, latency_ratio=TEN)
     found = losses([faster, better, untrained, worse, ROW])
     assert [(loss.what, loss.other.name) for loss in found] == [
         ("ms per sentence", "base"),

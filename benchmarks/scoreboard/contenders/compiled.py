@@ -1,5 +1,6 @@
 """Contenders that are compiled of a store's domain: every level and engine, and the same width by chance."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from benchmarks.compiler.unchecked import write_unchecked
 from benchmarks.scoreboard.contenders.contender import Contender
 from benchmarks.scoreboard.limits import Shape
 from fmalloc.corpus import Corpus
+from fmalloc.distillation.student import student_of
 from fmalloc_export.bench.contestant import Contestant
 from fmalloc_export.compiler import Compiled, compile_at
 from fmalloc_export.domain.domain import Domain
@@ -26,6 +28,7 @@ LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
 # Engine and type of weights: what is compiled at -O0, and above.
 _EXACT = (("ctranslate2", "int8"), ("ctranslate2", "float32"), ("onnx", "int8"), ("onnx", "float32"))
 _REDUCED = (("ctranslate2", "int8"), ("onnx", "int8"))
+_INT8 = Options(quantization="int8")
 _TARGET_TOKENS = "target_tokens.npy"
 _ENGINES = {"ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
 
@@ -55,23 +58,32 @@ def compiled(domain: Domain, corpus: Corpus, keep: float, bundles: Path) -> list
     return found
 
 
-def of_random_cells(domain: Domain, like: Contender, bundles: Path) -> Contender:
-    """As wide as `like` in each layer and with its target tokens, but cells are drawn by chance and not refitted."""
+def of_random_cells(domain: Domain, like: Contender, bundles: Path, depth: int | None = None) -> Contender:
+    """As wide as `like` in each layer and with its target tokens, but cells are drawn by chance and not refitted.
+
+    `depth`: with the first decoder layers alone, for speed: as a student that has not learned yet.
+    """
+    emitter = emitter_of(Bundle.read(like.contestant.path).manifest.engine.name)
     if not list(bundles.glob("*@*/manifest.json")):
         manifest = Bundle.read(like.contestant.path).manifest
         draw = np.random.default_rng(0)
         layers = []
-        baked = compile_at(domain, Options(quantization="int8")).after
+        baked = compile_at(domain, _INT8).after
+        shallow = domain if depth is None else replace(domain, base=student_of(domain.base, range(depth)))
         for layer in baked.feed_forward:
-            width = min(layer.width, manifest.widths[layer.name])
-            layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
+            stack, _, index = layer.name.partition(".")
+            if depth is None or stack == "encoder" or int(index) < depth:
+                width = min(layer.width, manifest.widths[layer.name])
+                layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
         tokens = np.load(like.contestant.path.parent / _TARGET_TOKENS)
         model, _ = PadWidth(16).apply(replace(baked, feed_forward=tuple(layers), target_tokens=tokens))
         step = Step("random-cells", "cells drawn by chance", model, False)
-        options = Options(quantization="int8")
-        write_unchecked(Compiled(domain, emitter_of("ctranslate2"), (step,)), options, bundles)
-    found = contender(domain, "random cells, CTranslate2 int8", next(bundles.glob("*@*")), "int8", None)
-    return replace(found, group="random cells")
+        options = replace(_INT8, engine=emitter.NAME)
+        write_unchecked(Compiled(shallow, emitter, (step,)), options, bundles)
+    path, engine = next(bundles.glob("*@*")), _ENGINES[emitter.NAME]
+    if depth is None:
+        return replace(contender(domain, f"random cells, {engine} int8", path, "int8", None), group="random cells")
+    return contender(domain, f"{depth} decoder layers, {engine} int8", path, "int8", "O3")
 
 
 def contender(domain: Domain, name: str, path: Path, weights: str, level: str | None) -> Contender:
@@ -81,13 +93,16 @@ def contender(domain: Domain, name: str, path: Path, weights: str, level: str | 
     return Contender(Contestant(name, "bundle", path, domain.languages), "fmalloc", weights, shape, level)
 
 
-def shape_of(config: Any, widths: dict[str, int] | None = None, target_tokens: int | None = None) -> Shape:
-    """By the configuration of the base; `widths` of layers, where they are others than its own."""
+def shape_of(config: Any, widths: Mapping[str, int] | None = None, target_tokens: int | None = None) -> Shape:
+    """By the configuration of the base; `widths` of the layers that a model has, where they are others than its own."""
     stacks = {"encoder": config.encoder_layers, "decoder": config.decoder_layers}
-    of = {
-        stack: tuple(
-            (widths or {}).get(f"{stack}.{index}", getattr(config, f"{stack}_ffn_dim")) for index in range(layers)
-        )
+    own = {
+        f"{stack}.{index}": getattr(config, f"{stack}_ffn_dim")
         for stack, layers in stacks.items()
+        for index in range(layers)
     }
-    return Shape(config.d_model, of["encoder"], of["decoder"], target_tokens or config.vocab_size)
+    found = own if widths is None else widths
+    encoder, decoder = (
+        tuple(found[name] for name in own if name in found and name.startswith(stack)) for stack in stacks
+    )
+    return Shape(config.d_model, encoder, decoder, target_tokens or config.vocab_size)

@@ -26,13 +26,14 @@ _HOPELESS = 4
 class Choice:
     """`keep`: share of cells at -O2. `minutes`: of fine-tuning per model; 0: none, unless a folder has it.
 
-    `students`: bundles of -O3 by domain. `marian`: the interpreter that has pymarian. `tuned`: folders of models of
-    transformers, by name.
+    `students`: bundles of -O3 by domain. `depth`: decoder layers of what stands for a student, with random cells, where
+    there is none. `marian`: the interpreter that has pymarian. `tuned`: folders of models of transformers, by name.
     """
 
     keep: float = 0.5
     minutes: float = 0.0
     students: dict[str, Path] | None = None
+    depth: int | None = None
     marian: Path | None = None
     tuned: dict[str, Path] | None = None
 
@@ -64,6 +65,10 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, p
     if student := (choice.students or {}).get(name):
         weights = Bundle.open(student).manifest.engine.quantization
         rows.append(contender(domain, f"-O3, {weights}", student, weights, "O3"))
+    elif choice.depth:
+        for like in (row for row in own if row.level == "O2"):
+            made = work / name / f"depth-{choice.depth}-{like.contestant.path.parent.name}"
+            rows.append(of_random_cells(domain, like, made, choice.depth))
     else:
         left_out["-O3"] = "no student was named for it"
     smallest = next(row for row in own if row.level == "O2")

@@ -71,9 +71,8 @@ def main(results: Path, output_dir: Path) -> None:
 def written(found: Mapping[str, Any]) -> dict[str, str]:
     """Content of each file, by name."""
     translation = found["translation"]
-    threads = [str(count) for count in translation["settings"]["threads"]]
     tables = {
-        domain: {count: rows_of(measured, count) for count in threads}
+        domain: {count: rows_of(measured, count) for count in measured["speed"]}
         for domain, measured in translation["domains"].items()
     }
     lost = {
@@ -95,7 +94,7 @@ def written(found: Mapping[str, Any]) -> dict[str, str]:
         speed=SPEED,
         size=SIZE,
     )
-    first = {domain: by_threads[threads[0]] for domain, by_threads in tables.items()}
+    first = {domain: next(iter(by_threads.values())) for domain, by_threads in tables.items()}
     return {
         "benchmarks.md": page,
         SPEED: pareto(

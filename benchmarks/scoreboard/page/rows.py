@@ -1,6 +1,6 @@
 """Rows of results/bench.json as a page needs them: one figure per column, and who is beaten by whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,13 @@ class Loss:
     factor: float | None
 
 
-# What is compared, and by how much the other's figure must be the better one.
-_FIGURES = {"ms per sentence": ("p50", False), "words/s": ("words", True), "MB on disk": ("disk", False)}
+# By how much the other's figure must be the better one. Speeds are those of the same rounds, in units of the first row.
 _MARGIN = 1.03
+_FIGURES: Mapping[str, Callable[[Row], float]] = {
+    "ms per sentence": lambda row: row.latency_ratio[0],
+    "words/s": lambda row: row.words_ratio[0],
+    "MB on disk": lambda row: 1 / row.disk,
+}
 
 
 def losses(rows: Sequence[Row]) -> list[Loss]:
@@ -97,11 +101,9 @@ def losses(rows: Sequence[Row]) -> list[Loss]:
         if not as_good:
             found.append(Loss("BLEU", other, max(own, key=lambda row: row.bleu or 0, default=None), None))
             continue
-        for what, (figure, more) in _FIGURES.items():
-            pick = max if more else min
-            best = pick(as_good, key=lambda row: float(getattr(row, figure)))
-            ratio = getattr(other, figure) / getattr(best, figure)
-            factor = ratio if more else 1 / ratio
+        for what, figure in _FIGURES.items():
+            best = max(as_good, key=figure)
+            factor = figure(other) / figure(best)
             if factor > _MARGIN:
                 found.append(Loss(what, other, best, factor))
     return found
