@@ -25,6 +25,8 @@ from benchmarks.serving.process import launch, make_live
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
+# The first is as it is by default; padded sentences of unequal length share a batch, and change each other's last bits.
+OWN, PADDED = "fmalloc", "fmalloc --no-exact"
 BOUNDS = (0.2, 1.0)
 CLIENTS = (1, 4, 16, 64)
 # Of what a server answers at most; the last is twice what it can take.
@@ -59,12 +61,12 @@ class Started:
 
 def measure_servers(setting: Setting) -> dict[str, Any]:
     """Each server by itself, one after another; what is kept in `work` is not measured again."""
-    servers = {"fmalloc": _fmalloc, "CTranslate2 wrapper": _wrapper}
+    servers = {OWN: _fmalloc, PADDED: partial(_fmalloc, flags=("--no-exact",)), "CTranslate2 wrapper": _wrapper}
     if setting.libretranslate:
         servers["LibreTranslate"] = _libretranslate
     found = {
-        name: once(setting.work / "measured" / f"server-{number}.json", partial(_measure, name, start, setting))
-        for number, (name, start) in enumerate(servers.items())
+        name: once(setting.work / "measured" / f"{name.replace(' ', '-')}.json", partial(_measure, name, start, setting))
+        for name, start in servers.items()
     }
     return {"servers": found, "bounds_seconds": list(BOUNDS), "seconds": setting.seconds, "shares": list(_SHARES)}
 
@@ -127,14 +129,14 @@ def _latency(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 @contextmanager
-def _fmalloc(setting: Setting) -> Iterator[Started]:
+def _fmalloc(setting: Setting, flags: Sequence[str] = ()) -> Iterator[Started]:
     bundles = setting.work / "bundles"
     if not (bundles / "live.json").exists():
         for path in setting.bundles.values():
             shutil.copytree(path, bundles / path.name, dirs_exist_ok=True)
         make_live(bundles, {domain: path.name for domain, path in setting.bundles.items()})
     port, began = _free_port(), time.perf_counter()
-    process = launch(bundles, setting.work / "server.log", "--port", port)
+    process = launch(bundles, setting.work / "server.log", "--port", port, *flags)
     with _ended(process):
         yield _ready(f"http://127.0.0.1:{port}", process, began, setting)
 

@@ -6,6 +6,7 @@ import reprlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -160,7 +161,8 @@ def parsed(request: Request, body: bytes, *, forms: bool) -> tuple[Mapping[str, 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
-        with uncollected():
+        # A small body makes few objects, and to leave the block costs more than to read it.
+        with uncollected() if len(body) > _INLINE_BYTES else nullcontext():
             found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON in UTF-8: {error}") from error
