@@ -33,9 +33,9 @@ class Choice:
     keep: float = 0.5
     minutes: float = 0.0
     students: dict[str, Path] | None = None
-    depth: int | None = None
     marian: Path | None = None
     tuned: dict[str, Path] | None = None
+    depth: int | None = None
 
 
 def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, products: Mapping[str, float]) -> Field:

@@ -64,8 +64,9 @@ def measure_servers(setting: Setting) -> dict[str, Any]:
     servers = {OWN: _fmalloc, PADDED: partial(_fmalloc, flags=("--no-exact",)), "CTranslate2 wrapper": _wrapper}
     if setting.libretranslate:
         servers["LibreTranslate"] = _libretranslate
+    measured = setting.work / "measured"
     found = {
-        name: once(setting.work / "measured" / f"{name.replace(' ', '-')}.json", partial(_measure, name, start, setting))
+        name: once(measured / f"{name.replace(' ', '-')}.json", partial(_measure, name, start, setting))
         for name, start in servers.items()
     }
     return {"servers": found, "bounds_seconds": list(BOUNDS), "seconds": setting.seconds, "shares": list(_SHARES)}
