@@ -5,7 +5,8 @@ part is kept in the work folder as soon as it is measured; run again, the benchm
 """
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import click
 
 from benchmarks.common import Goal, once, versions, write_results
 from benchmarks.compiler.export import all_text
-from benchmarks.compiler.shapes import DOMAIN, OPUS_MT
+from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, Shape
 from benchmarks.serving.capacity import Setting, measure_saturation, measure_startup
 from benchmarks.serving.latency import measure_latency, measure_swap, measure_switch
 from benchmarks.serving.shaped import bundles_of
@@ -24,7 +25,10 @@ from fmalloc_shared.errors import FmallocError
 
 _GOALS = ("documents", "sentences")
 _MODES = ("exact", "padded")
-# Of the shape of a real model, with random weights; all outputs have this length.
+# With random weights: as large as a real model, and so small that the server's own work weighs as much as the model's.
+_SMALL = Shape("small", 128, 1024, 4, 2_000, "swish", layers=3)
+_SHAPES = (OPUS_MT, _SMALL)
+# All outputs of random weights have this length.
 _SHAPE_LINES, _SHAPE_TOKENS = 240, 20
 
 
@@ -33,9 +37,10 @@ _SHAPE_LINES, _SHAPE_TOKENS = 240, 20
 @click.option("--corpora", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".work/server"), show_default=True)
 @click.option("--beam-size", type=click.IntRange(min=1), default=4, show_default=True)
-def main(bundles: Path, corpora: Path, work: Path, beam_size: int) -> None:
+@click.option("--lines", type=click.IntRange(min=1), default=500, show_default=True, help="Of each test set, at most.")
+def main(bundles: Path, corpora: Path, work: Path, beam_size: int, lines: int) -> None:
     """Measure throughput at saturation, latency under load, switches of domain and swaps of bundles."""
-    setting = Setting(bundles, _texts(bundles, corpora), work, beam_size)
+    setting = Setting(bundles, _texts(bundles, corpora, lines), work, beam_size)
     measures: dict[str, Callable[[Setting], Any]] = {
         "startup": measure_startup,
         "saturation": measure_saturation,
@@ -43,19 +48,18 @@ def main(bundles: Path, corpora: Path, work: Path, beam_size: int) -> None:
         "switch": measure_switch,
         "swap": measure_swap,
     }
-    shape = Setting(
-        bundles_of(OPUS_MT, all_text(corpora), work / "OPUS-MT"),
-        {DOMAIN: setting.texts.get(DOMAIN, setting.lines)[:_SHAPE_LINES]},
-        work / "OPUS-MT",
-        beam_size,
-        _SHAPE_TOKENS,
-    )
     found = {}
     for name, measure in measures.items():
         click.echo(f"{name} …", err=True)
         found[name] = once(work / f"{name}.json", partial(measure, setting))
-    click.echo(f"saturation, {OPUS_MT.name} …", err=True)
-    found["saturation_shape"] = once(work / "saturation_shape.json", partial(measure_saturation, shape))
+    text, sources = all_text(corpora), _texts_of([DOMAIN], corpora, _SHAPE_LINES)
+    shapes = {}
+    for shape in _SHAPES:
+        click.echo(f"saturation, {shape.name} …", err=True)
+        folder = work / shape.name
+        random = Setting(bundles_of(shape, text, folder), sources, folder, beam_size, _SHAPE_TOKENS)
+        shapes[shape.name] = once(folder / "saturation.json", partial(measure_saturation, random))
+    found["saturation_by_shape"] = shapes
     goals = _goals(found)
     payload = {
         "versions": versions("fmalloc", "ctranslate2", "onnxruntime", "starlette", "uvicorn", "aiohttp"),
@@ -63,6 +67,7 @@ def main(bundles: Path, corpora: Path, work: Path, beam_size: int) -> None:
         "beam_size": beam_size,
         "domain": setting.domain,
         "lines": len(setting.lines),
+        "shapes": {shape.name: asdict(shape) for shape in _SHAPES},
         **found,
     }
     write_results("server", payload, goals)
@@ -78,8 +83,8 @@ def _goals(found: Mapping[str, Any]) -> list[Goal]:
     same = min(share for load, shares in alone.items() if "exact" in load for share in shares)
     return [
         *(
-            _saturation_goal(f"{load}, {mode}", model, found[part]["ratio"])
-            for part, model in (("saturation_shape", OPUS_MT.name), ("saturation", "the bundles"))
+            _saturation_goal(f"{load}, {mode}", model, part["ratio"])
+            for model, part in (*found["saturation_by_shape"].items(), ("the bundles", found["saturation"]))
             for mode in _MODES
             for load in _GOALS
         ),
@@ -96,15 +101,19 @@ def _saturation_goal(load: str, model: str, ratios: Mapping[str, list[float]]) -
     return {"name": name, "value": round(ratio, 3), "goal": ">= 0.9", "met": ratio >= 0.9}
 
 
-def _texts(bundles: Path, corpora: Path) -> dict[str, list[str]]:
+def _texts(bundles: Path, corpora: Path, most: int) -> dict[str, list[str]]:
+    return _texts_of(LiveIndex.of(bundles).domains, corpora, most)
+
+
+def _texts_of(domains: Iterable[str], corpora: Path, most: int) -> dict[str, list[str]]:
     texts = {}
-    for domain in LiveIndex.of(bundles).domains:
+    for domain in domains:
         path = corpora / domain / "test.tsv"
         if not path.is_file():
-            raise FmallocError(f"{path}: no such file; {domain} is live in {bundles}")
+            raise FmallocError(f"{path}: no such file; it has to hold the text of a live domain")
         lines = [line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()]
         # What holds no letter is not translated at all.
-        texts[domain] = list(dict.fromkeys(line for line in lines if any(map(str.isalpha, line))))
+        texts[domain] = list(dict.fromkeys(line for line in lines if any(map(str.isalpha, line))))[:most]
     return texts
 
 

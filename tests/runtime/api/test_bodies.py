@@ -1,8 +1,10 @@
 """Bodies as clients send them: JSON, forms, broken ones, huge ones."""
 
+import gc
 import http.client
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -222,10 +224,7 @@ def test_bodies_are_parsed_in_linear_time_and_errors_are_short(
 ) -> None:
     def made(length: int) -> tuple[Request, bytes]:
         body = head + unit * (length // len(unit)) + tail
-        request = Request(
-            {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())], "app": None}
-        )
-        return request, body
+        return _posted(kind), body
 
     def read(sent_body: tuple[Request, bytes]) -> None:
         request, body = sent_body
@@ -238,3 +237,18 @@ def test_bodies_are_parsed_in_linear_time_and_errors_are_short(
             assert len(str(error)) < 8_000
 
     assert excess(made, read, 2**19) == ""
+
+
+def test_only_large_bodies_are_read_without_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To leave such a block starts a thread, which takes longer than to read a sentence."""
+    started = []
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: started.append(timer))
+    for size, threads in ((100, 0), (40_000, 1)):
+        parsed(_posted("application/json"), json.dumps({"q": "a" * size}).encode(), forms=True)
+        assert len(started) == threads
+    started[0].function()
+    assert gc.isenabled()
+
+
+def _posted(kind: str) -> Request:
+    return Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())], "app": None})
