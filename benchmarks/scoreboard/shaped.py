@@ -15,14 +15,12 @@ from fmalloc.model.base import CONFIG, configuration
 
 # Random weights never end a translation: all of them are this long.
 TOKENS = 20
-# Decoder layers of what stands for a student: -O3 leaves as many where a base has six.
-DEPTH = 2
 
 
 def measure_shape(corpora: Path, keep: float, amount: Amount, work: Path) -> dict[str, Any]:
     """Speed and size of everything but what was learned; `keep`: share of the domain's cells at -O2."""
     store = store_of(OPUS_MT, work / "store", all_text(corpora))
-    made = gather(store, DOMAIN, corpora, work / "contenders", Choice(keep, depth=DEPTH), Machine.measured(1).products)
+    made = gather(store, DOMAIN, corpora, work / "contenders", Choice(keep), Machine.measured(1).products)
     rows = [replace(row, untrained=True, contestant=replace(row.contestant, longest=TOKENS)) for row in made.contenders]
     pairs = read_corpus(corpora / DOMAIN, store.description.languages).test
     middling = sorted(pairs, key=lambda pair: len(pair.source))[len(pairs) // 4 : -len(pairs) // 4]
@@ -35,5 +33,4 @@ def measure_shape(corpora: Path, keep: float, amount: Amount, work: Path) -> dic
         "cells_used": sum((*used.encoder, *used.decoder)) / (2 * OPUS_MT.layers * OPUS_MT.ffn),
         "vocabulary": configuration(store.base / CONFIG)["vocab_size"],
         "tokens": TOKENS,
-        "depth": DEPTH,
     }

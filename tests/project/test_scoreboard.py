@@ -169,7 +169,7 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     entries = found["translation"]["domains"]["it"]["speed"]["1"]["entries"]
     assert {entry["group"] for entry in entries} == {"CTranslate2", "PyTorch", "fmalloc", "random cells"}
-    assert {entry["level"] for entry in entries} == {None, "O0", "O1", "O2"}
+    assert {entry["level"] for entry in entries} == {None, "O0", "O1", "O2", "O3"}
     assert all(0 < entry["limits"]["single"]["reached"] < 1 and entry["rounds"] >= 3 for entry in entries)
     assert all(set(entry["tokens"]) == {"sources", "targets"} for entry in entries)
     assert "Marian" in found["translation"]["domains"]["it"]["left_out"]

@@ -18,6 +18,8 @@ from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 _BASE_WEIGHTS = ("int8", "float32")
+# Decoder layers of what stands for a student, where a base has six.
+_DEPTH = 2
 # By how much the product of bfloat16 may be slower than that of float32 for it to be worth measuring.
 _HOPELESS = 4
 
@@ -26,8 +28,8 @@ _HOPELESS = 4
 class Choice:
     """`keep`: share of cells at -O2. `minutes`: of fine-tuning per model; 0: none, unless a folder has it.
 
-    `students`: bundles of -O3 by domain. `depth`: decoder layers of what stands for a student, with random cells, where
-    there is none. `marian`: the interpreter that has pymarian. `tuned`: folders of models of transformers, by name.
+    `students`: bundles of -O3 by domain. `marian`: the interpreter that has pymarian. `tuned`: folders of models of
+    transformers, by name.
     """
 
     keep: float = 0.5
@@ -35,7 +37,6 @@ class Choice:
     students: dict[str, Path] | None = None
     marian: Path | None = None
     tuned: dict[str, Path] | None = None
-    depth: int | None = None
 
 
 def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, products: Mapping[str, float]) -> Field:
@@ -65,12 +66,12 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, p
     if student := (choice.students or {}).get(name):
         weights = Bundle.open(student).manifest.engine.quantization
         rows.append(contender(domain, f"-O3, {weights}", student, weights, "O3"))
-    elif choice.depth:
-        for like in (row for row in own if row.level == "O2"):
-            made = work / name / f"depth-{choice.depth}-{like.contestant.path.parent.name}"
-            rows.append(of_random_cells(domain, like, made, choice.depth))
     else:
         left_out["-O3"] = "no student was named for it"
+        for like in (row for row in own if row.level == "O2"):
+            depth = min(_DEPTH, domain.base.config.decoder_layers)
+            made = work / name / f"depth-{depth}-{like.contestant.path.parent.name}"
+            rows.append(replace(of_random_cells(domain, like, made, depth), untrained=True))
     smallest = next(row for row in own if row.level == "O2")
     rows.append(of_random_cells(domain, smallest, work / name / "random"))
     return Field(tuple(rows), left_out)
