@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-long test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-server bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
+.PHONY: help demo test test-slow test-long test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -77,9 +77,6 @@ bench-distil: $(READY) ## measure -O3; STORE= is what `make real` learned, CORPO
 
 bench-desk: $(READY) ## measure terms that are kept; BUNDLES= of domains in CORPORA= (ten minutes per domain on one core)
 	$(BIN)/python -m benchmarks.serving.desk --bundles $(BUNDLES) --corpora $(CORPORA)
-
-bench-server: $(READY) ## measure the server; BUNDLES= with two bundles per domain, CORPORA= their text (ten minutes)
-	$(BIN)/python -m benchmarks.serving.server --bundles $(BUNDLES) --corpora $(CORPORA)
 
 bench-protection: $(READY) ## measure what keeping placeholders and numbers costs; BUNDLES= of domains in CORPORA= (fifteen minutes)
 	$(BIN)/python -m benchmarks.serving.protection --bundles $(BUNDLES) --corpora $(CORPORA)

@@ -14,24 +14,27 @@ from typing import Any
 import click
 
 from benchmarks.common import RESULTS, add_entry, machine, once, versions
-from benchmarks.scoreboard.contenders.gathering import Choice, gather
+from benchmarks.scoreboard.contenders.compiled import compiled
+from benchmarks.scoreboard.contenders.gathering import Choice, gather, read
 from benchmarks.scoreboard.domains.domains import COUNTS, measure_domains, models_of
 from benchmarks.scoreboard.domains.made import path_of
 from benchmarks.scoreboard.goals import goals_of
 from benchmarks.scoreboard.limits import Machine
+from benchmarks.scoreboard.overhead.overhead import measure_overhead
 from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
 from benchmarks.scoreboard.servers.servers import Setting, measure_servers
 from benchmarks.scoreboard.shaped import measure_shape
 from benchmarks.scoreboard.translation import Amount, Test, forget, measure_domain
 from fmalloc.corpus import read_corpus
 from fmalloc.store.store import Store
+from fmalloc_export.domain.domain import Domain
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.names import GENERAL
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-PARTS = ("translation", "domains", "servers", "shape")
+PARTS = ("translation", "domains", "shape", "servers", "overhead")
 # Documents under mixed traffic, and how often they are translated.
 _DOCUMENTS, _REPEATS = 60, 3
 _SERVED_LINES = 120
@@ -92,7 +95,7 @@ def main(
     names = domains or tuple(task.name for task in store.tasks())
     _check(store, names, corpora)
     if not resume:
-        for folder in (work / "measured", *(work / part / "measured" for part in ("domains", "servers", "shape"))):
+        for folder in (work / "measured", *(work / part / "measured" for part in PARTS[1:])):
             forget(folder)
     if unknown := sorted(set(bundles) - set(names)):
         raise click.UsageError(f"--student {unknown[0]}=…: measured are {', '.join(names)}")
@@ -103,6 +106,7 @@ def main(
         "domains": lambda: _domains(store, names[0], corpora, work, sorted(counts), beam_size),
         "shape": lambda: measure_shape(corpora, keep, amount, work / "shape"),
         "servers": lambda: _servers(store, names, corpora, work, server_seconds, libretranslate),
+        "overhead": lambda: measure_overhead(_two_bundles(store, names, corpora, work, keep), corpora, beam_size, work),
     }
     for part in parts or PARTS:
         console.rule(part)
@@ -151,6 +155,19 @@ def _servers(
         other = LibreTranslate(libretranslate.absolute(), made.copy, store.base, made.languages, packages)
     measured = measure_servers(Setting(bundles, lines, made.copy, folder, seconds, other))
     return measured | {"domains": list(names)}
+
+
+def _two_bundles(
+    store: Store, names: tuple[str, ...], corpora: Path, work: Path, keep: float
+) -> dict[str, tuple[Path, Path]]:
+    """Of each domain, at -O0 and -O2."""
+    found = {}
+    for name in names:
+        domain = Domain.load(store, name)
+        rows = compiled(domain, read(corpora, name, domain), keep, work / "contenders" / name)
+        paths = {row.level: row.contestant.path for row in rows if row.name.endswith("CTranslate2 int8")}
+        found[name] = (paths["O0"], paths["O2"])
+    return found
 
 
 def _sources(store: Store, name: str, corpora: Path) -> list[str]:

@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import Goal
+from benchmarks.scoreboard.overhead.overhead import goals_of_overhead
 from benchmarks.scoreboard.page.rows import losses, rows_of
 from benchmarks.scoreboard.servers.servers import OWN, PADDED
 
 
 def goals_of(part: str, payload: Mapping[str, Any]) -> list[Goal]:
     """Of what a part measured; none of `shape`, whose models translate into nothing."""
-    return {"translation": _translation, "domains": _domains, "servers": _servers}.get(part, lambda _: [])(payload)
+    measures = {
+        "translation": _translation,
+        "domains": _domains,
+        "servers": _servers,
+        "overhead": goals_of_overhead,
+    }
+    return measures[part](payload) if part in measures else []
 
 
 def _translation(payload: Mapping[str, Any]) -> list[Goal]:

@@ -15,6 +15,7 @@ from benchmarks.scoreboard.__main__ import main
 from benchmarks.scoreboard.contenders.compiled import shape_of
 from benchmarks.scoreboard.energy import Meter, Metered
 from benchmarks.scoreboard.limits import Machine, Shape, Work
+from benchmarks.scoreboard.overhead import latency, overhead
 from benchmarks.scoreboard.page.__main__ import main as page
 from benchmarks.scoreboard.page.rows import Row, losses
 from benchmarks.scoreboard.servers.libretranslate import LibreTranslate
@@ -156,7 +157,11 @@ def test_an_argos_package_has_one_vocabulary(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part, then the page; run again with --resume, nothing is measured anew."""
-    monkeypatch.setattr(shaped, "OPUS_MT", shapes.Shape("tiny", 32, 64, 2, 36, "swish", layers=2))
+    tiny = shapes.Shape("OPUS-MT", 32, 64, 2, 36, "swish", layers=2)
+    monkeypatch.setattr(shaped, "OPUS_MT", tiny)
+    monkeypatch.setattr(overhead, "_SHAPES", (tiny, replace(tiny, name="small")))
+    monkeypatch.setattr(latency, "_SECONDS", 1.0)
+    monkeypatch.setattr(latency, "_SWAP_SECONDS", 0.3)
     write_store(tmp_path / "store")
     for name, domain in (("general", "general"), ("it", "office"), ("odd", "games"), ("late", "office")):
         write_domain(tmp_path / "corpora" / name, domain)
@@ -181,6 +186,9 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert said["disk of a further domain, packed, in units of a full copy"]["value"] > 0
     assert "it, 1 thread: where others that translate as well win" in said
     assert said["html: answers per second at most, CTranslate2 wrapper = 1"]["value"] > 0
+    assert said["exact: translations as alone"]["met"] and said["answers other than 200, 429 and 503"]["met"]
+    assert set(found["overhead"]["saturation"]) == {"learned", "OPUS-MT", "small"}
+    assert found["overhead"]["swap"]["swapping"]["swaps"] > 0
     random = found["shape"]["speed"]["1"]["entries"]
     assert all(entry["untrained"] for entry in random) and found["shape"]["quality"] == {}
     assert {count for entry in random for count in entry["tokens"]["targets"]} == {shaped.TOKENS}
@@ -193,7 +201,6 @@ def test_all_of_it_on_a_tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert written.exit_code == 0, written.output
     text = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert all(f"| {entry['model']} " in text for entry in entries)
-    assert all(
-        heading in text for heading in ("## Where we lose", "## Many domains", "## Servers", "## In the shape of")
-    )
+    headings = ("Where we lose", "Many domains", "Servers", "In the shape of", "The server beside the bare engine")
+    assert all(f"## {heading}" in text for heading in headings)
     assert Store.open(tmp_path / "store").tasks()[-1].name == "late"

@@ -1,6 +1,7 @@
 """docs/benchmarks.md and its plots, of results/bench.json: `python -m benchmarks.scoreboard.page`."""
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.common import RESULTS
 from benchmarks.pareto import Point, pareto
+from benchmarks.scoreboard.overhead.overhead import least_same
 from benchmarks.scoreboard.page.rows import Row, losses, rows_of
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
@@ -124,6 +126,10 @@ def _spread(ratio: tuple[float, float, float]) -> str:
     return f"{ratio[0]:.2f} ({ratio[1]:.2f}–{ratio[2]:.2f})"
 
 
+def _repeats(values: list[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
+
+
 def _milliseconds(seconds: float | None) -> str:
     return _number(seconds and 1000 * seconds, 0)
 
@@ -138,6 +144,8 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {
     "number": _number,
     "spread": _spread,
+    "repeats": _repeats,
+    "same": least_same,
     "milliseconds": _milliseconds,
     "by_size": lambda sizes: sorted(sizes.items(), key=_size),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from benchmarks.serving.capacity import AT_ONCE, Setting, all_answered, body, call
+from benchmarks.scoreboard.overhead.capacity import AT_ONCE, Setting, all_answered, body, call
 from benchmarks.serving.load import Call, Outcome, closed_loop, open_loop, percentiles, poisson
 from benchmarks.serving.process import Server, make_live, serving
 from fmalloc_runtime.bundle.bundle import LiveIndex

@@ -13,7 +13,6 @@ from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_runtime.engines.base import BATCH_TOKENS
 from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.errors import FmallocError
-from fmalloc_shared.names import GENERAL
 
 AT_ONCE = 64
 _REPEATS = 3
@@ -36,8 +35,8 @@ class Setting:
 
     @property
     def domain(self) -> str:
-        """The domain whose text makes the load: the first that is not the general one."""
-        return min(self.texts, key=lambda domain: (domain == GENERAL, domain))
+        """The domain whose text makes the load: the first."""
+        return next(iter(self.texts))
 
     @property
     def lines(self) -> Sequence[str]:
