@@ -6,12 +6,14 @@ from typing import Any
 
 from benchmarks.compiler.export import all_text
 from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, store_of
+from benchmarks.scoreboard.contenders.compiled import of_random_cells
 from benchmarks.scoreboard.contenders.contender import Field
 from benchmarks.scoreboard.contenders.gathering import Choice, gather
 from benchmarks.scoreboard.limits import Machine
 from benchmarks.scoreboard.translation import Amount, Test, measure_domain
 from fmalloc.corpus import read_corpus
 from fmalloc.model.base import CONFIG, configuration
+from fmalloc_export.domain.domain import Domain
 
 # Random weights never end a translation: all of them are this long.
 TOKENS = 20
@@ -21,7 +23,13 @@ def measure_shape(corpora: Path, keep: float, amount: Amount, work: Path) -> dic
     """Speed and size of everything but what was learned; `keep`: share of the domain's cells at -O2."""
     store = store_of(OPUS_MT, work / "store", all_text(corpora))
     made = gather(store, DOMAIN, corpora, work / "contenders", Choice(keep), Machine.measured(1).products)
-    rows = [replace(row, untrained=True, contestant=replace(row.contestant, longest=TOKENS)) for row in made.contenders]
+    like = next(row for row in made.contenders if row.level == "O2")
+    none = of_random_cells(Domain.load(store, DOMAIN), like, work / "contenders" / DOMAIN / "no-cells", share=0)
+    none = replace(none, contestant=replace(none.contestant, name="no cells, CTranslate2 int8"))
+    rows = [
+        replace(row, untrained=True, contestant=replace(row.contestant, longest=TOKENS))
+        for row in (*made.contenders, none)
+    ]
     pairs = read_corpus(corpora / DOMAIN, store.description.languages).test
     middling = sorted(pairs, key=lambda pair: len(pair.source))[len(pairs) // 4 : -len(pairs) // 4]
     # Every so many, so that few sentences are of all lengths, too.

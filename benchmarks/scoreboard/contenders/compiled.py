@@ -58,10 +58,13 @@ def compiled(domain: Domain, corpus: Corpus, keep: float, bundles: Path) -> list
     return found
 
 
-def of_random_cells(domain: Domain, like: Contender, bundles: Path, depth: int | None = None) -> Contender:
+def of_random_cells(
+    domain: Domain, like: Contender, bundles: Path, depth: int | None = None, share: float = 1.0
+) -> Contender:
     """As wide as `like` in each layer and with its target tokens, but cells are drawn by chance and not refitted.
 
-    `depth`: with the first decoder layers alone, for speed: as a student that has not learned yet.
+    `depth`: with the first decoder layers alone, for speed: as a student that has not learned yet. `share`: of the
+    cells; as few as a layer can have, if it is 0.
     """
     emitter = emitter_of(Bundle.read(like.contestant.path).manifest.engine.name)
     if not list(bundles.glob("*@*/manifest.json")):
@@ -73,7 +76,7 @@ def of_random_cells(domain: Domain, like: Contender, bundles: Path, depth: int |
         for layer in baked.feed_forward:
             stack, _, index = layer.name.partition(".")
             if depth is None or stack == "encoder" or int(index) < depth:
-                width = min(layer.width, manifest.widths[layer.name])
+                width = max(1, round(share * min(layer.width, manifest.widths[layer.name])))
                 layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
         tokens = np.load(like.contestant.path.parent / _TARGET_TOKENS)
         model, _ = PadWidth(16).apply(replace(baked, feed_forward=tuple(layers), target_tokens=tokens))
@@ -83,7 +86,7 @@ def of_random_cells(domain: Domain, like: Contender, bundles: Path, depth: int |
     path, engine = next(bundles.glob("*@*")), _ENGINES[emitter.NAME]
     if depth is None:
         return replace(contender(domain, f"random cells, {engine} int8", path, "int8", None), group="random cells")
-    return contender(domain, f"{depth} decoder layers, {engine} int8", path, "int8", "O3")
+    return contender(domain, f"{depth} decoder layer{'s' if depth > 1 else ''}, {engine} int8", path, "int8", "O3")
 
 
 def contender(domain: Domain, name: str, path: Path, weights: str, level: str | None) -> Contender:

@@ -18,8 +18,8 @@ from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 _BASE_WEIGHTS = ("int8", "float32")
-# Decoder layers of what stands for a student, where a base has six.
-_DEPTH = 2
+# Decoder layers of what stands for students.
+_DEPTHS = (3, 2, 1)
 # By how much the product of bfloat16 may be slower than that of float32 for it to be worth measuring.
 _HOPELESS = 4
 
@@ -63,17 +63,16 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, p
         )
     rows += Marian(choice.marian, store.base, domain, corpus, work / "marian").contenders(left_out)
     rows += own
+    like = next(row for row in own if row.level == "O2")
     if student := (choice.students or {}).get(name):
         weights = Bundle.open(student).manifest.engine.quantization
         rows.append(contender(domain, f"-O3, {weights}", student, weights, "O3"))
     else:
         left_out["-O3"] = "no student was named for it"
-        for like in (row for row in own if row.level == "O2"):
-            depth = min(_DEPTH, domain.base.config.decoder_layers)
+        for depth in (depth for depth in _DEPTHS if depth <= domain.base.config.decoder_layers):
             made = work / name / f"depth-{depth}-{like.contestant.path.parent.name}"
             rows.append(replace(of_random_cells(domain, like, made, depth), untrained=True))
-    smallest = next(row for row in own if row.level == "O2")
-    rows.append(of_random_cells(domain, smallest, work / name / "random"))
+    rows.append(of_random_cells(domain, like, work / name / "random"))
     return Field(tuple(rows), left_out)
 
 
