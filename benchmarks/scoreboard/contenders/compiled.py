@@ -15,12 +15,14 @@ from fmalloc.distillation.student import student_of
 from fmalloc_export.bench.contestant import Contestant
 from fmalloc_export.compiler import Compiled, compile_at
 from fmalloc_export.domain.domain import Domain
+from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import one_thread
 from fmalloc_export.emit.emitter import emitter_of
 from fmalloc_export.options import Level, Options
 from fmalloc_export.passes.pad_width import PadWidth
 from fmalloc_export.passes.pipeline import DomainText, Step
 from fmalloc_export.passes.text import CalibrationText, TextSplit, domain_text
+from fmalloc_export.passes.vocabulary_use import trimming
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_shared.commands.progress import console
 
@@ -29,6 +31,8 @@ LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
 _EXACT = (("ctranslate2", "int8"), ("ctranslate2", "float32"), ("onnx", "int8"), ("onnx", "float32"))
 _REDUCED = (("ctranslate2", "int8"), ("onnx", "int8"))
 _INT8 = Options(quantization="int8")
+# As `fmalloc export --vocabulary 8000`.
+_FEW_TOKENS = 8_000
 _TARGET_TOKENS = "target_tokens.npy"
 _ENGINES = {"ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
 
@@ -58,35 +62,48 @@ def compiled(domain: Domain, corpus: Corpus, keep: float, bundles: Path) -> list
     return found
 
 
-def of_random_cells(
-    domain: Domain, like: Contender, bundles: Path, depth: int | None = None, share: float = 1.0
-) -> Contender:
+def of_random_cells(domain: Domain, like: Contender, bundles: Path, share: float = 1.0) -> Contender:
     """As wide as `like` in each layer and with its target tokens, but cells are drawn by chance and not refitted.
 
-    `depth`: with the first decoder layers alone, for speed: as a student that has not learned yet. `share`: of the
-    cells; as few as a layer can have, if it is 0.
+    `share`: of the cells; as few as a layer can have, if it is 0.
     """
-    emitter = emitter_of(Bundle.read(like.contestant.path).manifest.engine.name)
     if not list(bundles.glob("*@*/manifest.json")):
-        manifest = Bundle.read(like.contestant.path).manifest
-        draw = np.random.default_rng(0)
-        layers = []
-        baked = compile_at(domain, _INT8).after
-        shallow = domain if depth is None else replace(domain, base=student_of(domain.base, range(depth)))
-        for layer in baked.feed_forward:
-            stack, _, index = layer.name.partition(".")
-            if depth is None or stack == "encoder" or int(index) < depth:
-                width = max(1, round(share * min(layer.width, manifest.widths[layer.name])))
-                layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
         tokens = np.load(like.contestant.path.parent / _TARGET_TOKENS)
-        model, _ = PadWidth(16).apply(replace(baked, feed_forward=tuple(layers), target_tokens=tokens))
-        step = Step("random-cells", "cells drawn by chance", model, False)
-        options = replace(_INT8, engine=emitter.NAME)
-        write_unchecked(Compiled(shallow, emitter, (step,)), options, bundles)
-    path, engine = next(bundles.glob("*@*")), _ENGINES[emitter.NAME]
-    if depth is None:
-        return replace(contender(domain, f"random cells, {engine} int8", path, "int8", None), group="random cells")
-    return contender(domain, f"{depth} decoder layer{'s' if depth > 1 else ''}, {engine} int8", path, "int8", "O3")
+        _write(domain, replace(_by_chance(domain, like, share), target_tokens=tokens), bundles)
+    found = contender(domain, "random cells, CTranslate2 int8", next(bundles.glob("*@*")), "int8", None)
+    return replace(found, group="random cells")
+
+
+def shallow(domain: Domain, like: Contender, corpus: Corpus, depth: int, bundles: Path) -> Contender:
+    """What stands for a student's speed: random cells, the first decoder layers, and 8,000 target tokens at most."""
+    if not list(bundles.glob("*@*/manifest.json")):
+        model, _ = trimming(domain, corpus.train, (), _FEW_TOKENS).apply(_by_chance(domain, like, 1.0))
+        left = tuple(layer for layer in model.feed_forward if _is_left(layer.name, depth))
+        student = replace(domain, base=student_of(domain.base, range(depth)))
+        _write(student, replace(model, feed_forward=left), bundles)
+    name = f"{depth} decoder layer{'s' if depth > 1 else ''}, CTranslate2 int8"
+    return replace(contender(domain, name, next(bundles.glob("*@*")), "int8", "O3"), untrained=True)
+
+
+def _by_chance(domain: Domain, like: Contender, share: float) -> DomainModel:
+    widths = Bundle.read(like.contestant.path).manifest.widths
+    draw, layers = np.random.default_rng(0), []
+    baked = compile_at(domain, _INT8).after
+    for layer in baked.feed_forward:
+        width = max(1, round(share * min(layer.width, widths[layer.name])))
+        layers.append(layer.select(np.sort(draw.choice(layer.width, width, replace=False))))
+    return replace(baked, feed_forward=tuple(layers))
+
+
+def _is_left(layer: str, depth: int) -> bool:
+    stack, _, index = layer.partition(".")
+    return stack == "encoder" or int(index) < depth
+
+
+def _write(domain: Domain, model: DomainModel, bundles: Path) -> None:
+    padded, _ = PadWidth(16).apply(model)
+    step = Step("random-cells", "cells drawn by chance", padded, False)
+    write_unchecked(Compiled(domain, emitter_of(_INT8.engine), (step,)), _INT8, bundles)
 
 
 def contender(domain: Domain, name: str, path: Path, weights: str, level: str | None) -> Contender:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scoreboard.contenders.compiled import compiled, contender, of_random_cells, shape_of
+from benchmarks.scoreboard.contenders.compiled import compiled, contender, of_random_cells, shallow, shape_of
 from benchmarks.scoreboard.contenders.contender import Contender, Field
 from benchmarks.scoreboard.contenders.marian import Marian
 from benchmarks.scoreboard.contenders.tuned import tuned
@@ -70,8 +70,7 @@ def gather(store: Store, name: str, corpora: Path, work: Path, choice: Choice, p
     else:
         left_out["-O3"] = "no student was named for it"
         for depth in (depth for depth in _DEPTHS if depth <= domain.base.config.decoder_layers):
-            made = work / name / f"depth-{depth}-{like.contestant.path.parent.name}"
-            rows.append(replace(of_random_cells(domain, like, made, depth), untrained=True))
+            rows.append(shallow(domain, like, corpus, depth, work / name / f"depth-{depth}"))
     rows.append(of_random_cells(domain, like, work / name / "random"))
     return Field(tuple(rows), left_out)
 
