@@ -8,6 +8,7 @@ STORE ?= .work/real/store
 MARIAN ?=
 LIBRETRANSLATE ?=
 TUNING_MINUTES ?= 0
+TASK ?= law
 BUNDLES ?= .work/demo/bundles
 SCALE_VENV ?= .venv-scale
 
@@ -69,11 +70,11 @@ bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
 	$(BIN)/python -m benchmarks.serving.routing --corpora $(CORPORA)
 
-bench-export: $(READY) ## measure the compiler; STORE= is what `make real` learned, CORPORA= its text (about an hour and a half)
+bench-export: $(READY) ## quality of compiled models; STORE= is what `make real` learned, CORPORA= its text (about an hour)
 	$(BIN)/python -m benchmarks.compiler.export --store $(STORE) --corpora $(CORPORA)
 
-bench-distil: $(READY) ## measure -O3; STORE= is what `make real` learned, CORPORA= its text (an hour and a quarter)
-	$(BIN)/python -m benchmarks.compiler.distil --store $(STORE) --corpora $(CORPORA)
+bench-distil: $(READY) ## quality of students; STORE= of a real base, CORPORA= its text, TASK= of the store (an hour per domain)
+	$(BIN)/python -m benchmarks.compiler.distil --store $(STORE) --corpora $(CORPORA) --domain $(TASK)
 
 bench-desk: $(READY) ## measure terms that are kept; BUNDLES= of domains in CORPORA= (ten minutes per domain on one core)
 	$(BIN)/python -m benchmarks.serving.desk --bundles $(BUNDLES) --corpora $(CORPORA)

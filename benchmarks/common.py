@@ -36,6 +36,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def megabytes(folder: Path) -> float:
+    """Of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
 def once(path: Path, measure: Callable[[], Any]) -> Any:
     """What was measured before and kept at `path`, or is now: a killed benchmark goes on where it stopped."""
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What -O3 is worth: students of a real store's domains, and decoders of every depth with random weights.
+"""What -O3 keeps of quality: students of a real store's domains. Their speed is the scoreboard's (`--student`).
 
 Students are made as `fmalloc shallow` and `fmalloc export -O3` make them, in a copy of the store below `--work`: a run
 that was killed goes on where it stopped. Writes results/distil.json.
@@ -14,11 +14,7 @@ from typing import Any
 
 import click
 
-from benchmarks.common import Goal, machine, once, versions, write_results
-from benchmarks.compiler.depths import PYTORCH, measure_depths, name_of
-from benchmarks.compiler.emitted import megabytes
-from benchmarks.compiler.engines import BASELINE, OUTPUT_TOKENS, compare, conditions, load, runner
-from benchmarks.compiler.export import all_text
+from benchmarks.common import Goal, machine, megabytes, once, versions, write_results
 from benchmarks.compiler.unsliced import emit_unsliced
 from fmalloc.corpus import Pair, read_corpus, read_pairs
 from fmalloc.distillation.settings import DistillationSettings
@@ -38,13 +34,12 @@ from fmalloc_export.students.students import Distillation, Lesson
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import Translator
-from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 _LANGUAGES = LanguagePair("de", "en")
-_BASE, _LEARNED = BASELINE, "-O0, ctranslate2 int8"
+_BASE, _LEARNED = "base, ctranslate2 int8", "-O0, ctranslate2 int8"
 
 
 def _student_name(depth: int) -> str:
@@ -74,7 +69,7 @@ def general_student(store: Store, corpora: Path, depth: int, budget: Budget) -> 
 
 
 def measure_domain(store: Store, name: str, corpora: Path, depths: tuple[int, ...], budget: Budget, work: Path) -> Any:
-    """Scores on the whole test set, divergence, megabytes and speed of the base, -O0 and the students of a domain."""
+    """Scores on the whole test set, divergence and megabytes of the base, -O0 and the students of a domain."""
     domain = Domain.load(store, name)
     # Held-out are the pairs that the store kept; test sets are scored beside them.
     text = CalibrationText(CalibrationText.read(corpora / name, _LANGUAGES).pairs)
@@ -111,7 +106,6 @@ def measure_domain(store: Store, name: str, corpora: Path, depths: tuple[int, ..
         "machine": machine(),
         "test_lines": len(test),
         "models": rows,
-        "speed": _speed(paths, learned.path / "tokenizer", test),
     }
 
 
@@ -147,38 +141,14 @@ def _translated(bundle: Bundle, test: tuple[Pair, ...]) -> list[str]:
     return [line.text for line in found]
 
 
-def _speed(paths: Mapping[str, Path], tokenizer: Path, test: tuple[Pair, ...]) -> dict[str, Any]:
-    encode = Tokenizer.load(tokenizer).encode
-    sources = [encode(pair.source) for pair in test[:64]]
-    found = {}
-    for condition in conditions({1: (32, 5), 32: (64, 5)}, (4, 1), (1,)):
-        runs = {name: runner(load(path, 1), condition) for name, path in paths.items()}
-        found[condition.label] = compare(runs, sources, condition).report(_BASE)
-    return found
-
-
 def goals(results: Mapping[str, Any]) -> list[Goal]:
     """What -O3 is meant to reach."""
     found: list[Goal] = []
 
-    def add(name: str, value: float, least: float) -> None:
-        found.append({"name": name, "value": round(value, 2), "goal": f">= {least}", "met": value >= least})
-
-    speed = results["depths"]["speed"]
-    one, many = speed["batch 1, beam 4, 1 thread"], speed["batch 32, beam 4, 1 thread"]
-    for depth in (2, 1):
-        name = name_of(depth)
-        add(f"OPUS-MT shape, {name}: speed at batch 1, base in int8 = 1", 1 / one[name]["time_relative"], 8)
-        add(f"OPUS-MT shape, {name}: speed at batch 32, base in int8 = 1", 1 / many[name]["time_relative"], 5)
-        pytorch = one[PYTORCH]["ms_per_sentence"] / one[name]["ms_per_sentence"]
-        add(f"OPUS-MT shape, {name}: speed at batch 1, PyTorch float32 = 1", pytorch, 30)
     for domain, measured in results["domains"].items():
         for name, row in measured["models"].items():
             if "decoder_layers" not in row:
                 continue
-            for condition in ("batch 1, beam 4, 1 thread", "batch 32, beam 4, 1 thread"):
-                times = measured["speed"][condition][name]["time_relative"]
-                add(f"{domain}, {name}: speed at {condition.partition(',')[0]}, base in int8 = 1", 1 / times, 3)
             for metric, label in (("bleu", "BLEU"), ("chrf", "chrF")):
                 lost = row["lost"][metric]["value"]
                 goal = f"{domain}, {name}: {label} lost against -O0 on the test set"
@@ -190,7 +160,7 @@ def goals(results: Mapping[str, Any]) -> list[Goal]:
 @click.option("--store", "store_path", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--corpora", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".work/distil"))
-@click.option("--domain", "domains", multiple=True, help="Task whose students to make; repeat it. None: speed alone.")
+@click.option("--domain", "domains", multiple=True, required=True, help="Task whose students to make; repeat it.")
 @click.option("--depth", "depths", multiple=True, type=int, default=(2,), show_default=True)
 @click.option(
     "--general-minutes",
@@ -215,13 +185,8 @@ def main(
         shutil.copytree(store_path, work / "store", copy_function=shutil.copyfile)
     store, budget = Store.open(work / "store"), Budget(general_minutes, minutes, translations)
     results: dict[str, Any] = {"domains": {}}
-    text = all_text(corpora)
-    sources = [pair.source for pair in read_corpus(corpora / "it", _LANGUAGES).test[:64]]
-    results["depths"] = once(
-        work / "depths.json", lambda: {**measure_depths(text, sources, work / "depths"), "machine": machine()}
-    )
     shallow = {}
-    if domains and budget.general:
+    if budget.general:
         shallow = {depth: general_student(store, corpora, depth, budget) for depth in depths}
     for name in domains:
         measure = partial(measure_domain, store, name, corpora, depths, budget, work)
@@ -238,7 +203,6 @@ def main(
     payload = {
         **results,
         "budget": {**asdict(budget), "device": select().torch.type},
-        "output_tokens": OUTPUT_TOKENS,
         "versions": of,
     }
     console.print(f"wrote {write_results('distil', payload, goals(results))}")

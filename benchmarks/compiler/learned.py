@@ -1,32 +1,29 @@
-"""Quality and speed of the compiler's levels on a store that `make real` learned."""
+"""Quality of the compiler's levels on a store that `make real` learned."""
 
-import json
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import once
-from benchmarks.compiler.emitted import LEVELS, megabytes
-from benchmarks.compiler.engines import BASELINE, compare, conditions, load, runner
-from benchmarks.compiler.unsliced import emit_unsliced
+from benchmarks.common import megabytes, once
 from fmalloc.corpus import Corpus, read_corpus
 from fmalloc.evaluation.evaluate import score
 from fmalloc.store.store import Store
 from fmalloc_export.bundles.publish import writing
 from fmalloc_export.domain.domain import Domain
-from fmalloc_export.options import Options
+from fmalloc_export.options import Level, Options
 from fmalloc_export.passes.text import CalibrationText
 from fmalloc_export.publication import export_domain
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.translator import EngineSettings, Translator
-from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.languages import LanguagePair
 
 _LANGUAGES = LanguagePair("de", "en")
 _TEST_LINES = 400
+# Students are measured by benchmarks.compiler.distil.
+_LEVELS: tuple[Level, ...] = ("O0", "O1", "O2")
 
 
 def measure_real(store: Store, corpora: Path, work: Path) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
     rows = {}
     test = corpus.test[:_TEST_LINES]
     keep = None
-    for level in reversed(LEVELS):
+    for level in reversed(_LEVELS):
         for engine, quantization in product(("ctranslate2", "onnx"), ("int8", "float32")):
             name = f"{level}, {engine} {quantization}"
             bundles = work / f"{domain.name}-{engine}-{level}-{quantization}"
@@ -73,24 +70,3 @@ def measure_task(domain: Domain, corpus: Corpus, work: Path) -> dict[str, Any]:
             }
             console.print(f"{domain.name}, {name}: {metrics} {manifest.keep}")
     return {"test_lines": len(test), "models": rows}
-
-
-def measure_real_speed(store: Store, corpora: Path, work: Path) -> dict[str, Any]:
-    """Speed of the models that measure_real made, beside the base with every cell on."""
-    found: dict[str, Any] = {}
-    for task in store.tasks():
-        models = json.loads((work / f"{task.name}.json").read_text())["models"]
-        paths = {name: work / row["folder"] / "model" for name, row in models.items()}
-        for quantization in ("float32", "int8"):
-            path = work / f"{task.name}-base-{quantization}"
-            if not path.exists():
-                emit_unsliced(store, task.name, path, quantization)
-            paths[f"base, ctranslate2 {quantization}"] = path
-        tokenizer = Tokenizer.load(next(iter(paths.values())).parent / "tokenizer")
-        test = read_corpus(corpora / task.name, _LANGUAGES).test[:64]
-        sources = [tokenizer.encode(pair.source) for pair in test]
-        found[task.name] = {}
-        for condition in conditions({1: (32, 3), 32: (64, 3)}, (1, 4), (1,)):
-            runs = {name: runner(load(path, condition.threads), condition) for name, path in paths.items()}
-            found[task.name][condition.label] = compare(runs, sources, condition).report(BASELINE)
-    return found

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import MarianConfig, MarianMTModel
 
-from fmalloc.corpus import Pair
+from fmalloc.corpus import Pair, read_pairs
 from fmalloc.store.records import samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes
@@ -24,6 +24,7 @@ from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.ngrams import NgramCounts
 
 DOMAIN = "it"
+_LANGUAGES = LanguagePair("de", "en")
 # A task keeps most general cells and claims half of those that pruning freed.
 _GENERAL, _KEPT, _CLAIMED = 0.8, 0.95, 0.5
 _NEVER = -1e4
@@ -43,8 +44,11 @@ class Shape:
 
 
 OPUS_MT = Shape("OPUS-MT", 512, 2048, 8, 32_000, "swish")
-OPUS_MT_8K = Shape("OPUS-MT, 8k vocabulary", 512, 2048, 8, 4_600, "swish")
-WMT19 = Shape("WMT19", 1024, 8192, 16, 23_000, "relu")
+
+
+def all_text(corpora: Path) -> list[Pair]:
+    """The training pairs of all domains."""
+    return [pair for path in sorted(corpora.glob("*/train.tsv")) for pair in read_pairs(path, _LANGUAGES)]
 
 
 def store_of(shape: Shape, directory: Path, text: Sequence[Pair]) -> Store:
@@ -64,7 +68,7 @@ def store_of(shape: Shape, directory: Path, text: Sequence[Pair]) -> Store:
         directory,
         prepared,
         family="marian",
-        languages=LanguagePair("de", "en"),
+        languages=_LANGUAGES,
         layers=[{"name": layer, "width": shape.ffn} for layer in layers],
         sparsity=round(1 - _GENERAL, 6),
         importance={"batches": 0, "batch_tokens": 0, "seed": 7, "rank_correlation": 0.0, "dead_cells": {}},

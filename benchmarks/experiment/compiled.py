@@ -31,7 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import once
+from benchmarks.common import megabytes, once
 from fmalloc.corpus import digest
 from fmalloc.distillation.settings import DistillationSettings
 from fmalloc.evaluation.significance import METRICS, difference
@@ -138,7 +138,7 @@ class _Compilation:
             **{name: score[name] for name in _COUNTED},
             "difference": _differences(found, reference),
             "lines_differ": _lines_differ(self._translated(build, test), self._translated(REFERENCE, test)),
-            "megabytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6,
+            "megabytes": megabytes(path),
             "keep": manifest.keep,
             "cells": sum(manifest.widths.values()),
             "target_tokens": manifest.target_tokens,

@@ -17,12 +17,14 @@ from typing import Any
 import click
 
 from benchmarks.common import RESULTS, add_entry, once
-from benchmarks.compiler.disk import packed
 from benchmarks.experiment.compiled import LEVELS, TYPES, Build, compiled, folder_of
 from benchmarks.experiment.routed import check_routable, routed
 from fmalloc.store.chain.versions import domain_of
 from fmalloc.store.store import Store
-from fmalloc_runtime.bundle.bundle import LiveIndex
+from fmalloc_export.bundles.inventory import Inventory
+from fmalloc_export.bundles.pack import pack
+from fmalloc_export.bundles.publish import bundle_paths, writing
+from fmalloc_runtime.bundle.bundle import Bundle, LiveIndex
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.commands.progress import console
 
@@ -75,11 +77,20 @@ def _pack_copy(bundles: Path, live: Sequence[str], copy: Path) -> dict[str, Any]
     try:
         for bundle in live:
             shutil.copytree(bundles / bundle, copy / bundle)
-        found = packed(copy)
+        with writing(copy):
+            plain = Inventory.of(copy)
+            pack(copy, [Bundle.open(path) for path in bundle_paths(copy)])
+        found = Inventory.of(copy)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
-    console.print(f"{bundles.name}: {found['plain']:.1f} MB, packed {found['packed']:.1f} MB", markup=False)
-    return found
+    console.print(f"{bundles.name}: {plain.plain / 1e6:.1f} MB, packed {found.disk / 1e6:.1f} MB", markup=False)
+    return {
+        "domains": len(found.entries),
+        "one_bundle": plain.plain / len(plain.entries) / 1e6,
+        "plain": plain.plain / 1e6,
+        "packed": found.disk / 1e6,
+        "in_bundles": found.ratio,
+    }
 
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)

@@ -5,7 +5,6 @@ Every stage is kept below `.work/real`, so a killed run goes on where it stopped
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,7 @@ import click
 import torch
 
 from benchmarks.common import Goal, versions, write_results
-from benchmarks.compiler.speed import compare
-from benchmarks.compiler.unsliced import emit_unsliced
 from benchmarks.experiment.routed import LINES_PER_DOCUMENT, Documents
-from fmalloc.corpus import Pair, read_corpus
 from fmalloc.evaluation.evaluate import evaluate, score
 from fmalloc.evaluation.matrix import Matrix
 from fmalloc.learning.run import Run
@@ -34,15 +30,12 @@ from fmalloc.store.store import Store
 from fmalloc.train import learn_tasks
 from fmalloc_export.export import Exporter
 from fmalloc_export.options import Options
-from fmalloc_runtime.bundle.bundle import LiveIndex
 from fmalloc_runtime.engines.base import TranslationOptions
 from fmalloc_runtime.live.registry import Registry
 from fmalloc_runtime.live.translator import EngineSettings
 from fmalloc_shared.commands.progress import console
 from fmalloc_shared.files import sha256_files, write_atomically
 from fmalloc_shared.names import GENERAL
-
-_OUTPUT_TOKENS = 20
 
 
 def learn(recipe: Recipe, bundles: Path) -> tuple[Store, dict[str, bool]]:
@@ -119,26 +112,7 @@ def route(run: Run, bundles: Path) -> dict[str, Any]:
     }
 
 
-def speed(store: Store, work: Path, pairs: Sequence[Pair], repeats: int) -> dict[str, Any]:
-    """The unsliced base and every bundle, float32 and int8, batch 1 and 32."""
-    models: dict[str, Path] = {}
-    for quantization in ("float32", "int8"):
-        unsliced = work / f"unsliced-{quantization}"
-        shutil.rmtree(unsliced, ignore_errors=True)
-        models[f"unsliced {quantization}"] = emit_unsliced(store, GENERAL, unsliced, quantization)
-        for domain, bundle in LiveIndex.of(work / quantization).domains.items():
-            models[f"{domain} {quantization}"] = work / quantization / bundle / "model"
-    _, tokenizer = load_base(store.base)
-    sources = [[*tokenizer.tokenize(pair.source), tokenizer.eos_token] for pair in pairs]
-    sizes = {name: sum(file.stat().st_size for file in model.iterdir()) for name, model in models.items()}
-    report: dict[str, Any] = {"model_bytes": sizes, "sentences": len(sources), "output_tokens": _OUTPUT_TOKENS}
-    for batch in (1, 32):
-        timing = compare(models, sources, batch=batch, repeats=repeats, output_tokens=_OUTPUT_TOKENS)
-        report[f"batch {batch}"] = timing.report("unsliced float32")
-    return report
-
-
-def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any, timing: Any) -> list[Goal]:
+def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any) -> list[Goal]:
     """What this run should show."""
     names = [task.name for task in store.tasks()]
     forgotten = Matrix.of(names, [task.scores for task in store.tasks()]).forgetting_ratio()
@@ -156,9 +130,6 @@ def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any, timing: 
         share = (store.task(name).scores.domains[name].bleu - before) / (alone - before)
         label = f"{name}: share of single fine-tuning's BLEU gain"
         found.append({"name": label, "value": share, "goal": ">= 0.9", "met": share >= 0.9})
-        relative = timing["batch 1"][f"{name} float32"]["time_relative"]
-        label = f"{name}: time relative to the unsliced base, float32, batch 1"
-        found.append({"name": label, "value": relative, "goal": "< 1", "met": relative < 1})
     return found
 
 
@@ -168,8 +139,7 @@ def goals(store: Store, same: dict[str, bool], rows: Any, routing: Any, timing: 
 @click.option("--recipe", type=click.Path(path_type=Path), default=Path("examples/real/recipe.yaml"))
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".work/real"))
 @click.option("--base-note", default="", help="What the base is, for the results.")
-@click.option("--repeats", default=7)
-def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, repeats: int) -> None:
+def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str) -> None:
     """Learn, compile, route and measure on real text."""
     os.environ.update(BASE=str(base), CORPORA=str(corpora))
     settings = read_recipe(recipe, {"store": str(work / "store")})
@@ -182,8 +152,6 @@ def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, re
     for task in settings.tasks:
         alone = fine_tune(run, task, work / f"single-{task.name}")
         rows[f"single {task.name}"] = row_of(run, work / f"{alone.name}.json", alone)
-    domain = read_corpus(settings.tasks[0].data, run.languages)
-    timing = speed(store, work, domain.test[:64], repeats)
     print_status(store)
     description = store.description
     payload = {
@@ -198,12 +166,11 @@ def main(base: Path, corpora: Path, recipe: Path, work: Path, base_note: str, re
         | {task.name: store.cells().count(task.order) for task in store.tasks()}
         | {GENERAL: store.cells().count(0), "free": store.cells().free_count()},
         "routing": routing,
-        "speed": timing,
         "versions": versions("torch", "transformers", "ctranslate2", "sacrebleu", "numpy"),
         "threads": torch.get_num_threads(),
         "device": str(select(settings.device).torch),
     }
-    path = write_results("real", payload, goals(store, same, rows, routing["float32"], timing))
+    path = write_results("real", payload, goals(store, same, rows, routing["float32"]))
     console.print(f"wrote {path}")
 
 

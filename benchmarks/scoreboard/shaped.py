@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compiler.export import all_text
-from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, store_of
+from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, all_text, store_of
 from benchmarks.scoreboard.contenders.compiled import of_random_cells
 from benchmarks.scoreboard.contenders.contender import Field
 from benchmarks.scoreboard.contenders.gathering import Choice, gather

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Goal, once, versions
-from benchmarks.compiler.export import all_text
-from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, Shape
+from benchmarks.compiler.shapes import DOMAIN, OPUS_MT, Shape, all_text
 from benchmarks.scoreboard.overhead.capacity import Setting, measure_saturation, measure_startup
 from benchmarks.scoreboard.overhead.latency import measure_latency, measure_swap, measure_switch
 from benchmarks.scoreboard.overhead.random_weights import bundles_of
