@@ -9,6 +9,7 @@ what is fastest then, by time measured here in turn with the learned model, is p
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from fmalloc.corpus import spread
@@ -131,8 +132,7 @@ class StudentSearch:
         text: DistillationText | None = None
         if not depths:
             depths, text = list(self.depths), self.lesson(self.depths[0]).translated(budget.translating)
-            *trials, last = rounds(len(depths))
-            for one, following in zip(trials, [*trials[1:], last], strict=True):
+            for one, following in pairwise(rounds(len(depths))):
                 tried = [self._trial(depth, one, budget, text, building) for depth in depths]
                 points += [trial.point for trial in tried]
                 assert self.options.bound is not None

@@ -130,6 +130,13 @@ def test_a_budget_is_spent_on_the_depth_that_trials_speak_for(tmp_path: Path, te
     assert [found.digest for found in distilled_models(store.path)] == [student.digest]
 
 
+def test_where_there_is_one_depth_the_whole_budget_is_its(store: Store, text: str, tmp_path: Path) -> None:
+    given = (text, "-O3", "--for", "latency", "--budget", "0.05", "--max-quality-drop", "100", "--keep", "0.9")
+    result = export(store.path, tmp_path, *given)
+    assert result.exit_code == 0, result.output
+    assert not rows(result, "trial") and {row.layers for row in rows(result, "bundle")} == {"1"}
+
+
 def test_a_plan_names_every_depth(learned: Path, text: str, tmp_path: Path) -> None:
     result = export(learned, tmp_path / "bundles", text, "-O3", "--for", "latency", "--minutes", "2", "--explain")
     assert result.exit_code == 0, result.output
