@@ -1,7 +1,8 @@
 """Contenders that are compiled of a store's domain: every level and engine, and the same width by chance."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fmalloc.corpus import Corpus
 from fmalloc.distillation.student import student_of
 from fmalloc_export.bench.contestant import Contestant
 from fmalloc_export.compiler import Compiled, compile_at
+from fmalloc_export.domain.alignment import Alignment, last_layer
 from fmalloc_export.domain.domain import Domain
 from fmalloc_export.domain.model import DomainModel
 from fmalloc_export.domain.transformer import one_thread
@@ -33,6 +35,8 @@ _REDUCED = (("ctranslate2", "int8"), ("onnx", "int8"))
 _INT8 = Options(quantization="int8")
 # As `fmalloc export --vocabulary 8000`.
 _FEW_TOKENS = 8_000
+# References whose mean length is that of what stands for students.
+_MEASURED = 200
 _TARGET_TOKENS = "target_tokens.npy"
 _ENGINES = {"ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
 
@@ -79,10 +83,23 @@ def shallow(domain: Domain, like: Contender, corpus: Corpus, depth: int, bundles
     if not list(bundles.glob("*@*/manifest.json")):
         model, _ = trimming(domain, corpus.train, (), _FEW_TOKENS).apply(_by_chance(domain, like, 1.0))
         left = tuple(layer for layer in model.feed_forward if _is_left(layer.name, depth))
-        student = replace(domain, base=student_of(domain.base, range(depth)))
+        parts = {field.name: getattr(domain, field.name) for field in fields(domain)}
+        student = _Shallow(**parts | {"base": student_of(domain.base, range(depth))})
         _write(student, replace(model, feed_forward=left), bundles)
     name = f"{depth} decoder layer{'s' if depth > 1 else ''}, CTranslate2 int8"
-    return replace(contender(domain, name, next(bundles.glob("*@*")), "int8", "O3"), untrained=True)
+    found = contender(domain, name, next(bundles.glob("*@*")), "int8", "O3")
+    # Random cells hardly ever end a translation.
+    lengths = [len(domain.tokenizer.tokenize(pair.target)) for pair in corpus.test[:_MEASURED]]
+    longest = round(sum(lengths) / len(lengths))
+    return replace(found, untrained=True, contestant=replace(found.contestant, longest=longest))
+
+
+class _Shallow(Domain):
+    """With fewer decoder layers, of which the last aligns words."""
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        return last_layer(self.base)
 
 
 def _by_chance(domain: Domain, like: Contender, share: float) -> DomainModel:

@@ -1,6 +1,8 @@
 """The default engine: CTranslate2, on a CPU or on CUDA."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +45,15 @@ class CTranslate2Engine:
         self._model = model
         self._maximum_length = maximum_length
         try:
-            self._translator: Any = ctranslate2.Translator(
-                str(model),
-                device=device,
-                compute_type=compute_type,
-                intra_threads=intra_threads,
-                inter_threads=inter_threads,
-                files=None if files is None else dict(files),
-            )
+            with _readable(model, files) as (path, content):
+                self._translator: Any = ctranslate2.Translator(
+                    str(path),
+                    device=device,
+                    compute_type=compute_type,
+                    intra_threads=intra_threads,
+                    inter_threads=inter_threads,
+                    files=content,
+                )
         except (RuntimeError, ValueError) as error:
             raise FmallocError(f"{model}: CTranslate2 cannot load it on {device}: {error}") from error
         # On a GPU the size of a batch also changes the last bits, and only batches of one sentence would help.
@@ -148,6 +151,26 @@ def _hypotheses(result: Any, prefix: int, source_tokens: int) -> tuple[Hypothesi
 def ctranslate2_version() -> str:
     """The installed CTranslate2's version."""
     return str(_import_ctranslate2().__version__)
+
+
+@contextmanager
+def _readable(model: Path, files: Mapping[str, bytes] | None) -> Iterator[tuple[Path, dict[str, bytes] | None]]:
+    """A folder to load, and files to load instead where nothing can be written.
+
+    CTranslate2 keeps a copy of such files for as long as it has the model, which doubles its memory.
+    """
+    if files is None:
+        yield model, None
+        return
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fmalloc-")))
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+        except OSError:
+            yield model, dict(files)
+            return
+        yield folder, None
 
 
 def _import_ctranslate2() -> Any:
