@@ -1,9 +1,12 @@
 """The CTranslate2 engine, and the translator over it."""
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import ctranslate2
 import numpy as np
 import pytest
 
@@ -146,6 +149,29 @@ def test_a_model_from_memory_gives_attention_too(translator: Translator) -> None
         engine.translate(sources, (), options), translator.engine.translate(sources, (), options), strict=True
     ):
         np.testing.assert_array_equal(ours.attention, theirs.attention)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_model_from_memory_is_kept_once_where_a_folder_can_be_written(
+    translator: Translator, writable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine keeps a copy of files that it is given in memory; the folder is gone as soon as the model is there."""
+    given, real = [], ctranslate2.Translator
+
+    def watched(path: str, **settings: Any) -> Any:
+        given.append((path, settings["files"]))
+        return real(path, **settings)
+
+    monkeypatch.setattr(ctranslate2, "Translator", watched)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if writable else tmp_path / "nowhere"))
+    model = translator.bundle.model
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    engine = CTranslate2Engine(model / "nowhere", "cpu", intra_threads=1, maximum_length=MAXIMUM_LENGTH, files=files)
+    ((path, content),) = given
+    assert (Path(path).parent == tmp_path, content) == ((True, None) if writable else (False, files))
+    assert not list(tmp_path.iterdir())
+    sources, options = [translator.encode(line) for line in LINES], TranslationOptions(max_length=9)
+    assert engine.translate(sources, (), options) == translator.engine.translate(sources, (), options)
 
 
 def test_blank_texts_translate_to_themselves(translator: Translator) -> None:
