@@ -1,4 +1,4 @@
-"""The scoreboard: fmalloc beside what people would use instead, in one run. `python -m benchmarks.scoreboard`.
+"""The scoreboard: fmalloc beside what people would use instead. `python -m benchmarks.scoreboard`.
 
 Writes results/bench.json, of which `python -m benchmarks.scoreboard.page` makes docs/benchmarks.md. Contenders are made
 once below the work folder. The machine must be quiet: its load is written beside the results.
