@@ -168,6 +168,32 @@ def test_it_goes_on_until_chance_has_little_to_say(
     assert measured[0].texts == ["A", "B"] and runners[0].calls == rounds + 1
 
 
+class Noting(Steady):
+    """Notes whose turn it was, and with how many lines."""
+
+    def __init__(self, name: str, turns: list[tuple[str, int]]) -> None:
+        super().__init__(1.0)
+        self.name, self.turns = name, turns
+
+    def translate(self, lines: Sequence[str], batch: int) -> Timed:
+        self.turns.append((self.name, len(lines)))
+        return super().translate(lines, batch)
+
+
+def test_models_take_turns_every_few_lines() -> None:
+    """So that what slows the machine down for some seconds slows them all."""
+    turns: list[tuple[str, int]] = []
+    runners: list[Any] = [Noting("a", turns), Noting("b", turns)]
+    lines = [str(number) for number in range(9)]
+    measured = measure(
+        runners, lines, batch=9, single=True, batched=True, spread=1, seconds=0, advance=lambda *_, **__: None
+    )
+    alone = [("a", 4), ("b", 4), ("b", 4), ("a", 4), ("a", 1), ("b", 1)]
+    assert turns[:8] == [*alone, ("a", 9), ("b", 9)]
+    assert turns[8] == ("b", 4), "the next round begins with the next model"
+    assert all(found.texts == lines and len(found.single[0]) == 9 for found in measured)
+
+
 def test_tokens_to_tokens_is_timed_where_it_is_asked_for() -> None:
     runners: list[Any] = [Steady(1.0)]
     (found,) = measure(

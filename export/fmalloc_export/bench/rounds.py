@@ -11,6 +11,8 @@ from fmalloc_export.bench.runner import Decoded, Timed
 
 # Fewer say nothing about chance.
 LEAST_ROUNDS = 3
+# As few as leave a model's weights in the caches for most of its turn.
+_LINES_IN_TURN = 4
 
 
 class Translating(Protocol):
@@ -64,14 +66,13 @@ def measure(
     began = time.monotonic()
     number = 0
     while True:
-        for place in range(len(runners)):
-            index = (place + number) % len(runners)
-            runner, found = runners[index], measured[index]
-            if single:
-                timed = runner.translate(lines, 1)
+        if single:
+            for found, timed in zip(measured, _alone(runners, lines, number), strict=True):
                 found.texts = timed.texts
                 if number:
                     found.single.append(timed.seconds)
+        for index in _order(len(runners), number):
+            runner, found = runners[index], measured[index]
             if batched:
                 timed = runner.translate(lines, batch)
                 found.texts = found.texts or timed.texts
@@ -87,6 +88,21 @@ def measure(
         if number >= LEAST_ROUNDS and (widest <= spread or over):
             return measured
         number += 1
+
+
+def _alone(runners: Sequence[Translating], lines: Sequence[str], number: int) -> list[Timed]:
+    """Each line alone; models take turns every few lines, so that what else the machine does for seconds hits all."""
+    found = [Timed([], []) for _ in runners]
+    for turn, start in enumerate(range(0, len(lines), _LINES_IN_TURN)):
+        for index in _order(len(runners), number + turn):
+            timed = runners[index].translate(lines[start : start + _LINES_IN_TURN], 1)
+            found[index].texts.extend(timed.texts)
+            found[index].seconds.extend(timed.seconds)
+    return found
+
+
+def _order(count: int, first: int) -> list[int]:
+    return [(place + first) % count for place in range(count)]
 
 
 def half_width(series: Sequence[float]) -> float:
