@@ -1,12 +1,13 @@
 """What the scoreboard should show, part by part."""
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import Goal
 from benchmarks.scoreboard.overhead.overhead import goals_of_overhead
 from benchmarks.scoreboard.page.rows import losses, rows_of
-from benchmarks.scoreboard.servers.servers import OWN, PADDED
+from benchmarks.scoreboard.servers.servers import OWN, PADDED, ratios_of
 
 _UNITS = ("at batch 1, base in int8 = 1", "in batches, base in int8 = 1", "at batch 1, PyTorch = 1")
 # By the same figures; None: no goal.
@@ -63,11 +64,10 @@ def _shape(payload: Mapping[str, Any]) -> list[Goal]:
 
 
 def _servers(payload: Mapping[str, Any]) -> list[Goal]:
-    servers = payload["servers"]
     found: list[Goal] = []
-    for name in (name for name in servers if name not in (OWN, PADDED)):
-        for kind, load in servers[name]["loads"].items():
-            value = round(servers[OWN]["loads"][kind]["most_per_second"] / load["most_per_second"], 2)
+    for kind, rates in payload["turns"].items():
+        for name in (name for name in rates if name not in (OWN, PADDED)):
+            value = round(statistics.median(ratios_of(rates, name)), 2)
             title = f"{kind}: answers per second at most, {name} = 1"
             found.append({"name": title, "value": value, "goal": ">= 1", "met": value >= 1})
     return found

@@ -15,6 +15,7 @@ from benchmarks.common import RESULTS
 from benchmarks.pareto import Point, pareto
 from benchmarks.scoreboard.overhead.overhead import least_same
 from benchmarks.scoreboard.page.rows import Row, losses, rows_of
+from benchmarks.scoreboard.servers.servers import ratios_of
 from fmalloc_shared.commands.command import Command
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
@@ -141,6 +142,7 @@ def _size(item: tuple[str, Any]) -> int:
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+_TEMPLATES.globals["ratios"] = ratios_of
 _TEMPLATES.filters |= {
     "number": _number,
     "spread": _spread,

@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ CLIENTS = (1, 4, 16, 64)
 # Of what a server answers at most; the last is twice what it can take.
 _SHARES = (0.5, 0.9, 2.0)
 _LONG_LINES = 8
+# Of each domain, and how often, where servers take turns; a first repeat is not counted.
+_LINES_IN_TURN, _REPEATS = 32, 3
 _PATIENCE = 120.0
 
 
@@ -59,17 +61,53 @@ class Started:
     process: psutil.Process
 
 
+Start = Callable[[Setting], AbstractContextManager[Started]]
+
+
 def measure_servers(setting: Setting) -> dict[str, Any]:
-    """Each server by itself, one after another; what is kept in `work` is not measured again."""
-    servers = {OWN: _fmalloc, PADDED: partial(_fmalloc, flags=("--no-exact",)), "CTranslate2 wrapper": _wrapper}
+    """Most answers per second of all in turns, then each server by itself; what is kept in `work` stays as it is."""
+    servers: dict[str, Start] = {
+        OWN: _fmalloc,
+        PADDED: partial(_fmalloc, flags=("--no-exact",)),
+        "CTranslate2 wrapper": _wrapper,
+    }
     if setting.libretranslate:
         servers["LibreTranslate"] = _libretranslate
     measured = setting.work / "measured"
+    turns = once(measured / "turns.json", partial(_in_turns, servers, setting))
     found = {
         name: once(measured / f"{name.replace(' ', '-')}.json", partial(_measure, name, start, setting))
         for name, start in servers.items()
     }
-    return {"servers": found, "bounds_seconds": list(BOUNDS), "seconds": setting.seconds, "shares": list(_SHARES)}
+    return {
+        "servers": found,
+        "turns": turns,
+        "bounds_seconds": list(BOUNDS),
+        "seconds": setting.seconds,
+        "shares": list(_SHARES),
+    }
+
+
+def _in_turns(servers: Mapping[str, Start], setting: Setting) -> dict[str, dict[str, list[float]]]:
+    """Answers per second to sixteen clients, by kind of text and server: one figure per repeat, all servers running."""
+    found: dict[str, dict[str, list[float]]] = {}
+    lines = {name: of[:_LINES_IN_TURN] for name, of in setting.lines.items()}
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(start(setting)) for name, start in servers.items()}
+        for kind, bodies in kinds_of(lines).items():
+            calls, rates = [Call(0.0, "/translate", body) for body in bodies], found.setdefault(kind, {})
+            for repeat in range(_REPEATS + 1):
+                for name, server in running.items():
+                    rate = _rate(closed_loop(server.url, calls, 16))
+                    if repeat:
+                        rates.setdefault(name, []).append(rate)
+            console.print(f"{kind}: {', '.join(f'{name} {max(of):.1f}' for name, of in rates.items())}", markup=False)
+    return found
+
+
+def ratios_of(rates: Mapping[str, Sequence[float]], name: str) -> list[float]:
+    """Of fmalloc to another server, in each repeat."""
+    return [own / other for own, other in zip(rates[OWN], rates[name], strict=True)]
 
 
 def kinds_of(lines: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
@@ -89,7 +127,7 @@ def _body(text: str) -> dict[str, Any]:
     return {"q": [text], "source": "de", "target": "en", "format": "text"}
 
 
-def _measure(name: str, start: Any, setting: Setting) -> dict[str, Any]:
+def _measure(name: str, start: Start, setting: Setting) -> dict[str, Any]:
     console.print(f"{name} …", markup=False)
     with start(setting) as server:
         rows, crowds = dict[str, dict[str, Any]](), dict[str, Any]()
