@@ -21,7 +21,7 @@ from fmalloc_shared.commands.progress import console
 # With random weights: as large as a real model, and so small that the server's own work weighs as much as the model's.
 _SHAPES = (OPUS_MT, Shape("small", 128, 1024, 4, 2_000, "swish", layers=3))
 # All outputs of random weights have this length.
-_TOKENS, _LINES = 20, 160
+_TOKENS, _LINES = 20, 96
 LEARNED = "learned"
 # Loads that have a goal.
 _AIMED = ("documents, exact", "sentences, exact", "documents, padded", "sentences, padded")
