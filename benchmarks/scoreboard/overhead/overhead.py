@@ -16,6 +16,7 @@ from benchmarks.scoreboard.overhead.random_weights import bundles_of
 from benchmarks.serving.process import make_live
 from fmalloc.corpus import read_corpus
 from fmalloc_runtime.bundle.bundle import Bundle
+from fmalloc_runtime.tokenizer.tokenizer import Tokenizer
 from fmalloc_shared.commands.progress import console
 
 # With random weights: as large as a real model, and so small that the server's own work weighs as much as the model's.
@@ -71,10 +72,12 @@ def _served(bundles: Mapping[str, tuple[Path, Path]], folder: Path) -> Path:
     return folder
 
 
-def _lines(corpora: Path, name: str, bundle: Path) -> list[str]:
-    """Of the test set, each once, and none without a letter, which is not translated at all."""
-    lines = [pair.source for pair in read_corpus(corpora / name, Bundle.read(bundle).manifest.languages).test]
-    return list(dict.fromkeys(line for line in lines if any(map(str.isalpha, line))))[:_LINES]
+def _lines(corpora: Path, name: str, path: Path) -> list[str]:
+    """Of the test set, each once; none without a letter, which is not translated, nor one that is split in any case."""
+    bundle = Bundle.read(path)
+    encode, longest = Tokenizer.load(bundle.tokenizer).encode, bundle.manifest.maximum_length // 2
+    lines = dict.fromkeys(pair.source for pair in read_corpus(corpora / name, bundle.manifest.languages).test)
+    return [line for line in lines if any(map(str.isalpha, line)) and len(encode(line)) <= longest][:_LINES]
 
 
 def goals_of_overhead(found: Mapping[str, Any]) -> list[Goal]:
