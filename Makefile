@@ -8,7 +8,7 @@ STORE ?= .work/real/store
 MARIAN ?=
 LIBRETRANSLATE ?=
 TUNING_MINUTES ?= 0
-TASK ?= law
+TASK ?= it
 BUNDLES ?= .work/demo/bundles
 SCALE_VENV ?= .venv-scale
 

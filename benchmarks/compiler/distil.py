@@ -15,7 +15,6 @@ from typing import Any
 import click
 
 from benchmarks.common import Goal, machine, megabytes, once, versions, write_results
-from benchmarks.compiler.unsliced import emit_unsliced
 from fmalloc.corpus import Pair, read_corpus, read_pairs
 from fmalloc.distillation.settings import DistillationSettings
 from fmalloc.evaluation.evaluate import MAXIMUM_NEW_TOKENS, score
@@ -39,7 +38,7 @@ from fmalloc_shared.languages import LanguagePair
 from fmalloc_shared.names import GENERAL
 
 _LANGUAGES = LanguagePair("de", "en")
-_BASE, _LEARNED = "base, ctranslate2 int8", "-O0, ctranslate2 int8"
+_LEARNED = "-O0, ctranslate2 int8"
 
 
 def _student_name(depth: int) -> str:
@@ -69,17 +68,13 @@ def general_student(store: Store, corpora: Path, depth: int, budget: Budget) -> 
 
 
 def measure_domain(store: Store, name: str, corpora: Path, depths: tuple[int, ...], budget: Budget, work: Path) -> Any:
-    """Scores on the whole test set, divergence and megabytes of the base, -O0 and the students of a domain."""
+    """Scores on the whole test set, divergence and megabytes of -O0 and the students of a domain."""
     domain = Domain.load(store, name)
     # Held-out are the pairs that the store kept; test sets are scored beside them.
     text = CalibrationText(CalibrationText.read(corpora / name, _LANGUAGES).pairs)
     general = read_pairs(corpora / GENERAL, _LANGUAGES)
-    base = work / f"{name}-base" / "model"
-    if not base.exists():
-        emit_unsliced(store, GENERAL, base, "int8")
-    paths, rows = {_BASE: base}, {}
     learned = _exported(domain, Options(quantization="int8"), None, None, work / f"{name}-O0")
-    paths[_LEARNED] = learned.path / "model"
+    bundles, rows = {_LEARNED: learned.path}, dict[str, Any]()
     for depth in depths:
         split = TextSplit.of(domain.samples, text, required=True)
         lesson = Lesson.of(
@@ -88,20 +83,16 @@ def measure_domain(store: Store, name: str, corpora: Path, depths: tuple[int, ..
         made = lesson.student()
         options = Options(quantization="int8", level="O3", allow_quality_drop=True)
         done = _exported(domain, options, text, Student.of(domain, made), work / f"{name}-O3-{depth}")
-        paths[_student_name(depth)] = done.path / "model"
+        bundles[_student_name(depth)] = done.path
         rows[_student_name(depth)] = _of_student(made, done)
     test = read_corpus(corpora / name, _LANGUAGES).test
-    translated = {_LEARNED: _translated(Bundle.open(learned.path), test)}
-    for depth in depths:
-        path = paths[_student_name(depth)].parent
-        translated[_student_name(depth)] = _translated(Bundle.open(path), test)
+    translated = {model: _translated(Bundle.open(path), test) for model, path in bundles.items()}
     references = [pair.target for pair in test]
     for model, texts in translated.items():
         found = score(texts, references).score
         lost = {metric: drop(metric, translated[_LEARNED], texts, references).model_dump() for metric in METRICS}
-        rows.setdefault(model, {}).update(bleu=found.bleu, chrf=found.chrf, lost=lost)
-    for model, path in paths.items():
-        rows.setdefault(model, {})["megabytes"] = megabytes(path)
+        size = megabytes(bundles[model] / "model")
+        rows.setdefault(model, {}).update(bleu=found.bleu, chrf=found.chrf, lost=lost, megabytes=size)
     return {
         "machine": machine(),
         "test_lines": len(test),

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event
 
 import psutil
 
+from benchmarks.serving.beside import beside
 from benchmarks.serving.load import Call, Outcome, closed_loop
 from benchmarks.serving.process import Server
 from benchmarks.soak.phase import Record
@@ -33,36 +34,31 @@ def steady(
     server: Server, record: Record, calls: Iterable[Call], at_once: int = 2, allowed: Iterable[int] = (200,)
 ) -> Iterator[None]:
     """Ask `calls` over and over, so many at once, until the block ends; then judge every answer."""
-    ended = Event()
     outcomes: list[Outcome] = []
-    endless = itertools.takewhile(lambda _: not ended.is_set(), itertools.cycle(calls))
-    thread = Thread(target=lambda: outcomes.extend(closed_loop(server.url, endless, at_once)))
-    thread.start()
+
+    def ask(ended: Event) -> None:
+        endless = itertools.takewhile(lambda _: not ended.is_set(), itertools.cycle(calls))
+        outcomes.extend(closed_loop(server.url, endless, at_once))
+
     try:
-        yield
+        with beside(ask):
+            yield
     finally:
-        ended.set()
-        thread.join()
         record.judge(outcomes, allowed)
 
 
 @contextmanager
 def watched(server: Server) -> Iterator[Memory]:
     """The peak of the server's memory inside the block."""
-    memory, ended = Memory(server.resident_mb()), Event()
+    memory = Memory(server.resident_mb())
 
-    def sample() -> None:
+    def sample(ended: Event) -> None:
         with suppress(psutil.NoSuchProcess):
             while not ended.wait(_SAMPLE_SECONDS):
                 memory.peak = max(memory.peak, server.resident_mb())
 
-    thread = Thread(target=sample)
-    thread.start()
-    try:
+    with beside(sample):
         yield memory
-    finally:
-        ended.set()
-        thread.join()
 
 
 def repeat(server: Server, record: Record, calls: Iterable[Call], work: Callable[[int], None], times: int = 2) -> None:

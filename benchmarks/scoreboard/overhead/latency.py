@@ -1,13 +1,14 @@
 """How long a sentence waits: as load grows, when domains take turns in little memory, and while bundles are swapped."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from benchmarks.scoreboard.overhead.capacity import AT_ONCE, Setting, all_answered, body, call
+from benchmarks.serving.beside import beside
 from benchmarks.serving.load import Call, Outcome, closed_loop, open_loop, percentiles, poisson
 from benchmarks.serving.process import Server, make_live, serving
 from fmalloc_runtime.bundle.bundle import LiveIndex
@@ -65,7 +66,7 @@ def measure_swap(setting: Setting) -> dict[str, Any]:
     with serving(bundles, setting.work / "server.log", "--poll-seconds", 0.2) as server:
         load = _load(setting, _most(server, setting) / 2)
         for name, swaps in (("quiet", 0), ("swapping", round(_SECONDS / _SWAP_SECONDS))):
-            with _swapping(bundles, (there, here), swaps):
+            with beside(partial(_swap, bundles, (there, here), swaps)):
                 outcomes = open_loop(server.url, load)
             served = {outcome.answer["domain"]["bundle"] for outcome in outcomes if outcome.status == 200}
             rows[name] = {**_latency(outcomes), "bundles": sorted(served), "swaps": swaps}
@@ -84,23 +85,11 @@ def _load(setting: Setting, rate: float) -> list[Call]:
     return [call([setting.lines[number % len(setting.lines)]], setting, due) for number, due in arrivals]
 
 
-@contextmanager
-def _swapping(bundles: Path, sides: Sequence[Mapping[str, str]], times: int) -> Iterator[None]:
-    ended = Event()
-
-    def swap() -> None:
-        for turn in range(times):
-            if ended.wait(_SWAP_SECONDS):
-                return
-            make_live(bundles, sides[turn % 2])
-
-    thread = Thread(target=swap)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def _swap(bundles: Path, sides: Sequence[Mapping[str, str]], times: int, ended: Event) -> None:
+    for turn in range(times):
+        if ended.wait(_SWAP_SECONDS):
+            return
+        make_live(bundles, sides[turn % 2])
 
 
 def _latency(outcomes: Sequence[Outcome]) -> dict[str, Any]:
