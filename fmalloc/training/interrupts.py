@@ -6,13 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from fmalloc_shared.commands.progress import console, paused
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUESTION = "Stop after saving? [Y/n] "
+# Seconds after which a Ctrl-C is heard that came while something was drawn.
+_SOON = 0.02
 
 
 def exit_code(error: BaseException) -> int:
@@ -35,14 +37,16 @@ def stop(number: int) -> NoReturn:
 class Interrupts:
     """Turns SIGINT and SIGTERM into `stop`, at once or, while `held`, only into `pending`.
 
-    The first Ctrl-C asks, if there is a terminal to ask; a second one, or none to ask, means yes. A signal that the
-    process was started to ignore stays ignored.
+    The first Ctrl-C asks, if there is a terminal to ask; a second one, or none to ask, means yes. It asks once nothing
+    is being drawn: within a drawing the question would be kept back, or wait for a lock that waits for the drawing. A
+    signal that the process was started to ignore stays ignored.
     """
 
     def __init__(self, *, held: bool = False) -> None:
         self.held = held
         self.pending: int | None = None
         self._asking = False
+        self._postponed = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -55,6 +59,9 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._postponed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.pending = signal.SIGINT
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is None and self.pending is not None:
@@ -71,18 +78,29 @@ class Interrupts:
         finally:
             self.held = held
 
-    def _handle(self, number: int, _frame: Any) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._asking:
             raise KeyboardInterrupt
-        if number == signal.SIGINT and self.pending is None and not self._confirmed():
-            return
+        if number == signal.SIGINT and self.pending is None and _can_ask():
+            if _draws(frame):
+                self._postpone()
+                return
+            if not self._confirmed():
+                return
         self.pending = number
         if not self.held:
             stop(number)
 
+    def _postpone(self) -> None:
+        self._before.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, self._handle_postponed))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)
+        self._postponed = True
+
+    def _handle_postponed(self, _number: int, frame: FrameType | None) -> None:
+        self._postponed = False
+        self._handle(signal.SIGINT, frame)
+
     def _confirmed(self) -> bool:
-        if not _can_ask():
-            return True
         self._asking = True
         try:
             with paused():
@@ -92,6 +110,15 @@ class Interrupts:
             return True
         finally:
             self._asking = False
+
+
+def _draws(frame: FrameType | None) -> bool:
+    """Whether what a signal interrupted is part of drawing on the terminal."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "rich":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _can_ask() -> bool:

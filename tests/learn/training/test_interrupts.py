@@ -80,6 +80,38 @@ def test_yes_nothing_and_a_second_ctrl_c_mean_stop(answer: str) -> None:
     assert "saved" in terminal.seen
 
 
+DRAWING = """
+import os, signal
+from fmalloc.training.interrupts import Interrupts, stop
+from fmalloc_shared.commands.progress import bar, console
+
+class Interrupted:
+    def __rich_console__(self, *_):
+        os.kill(os.getpid(), signal.SIGINT)
+        yield "drawn"
+
+with bar("task", 40) as advance, Interrupts(held=True) as interrupts:
+    console.print(Interrupted())
+"""
+
+
+def test_ctrl_c_while_something_is_drawn_asks_once_it_is_drawn() -> None:
+    terminal = Terminal(
+        sys.executable, "-c", f"{DRAWING}    while not interrupts.pending: advance(0)\n    stop(interrupts.pending)"
+    )
+    terminal.wait_for("Stop after saving? [Y/n]", 60)
+    terminal.type("\n")
+    assert terminal.code() in (130, -signal.SIGINT), terminal.seen
+
+
+def test_ctrl_c_in_the_last_drawing_is_not_lost() -> None:
+    terminal = Terminal(sys.executable, "-c", f"{DRAWING}print('through')")
+    terminal.wait_for("drawn", 60)
+    terminal.type("\n")  # an answer, should it be asked after all
+    assert terminal.code() in (130, -signal.SIGINT), terminal.seen
+    assert "through" not in terminal.seen
+
+
 def test_released_it_stops_at_once_and_handlers_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts(held=True) as interrupts:
