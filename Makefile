@@ -30,10 +30,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## learn, compile and serve four domains of a toy corpus, in at most five minutes
 	$(BIN)/python -m examples.demo
 
-test: $(READY) ## run the tests but the slow ones, on all cores (six to seven minutes on two)
+test: $(READY) ## run the tests but the slow ones, on all cores (seven to sixteen minutes on two)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY) ## run the slow tests: kills, whole runs, thousands of examples, the wheel (about ten minutes on two cores)
+test-slow: $(READY) ## run the slow tests: kills, whole runs, thousands of examples, the wheel (ten to thirty minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m slow
 
 test-long: $(READY) ## the slow tests that draw examples, ten times as many: 500 lives of a store, 10,000 texts (over an hour)

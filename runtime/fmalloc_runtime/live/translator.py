@@ -11,6 +11,7 @@ from fmalloc_runtime.engines.base import Engine, TranslationOptions, score_exact
 from fmalloc_runtime.engines.ctranslate2 import CTranslate2Engine, ctranslate2_version
 from fmalloc_runtime.engines.onnx import OnnxEngine, onnxruntime_version
 from fmalloc_runtime.errors import InputTooLongError
+from fmalloc_runtime.machine import return_freed_memory
 from fmalloc_runtime.text.pipeline import work_on
 from fmalloc_runtime.text.terms import Entry, Terms
 from fmalloc_runtime.text.translation import Found, SourceBatch, TextOptions, TextTranslation, drive
@@ -100,7 +101,9 @@ class Translator:
         """Load a verified bundle; FmallocError if no engine here can run it."""
         tokenizer = Tokenizer.load(bundle.tokenizer)
         _check_frame(bundle, tokenizer)
-        return cls(bundle, tokenizer, _load_engine(bundle, settings or EngineSettings()))
+        engine = _load_engine(bundle, settings or EngineSettings())
+        return_freed_memory()  # of the files that were read, and of models that left before
+        return cls(bundle, tokenizer, engine)
 
     @property
     def source_language(self) -> str:
