@@ -14,7 +14,7 @@ from benchmarks.scoreboard.energy import Meter, Metered
 from benchmarks.scoreboard.limits import Machine
 from fmalloc.evaluation.significance import METRICS, Statistics
 from fmalloc_export.bench.report import record
-from fmalloc_export.bench.rounds import Measured, half_width, measure
+from fmalloc_export.bench.rounds import LINES_IN_TURN, Measured, half_width, measure
 from fmalloc_export.bench.runner import Runner
 from fmalloc_shared.commands.progress import bar, console
 
@@ -90,7 +90,12 @@ def measure_threads(field: Field, test: Test, amount: Amount, threads: int) -> d
     machine = before.best(Machine.measured(threads))
     for entry, row in zip(entries, [*fast, *slow], strict=True):
         entry |= _limits(row, machine, entry)
-    return {"entries": entries, "machine": _machine(machine), "load_average": [load, os.getloadavg()[0]]}
+    return {
+        "entries": entries,
+        "lines_in_turn": LINES_IN_TURN,
+        "machine": _machine(machine),
+        "load_average": [load, os.getloadavg()[0]],
+    }
 
 
 def _measured(rows: Sequence[Contender], sources: Sequence[str], amount: Amount, threads: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from fmalloc_export.bench.runner import Decoded, Timed
 # Fewer say nothing about chance.
 LEAST_ROUNDS = 3
 # As few as leave a model's weights in the caches for most of its turn.
-_LINES_IN_TURN = 4
+LINES_IN_TURN = 4
 
 
 class Translating(Protocol):
@@ -93,9 +93,9 @@ def measure(
 def _alone(runners: Sequence[Translating], lines: Sequence[str], number: int) -> list[Timed]:
     """Each line alone; models take turns every few lines, so that what else the machine does for seconds hits all."""
     found = [Timed([], []) for _ in runners]
-    for turn, start in enumerate(range(0, len(lines), _LINES_IN_TURN)):
+    for turn, start in enumerate(range(0, len(lines), LINES_IN_TURN)):
         for index in _order(len(runners), number + turn):
-            timed = runners[index].translate(lines[start : start + _LINES_IN_TURN], 1)
+            timed = runners[index].translate(lines[start : start + LINES_IN_TURN], 1)
             found[index].texts.extend(timed.texts)
             found[index].seconds.extend(timed.seconds)
     return found
