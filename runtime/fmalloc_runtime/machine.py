@@ -58,8 +58,8 @@ def return_freed_memory() -> None:
 
     By itself it keeps what lies between blocks in use: a good part of what loading one model after another frees.
     """
-    with suppress(OSError, TypeError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def cuda_devices() -> int:

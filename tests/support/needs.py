@@ -11,6 +11,7 @@ NEEDS = {
     "browser": "Chromium, package chromium (Debian) or google-chrome, in which the pages are tested",
     "minisign": "the program minisign, package minisign (Debian), which reads our signatures and makes others",
     "mount": "the right to mount a small file system, which a test fills up",
+    "glibc": "the C library of GNU, which can be told to give freed memory back",
     "proc": "/proc, from which peak memory and open files are read",
 }
 

@@ -1,5 +1,6 @@
 """Models in memory: loaded once, unloaded when unused, never more than there is room for."""
 
+import ctypes
 import gc
 import logging
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from fmalloc_export.bench.runner import resident_bytes
 from fmalloc_runtime.bundle.bundle import Bundle
 from fmalloc_runtime.errors import NotReadyError
 from fmalloc_runtime.live.loading import ModelCache, model_bytes
 from fmalloc_runtime.live.translator import Translator
 from fmalloc_runtime.metrics import Metrics
 from tests.support.bundles import CPU, SENTENCES, bundle_of
+from tests.support.needs import skip_without
 
 WAIT = 20.0
 TEXT = SENTENCES["it"][0]
@@ -221,3 +224,17 @@ def test_many_threads_and_little_memory(opened: dict[str, Bundle], size: int) ->
         thread.join(WAIT)
         assert not thread.is_alive()
     assert not problems
+
+
+def test_loading_gives_back_memory_that_was_freed_between_blocks_in_use(opened: dict[str, Bundle]) -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        skip_without("glibc")
+    Translator.load(opened["it"], CPU)  # with the libraries that it needs
+    blocks = [bytearray(b"x" * 4000) for _ in range(25_000)]
+    kept = blocks[::1000]
+    del blocks
+    before = resident_bytes() or skip_without("proc")
+    Translator.load(opened["it"], CPU)
+    after = resident_bytes() or skip_without("proc")
+    assert before - after > 50e6
+    assert len(kept) == 25
