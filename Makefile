@@ -2,9 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CORPORA ?= ../shared/corpora
 BASE ?= ../shared/base-de-en
-BASE_NOTE ?=
 OPTIONS ?=
-STORE ?= .work/real/store
+STORE ?= .work/experiment/runs/fmalloc-private-1-1/fmalloc-private-it-koran-law-medical-subtitles/store
 MARIAN ?=
 LIBRETRANSLATE ?=
 TUNING_MINUTES ?= 0
@@ -16,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-long test-scale check docs experiment real soak fuzz bench-routing bench-export bench-distil bench-protection bench-desk bench-train bench-learning bench-gap bench-newcomer bench-corpora bench gpu clean
+.PHONY: help demo test test-slow test-long test-scale check docs experiment soak fuzz bench-routing bench-compaction bench-distil bench-protection bench-desk bench-train bench-newcomer bench-corpora bench gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -60,9 +59,6 @@ experiment: $(READY) ## every method on five domains of a real base; BASE=, CORP
 	$(BIN)/python -m benchmarks.experiment --base $(BASE) --corpora $(CORPORA) $(OPTIONS)
 	$(BIN)/python -m benchmarks.experiment.page
 
-real: $(READY) ## learn two domains of real text; CORPORA= and BASE= say where text and model are (about an hour)
-	$(BIN)/python -m benchmarks.learning.real --corpora $(CORPORA) --base $(BASE) --base-note '$(BASE_NOTE)'
-
 bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA=; MARIAN= and LIBRETRANSLATE= Pythons that have them (some three hours)
 	$(BIN)/python -m benchmarks.scoreboard --store $(STORE) --corpora $(CORPORA) --tuning-minutes $(TUNING_MINUTES) $(if $(MARIAN),--marian $(MARIAN)) $(if $(LIBRETRANSLATE),--libretranslate $(LIBRETRANSLATE))
 	$(BIN)/python -m benchmarks.scoreboard.page
@@ -70,8 +66,8 @@ bench: $(READY) ## fmalloc beside what people would use instead; STORE=, CORPORA
 bench-routing: $(READY) ## measure routing on real text; CORPORA= says where it is
 	$(BIN)/python -m benchmarks.serving.routing --corpora $(CORPORA)
 
-bench-export: $(READY) ## quality of compiled models; STORE= is what `make real` learned, CORPORA= its text (about an hour)
-	$(BIN)/python -m benchmarks.compiler.export --store $(STORE) --corpora $(CORPORA)
+bench-compaction: $(READY) ## what choosing and refitting cells is worth; STORE= of a real base, CORPORA= its text (minutes per domain)
+	$(BIN)/python -m benchmarks.compiler.compaction --store $(STORE) --corpora $(CORPORA)
 
 bench-distil: $(READY) ## quality of students; STORE= of a real base, CORPORA= its text, TASK= of the store (an hour per domain)
 	$(BIN)/python -m benchmarks.compiler.distil --store $(STORE) --corpora $(CORPORA) --domain $(TASK)
@@ -85,14 +81,8 @@ bench-protection: $(READY) ## measure what keeping placeholders and numbers cost
 bench-train: $(READY) ## measure learning against gradient masking and full fine-tuning; CORPORA= and BASE= (seven minutes)
 	$(BIN)/python -m benchmarks.learning.train --base $(BASE) --corpora $(CORPORA)
 
-bench-learning: $(READY) ## every method on five domains of real text in two orders; CORPORA= and BASE= (three hours)
-	$(BIN)/python -m benchmarks.learning.methods --base $(BASE) --corpora $(CORPORA)
-
 bench-newcomer: $(READY) ## time the README's first command; CORPORA= and a real BASE= (a quarter of an hour)
 	$(BIN)/python -m benchmarks.learning.newcomer --base $(BASE) --corpora $(CORPORA)
-
-bench-gap: $(READY) ## what closes the gap to fine-tuning; CORPORA= and BASE= (half an hour)
-	$(BIN)/python -m benchmarks.learning.gap --base $(BASE) --corpora $(CORPORA)
 
 bench-corpora: $(READY) ## clean and tokenise ten million pairs; CORPORA=, BASE= and 8 GB of disk (ten minutes)
 	$(BIN)/python -m benchmarks.learning.corpora --base $(BASE) --corpora $(CORPORA)

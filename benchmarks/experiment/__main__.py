@@ -6,7 +6,7 @@ already are not repeated.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from benchmarks.common import RESULTS, Goal, add_entry, once, versions
+from benchmarks.experiment.defaults import VARIANTS, variants
 from benchmarks.experiment.exposure import Exposure, exposure
 from benchmarks.experiment.goals import goals
 from benchmarks.experiment.neighbours import neighbours
@@ -31,8 +32,12 @@ from fmalloc_shared.commands.progress import console
 from fmalloc_shared.errors import FmallocError
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-PARTS = ("rates", "methods", "exposure", "neighbours", "product")
+PARTS = ("rates", "methods", "defaults", "exposure", "neighbours", "product")
 NAME, _COMPILED = "experiment", "fmalloc-private"
+
+
+class _LackingError(FmallocError):
+    """A part needs what another one makes."""
 
 
 @click.command(cls=Command)
@@ -46,7 +51,8 @@ NAME, _COMPILED = "experiment", "fmalloc-private"
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of the main methods.")
 @click.option("--updates", type=click.IntRange(1), help="Per domain, instead of the recipe's.")
 @click.option("--tuning-updates", type=click.IntRange(1), default=80, show_default=True, help="Of each rate tried.")
-@click.option("--tuning-domain", default="law", show_default=True, help="On whose dev set rates are searched.")
+@click.option("--variant-updates", type=click.IntRange(1), default=120, show_default=True, help="Of each variant.")
+@click.option("--tuning-domain", default="law", show_default=True, help="Whose dev set decides on rates and variants.")
 @click.option("--store", type=FOLDER, help="Compiled as the product.  [default: what fmalloc-private learned here]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of experiment.json.")
@@ -61,6 +67,7 @@ def main(
     seeds: int,
     updates: int | None,
     tuning_updates: int,
+    variant_updates: int,
     tuning_domain: str,
     store: Path | None,
     jobs: int,
@@ -75,20 +82,20 @@ def main(
     measures: dict[str, Callable[[], tuple[dict[str, Any], list[Goal]]]] = {
         "rates": lambda: _rates(Search(setting, tuning_updates, tuning_domain), names, results),
         "methods": lambda: _methods(setting, names, orders, seeds, jobs, results),
+        "defaults": lambda: _defaults(setting, variant_updates, tuning_domain, results),
         "exposure": lambda: _exposure(setting),
         "neighbours": lambda: _neighbours(setting),
         "product": lambda: _product(setting, store),
     }
-    store = store or Runs(setting, {}).store_of(Named(_COMPILED))
     for part in parts or PARTS:
         console.rule(part)
-        if part == "product" and store is None:
-            problem = f"{work}: no store that {_COMPILED} learned; say --store, or learn it here"
+        try:
+            payload, found = measures[part]()
+        except _LackingError as error:
             if parts:
-                raise FmallocError(problem)
-            console.print(f"left out: {problem}", markup=False)
+                raise
+            console.print(f"left out: {error}", markup=False)
             continue
-        payload, found = measures[part]()
         console.print(f"wrote {add_entry(NAME, part, payload, found, directory=results)}")
 
 
@@ -103,9 +110,7 @@ def _rates(search: Search, names: list[str], results: Path) -> tuple[dict[str, A
 def _methods(
     setting: Setting, names: list[str], orders: int, seeds: int, jobs: int, results: Path
 ) -> tuple[dict[str, Any], list[Goal]]:
-    rates = _entry(results, "rates").get("methods", {})
-    if missing := [name for name in names if name not in rates]:
-        raise FmallocError(f"no rate of {', '.join(missing)} in {results}: run --part rates first")
+    rates = _rates_of(names, results)
     earlier = _entry(results, "methods").get("runs", [])
     records = Runs(setting, rates, earlier).learn(wanted(names, orders, seeds), jobs)
     comparisons = by_seed(records)
@@ -121,6 +126,11 @@ def _methods(
             for seed, one in comparisons.items()
         },
     }, goals(first)
+
+
+def _defaults(setting: Setting, updates: int, domain: str, results: Path) -> tuple[dict[str, Any], list[Goal]]:
+    found = variants(setting, _rates_of({one.method for one in VARIANTS}, results), updates, domain)
+    return {"base": setting.base.name, "updates": updates, "domain": domain, "variants": found}, []
 
 
 def _exposure(setting: Setting) -> tuple[dict[str, Any], list[Goal]]:
@@ -154,9 +164,18 @@ def _neighbours(setting: Setting) -> tuple[dict[str, Any], list[Goal]]:
 
 
 def _product(setting: Setting, store: Path | None) -> tuple[dict[str, Any], list[Goal]]:
-    assert store
+    store = store or Runs(setting, {}).store_of(Named(_COMPILED))
+    if store is None:
+        raise _LackingError(f"{setting.work}: no store that {_COMPILED} learned; say --store, or learn it here")
     sentences = setting.read().evaluation.sentences
     return product(store, setting.corpora, setting.work / "product", sentences=sentences), []
+
+
+def _rates_of(methods: Iterable[str], results: Path) -> dict[str, Any]:
+    rates: dict[str, Any] = _entry(results, "rates").get("methods", {})
+    if missing := [name for name in methods if name not in rates]:
+        raise _LackingError(f"no rate of {', '.join(missing)} in {results}: run --part rates first")
+    return rates
 
 
 def _entry(results: Path, part: str) -> dict[str, Any]:

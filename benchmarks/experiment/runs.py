@@ -25,6 +25,7 @@ from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.comparison.compare import Plan
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.run import base_scores, make_method, settings_bytes
+from fmalloc.methods.fmalloc import Fmalloc
 from fmalloc.recipe import Recipe
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.commands.progress import console
@@ -90,7 +91,7 @@ class Runs:
         missing = [one for one in names if one not in found]
         console.print(f"{len(found)} of {len(names)} runs are known; to learn: {', '.join(o.name for o in missing)}")
         if missing:
-            self._prepare(run)
+            self._prepare(run, {one.method for one in missing})
             write_atomically(self._rates_file, json.dumps(self.rates).encode())
             with ThreadPoolExecutor(jobs) as pool:
                 list(pool.map(lambda one: self._apart(one, jobs), missing))
@@ -164,11 +165,12 @@ class Runs:
     def _record(self, named: Named) -> Path:
         return self.setting.work / _RUNS / named.name / "record.json"
 
-    def _prepare(self, run: Run) -> None:
-        """What several runs share: scores of the untouched base, and the pruned store that all variants begin with."""
+    def _prepare(self, run: Run, methods: Iterable[str]) -> None:
+        """What several runs share: scores of the untouched base, and the pruned store that F-MALLOC begins with."""
         common = self._common(run.recipe)
         base_scores(run, common / _BASE_SCORES)
-        if not Store.exists(created := common / _CREATED):
+        allocates = any(issubclass(method_of(name), Fmalloc) for name in methods)
+        if allocates and not Store.exists(created := common / _CREATED):
             with writing(created):
                 create_store(replace(run, recipe=run.recipe.model_copy(update={"store": created})))
 

@@ -150,4 +150,5 @@ class FmallocPrivate(Fmalloc):
     changes: ClassVar[dict[str, Any]] = {
         "private": ["norms", "biases", "attention", "embeddings", "output"],
         "private_learning_rate": 5e-3,
+        "private_rank": 16,
     }

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from benchmarks.experiment import defaults
 from benchmarks.experiment.__main__ import main
 from benchmarks.experiment.goals import gains, goals
 from benchmarks.experiment.page.__main__ import main as write_page
@@ -97,8 +98,24 @@ def test_the_whole_experiment_goes_on_where_it_stopped(setting: Setting, tmp_pat
     assert len(results_of(tmp_path)["methods"]["runs"]) == 1
 
 
+@pytest.mark.slow
+def test_what_the_defaults_follow_from(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = (defaults.COPY, defaults.OWN, "cells alone", "20 % freed")
+    monkeypatch.setattr(defaults, "VARIANTS", [one for one in defaults.VARIANTS if one.name in some])
+    parts = ("--part", "rates", "--part", "defaults", "--variant-updates", "20")
+    done = run(setting, tmp_path, "--methods", "single,fmalloc-private", *parts)
+    assert done.exit_code == 0, done.output
+    found = results_of(tmp_path)["defaults"]["variants"]
+    assert tuple(found) == some
+    assert all(one["nll"] < one["before"] for one in found.values())
+    own, cells = found[defaults.OWN], found["cells alone"]
+    assert found[defaults.COPY]["bytes"] > own["bytes"] > cells["bytes"]
+    assert cells["before"] == own["before"] != found["20 % freed"]["before"]
+
+
 def test_a_method_without_a_rate_is_refused(setting: Setting, tmp_path: Path) -> None:
-    assert "no rate of single" in run(setting, tmp_path, "--methods", "single", "--part", "methods").output
+    for part in ("methods", "defaults"):
+        assert "no rate of single" in run(setting, tmp_path, "--methods", "single", "--part", part).output
     assert "expected some of single" in run(setting, tmp_path, "--methods", "magic").output
 
 

@@ -1,0 +1,85 @@
+"""What the defaults follow from: variants of fmalloc-private on one domain, by the dev NLL of their best state.
+
+All learn the same batches in the same number of updates, at the rate that was chosen for the method, unless the variant
+has another. The copy of the base that is fine-tuned is beside them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import once
+from benchmarks.experiment.rates import with_rates
+from benchmarks.experiment.setting import Setting
+from fmalloc.learning.preflight import read_inputs
+from fmalloc.learning.run import Run
+from fmalloc.methods.comparison.run import learn_once, make_method
+from fmalloc_shared.commands.progress import console
+from fmalloc_shared.errors import FmallocError
+
+COPY, OWN = "every parameter of a copy", "as in the experiment"
+_SINGLE, _OWN = "single", "fmalloc-private"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`learning`: settings that differ from the method's. `sparsity`: of the cells, freed; None: the recipe's."""
+
+    name: str
+    learning: Mapping[str, Any] = field(default_factory=dict)
+    sparsity: float | None = None
+    method: str = _OWN
+
+
+VARIANTS = (
+    Variant(COPY, method=_SINGLE),
+    Variant(OWN),
+    Variant("cells and embeddings alone", {"private": ["embeddings", "output"]}),
+    Variant("cells and attention alone", {"private": ["attention"]}),
+    Variant("cells alone", {"private": []}),
+    Variant("cells alone, 20 % freed", {"private": []}, 0.2),
+    Variant("20 % freed", {}, 0.2),
+    Variant("20 % freed, rank 8", {"private_rank": 8}, 0.2),
+    Variant("20 % freed, rank 32", {"private_rank": 32}, 0.2),
+    Variant("20 % freed, private parameters at half the rate", {"private_learning_rate": 2.5e-3}, 0.2),
+    Variant("20 % freed, gates at a quarter of the rate", {"gate_learning_rate": 1e-2}, 0.2),
+)
+
+
+def variants(
+    setting: Setting, rates: Mapping[str, Mapping[str, Any]], updates: int, domain: str
+) -> dict[str, dict[str, Any]]:
+    """By name: `nll`, lowest dev NLL, `before` the first update, `bytes` of the domain's state, `trained` parameters.
+
+    `rates`: of `Search.of`, by method. What is finished in the work folder is not done again.
+    """
+    found = {}
+    for one in VARIANTS:
+        recipe = setting.read({"learning.updates": updates, "evaluation.sentences": 1})
+        sparsity = one.sparsity or recipe.sparsity
+        folder = setting.work / "defaults" / f"{domain}-{updates}" / f"freed-{sparsity}"
+        methods = with_rates(recipe, rates)
+        if one.learning:
+            own = methods[one.method]
+            methods[one.method] = own | {"learning": own.get("learning", {}) | dict(one.learning)}
+        tasks = [task for task in recipe.tasks if task.name == domain]
+        if not tasks:
+            raise FmallocError(f"{setting.recipe}: no task {domain}, on which variants are tried")
+        changes = {"methods": methods, "tasks": tasks, "sparsity": sparsity}
+        run = read_inputs(recipe.model_copy(update=changes), setting.work, room=0)
+        path = folder / one.name.replace(" ", "-").replace(",", "").replace("%", "percent")
+        found[one.name] = once(path / "found.json", partial(_measured, run, one, path))
+        console.print(f"{one.name}: {found[one.name]}", markup=False)
+    return found
+
+
+def _measured(run: Run, one: Variant, path: Path) -> dict[str, Any]:
+    learned = learn_once(make_method(run, one.method, path), run.recipe.tasks[0], ())
+    return {
+        "nll": min(point.nll for point in learned.curve),
+        "before": learned.curve[0].nll,
+        "bytes": learned.bytes,
+        "trained": learned.trained_parameters,
+    }
