@@ -74,6 +74,10 @@ class Fmalloc(Method):
         size = sum(file.stat().st_size for file in files if file.name != _ROUTING)
         return Learned(curve=record.curve, trained_parameters=sum(sizes), bytes=size, seconds=seconds)
 
+    def decisive(self, task: TaskSettings) -> dict[str, Any]:
+        """All of the task's learning settings, the variant's changes among them."""
+        return self._job(task).plans[task.name].learning.model_dump()
+
     def _job(self, task: TaskSettings) -> Run:
         """The run with this method's settings; learning scores only the general and the task's domain."""
         recipe = self.variant(self.run.recipe, self.settings).model_copy(update={"store": self.folder / "store"})

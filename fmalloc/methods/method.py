@@ -15,6 +15,24 @@ from fmalloc.recipe import LearningSettings, TaskSettings
 BASE = "base"
 
 
+# Of the learning settings, what only methods that claim cells read.
+_OF_CLAIMS = {
+    "gate_learning_rate",
+    "anneal_updates",
+    "rate_scale",
+    "fresh_cells",
+    "gates",
+    "private",
+    "private_rank",
+    "private_learning_rate",
+    "reads",
+    "share",
+    "allocator",
+    "terminology",
+    "memory",
+}
+
+
 class MethodSettings(BaseModel):
     """A method's own settings, from the recipe's `methods:` section."""
 
@@ -44,6 +62,10 @@ class Method(ABC):
         settings = self.run.plans[task.name].learning
         rate = self.settings.learning_rate
         return settings if rate is None else settings.model_copy(update={"learning_rate": rate})
+
+    def decisive(self, task: TaskSettings) -> dict[str, Any]:
+        """The task's learning settings, JSON-able, those alone that make a difference to this method."""
+        return self.run.plans[task.name].learning.model_dump(exclude=_OF_CLAIMS)
 
     def check(self) -> None:  # noqa: B027
         """See, before any method learns, that this one will be able to; FmallocError says what keeps it."""

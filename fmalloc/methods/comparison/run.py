@@ -99,11 +99,11 @@ def _settings(run: Run, method: Method) -> dict[str, Any]:
     """Everything that determines the results, JSON-able."""
     recipe = run.recipe
     data = {name: {part: record.sha256 for part, record in run.data_of(name).items()} for name in run.corpora}
-    tasks = {name: plan.learning.model_dump() for name, plan in run.plans.items()}
+    tasks = sorted(recipe.tasks, key=lambda task: task.name) if not method.ordered else recipe.tasks
     return {
         "method": method.name,
         "settings": method.settings.model_dump(mode="json"),
-        "tasks": [[name, tasks[name]] for name in (sorted(tasks) if not method.ordered else tasks)],
+        "tasks": [[task.name, method.decisive(task)] for task in tasks],
         "evaluation": recipe.evaluation.model_dump(),
         "pruning": [recipe.sparsity, recipe.recovery.model_dump()] if method.prunes else None,
         "data": data,
@@ -120,7 +120,7 @@ def check_settings(run: Run, method: Method, folder: Path) -> None:
     path = folder / _SETTINGS
     if path.is_file():
         try:
-            held = _completed(read_json(path), method.settings_type())
+            held = _completed(read_json(path), method)
         except (KeyError, TypeError, ValueError) as error:
             raise FmallocError(f"{path}: damaged, no settings of a run; delete {folder} to begin anew") from error
         wanted = json.loads(settings_bytes(run, method))
@@ -130,11 +130,12 @@ def check_settings(run: Run, method: Method, folder: Path) -> None:
             )
 
 
-def _completed(settings: dict[str, Any], defaults: MethodSettings) -> dict[str, Any]:
-    """The settings, with defaults for those added since the run."""
-    learning = LearningSettings().model_dump()
-    tasks = [[name, learning | given] for name, given in settings["tasks"]]
-    return settings | {"tasks": tasks, "settings": defaults.model_dump(mode="json") | settings["settings"]}
+def _completed(settings: dict[str, Any], method: Method) -> dict[str, Any]:
+    """The settings, with defaults for those added since the run, and without those that make no difference any more."""
+    learning, decisive = LearningSettings().model_dump(), method.decisive(method.run.recipe.tasks[0])
+    tasks = [[name, {key: (learning | given)[key] for key in decisive}] for name, given in settings["tasks"]]
+    own = method.settings_type().model_dump(mode="json") | settings["settings"]
+    return settings | {"tasks": tasks, "settings": own}
 
 
 def base_scores(run: Run, folder: Path) -> dict[str, Evaluation]:

@@ -89,6 +89,10 @@ def test_nothing_is_done_twice_and_other_settings_are_refused(compared: Path, re
     other = recipe.model_copy(update={"learning": recipe.learning.model_copy(update={"seed": 9})})
     with pytest.raises(FmallocError, match="single: holds a run with other tasks; choose another folder"):
         Plan.of(other, ["single"], ORDERS[:1], compared).compare()
+    private = recipe.model_copy(update={"learning": recipe.learning.model_copy(update={"private": ["norms"]})})
+    Plan.of(private, ["single"], ORDERS[:1], compared)  # which has no cells that anything could be private beside
+    with pytest.raises(FmallocError, match="fmalloc-office-games: holds a run with other tasks"):
+        Plan.of(private, ["fmalloc"], ORDERS[:1], compared)
     with pytest.raises(FmallocError, match="--order office: expected each of office, games once"):
         Plan.of(recipe, ["single"], [["office"]], compared).compare()
 
