@@ -129,7 +129,7 @@ def _methods(
 
 
 def _defaults(setting: Setting, updates: int, domain: str, results: Path) -> tuple[dict[str, Any], list[Goal]]:
-    found = variants(setting, _rates_of({one.method for one in VARIANTS}, results), updates, domain)
+    found = variants(setting, _rates_of(dict.fromkeys(one.method for one in VARIANTS), results), updates, domain)
     return {"base": setting.base.name, "updates": updates, "domain": domain, "variants": found}, []
 
 
