@@ -50,12 +50,12 @@ VARIANTS = (
 
 def variants(
     setting: Setting, rates: Mapping[str, Mapping[str, Any]], updates: int, domain: str
-) -> dict[str, dict[str, Any]]:
-    """By name: `nll`, lowest dev NLL, `before` the first update, `bytes` of the domain's state, `trained` parameters.
+) -> list[dict[str, Any]]:
+    """Of each its `name`, `nll`, lowest dev NLL, `before` the first update, `bytes` of its state, `trained` parameters.
 
     `rates`: of `Search.of`, by method. What is finished in the work folder is not done again.
     """
-    found = {}
+    found = []
     for one in VARIANTS:
         recipe = setting.read({"learning.updates": updates, "evaluation.sentences": 1})
         sparsity = one.sparsity or recipe.sparsity
@@ -70,8 +70,8 @@ def variants(
         changes = {"methods": methods, "tasks": tasks, "sparsity": sparsity}
         run = read_inputs(recipe.model_copy(update=changes), setting.work, room=0)
         path = folder / one.name.replace(" ", "-").replace(",", "").replace("%", "percent")
-        found[one.name] = once(path / "found.json", partial(_measured, run, one, path))
-        console.print(f"{one.name}: {found[one.name]}", markup=False)
+        found.append({"name": one.name} | once(path / "found.json", partial(_measured, run, one, path)))
+        console.print(str(found[-1]), markup=False)
     return found
 
 

@@ -105,7 +105,7 @@ def test_what_the_defaults_follow_from(setting: Setting, tmp_path: Path, monkeyp
     parts = ("--part", "rates", "--part", "defaults", "--variant-updates", "20")
     done = run(setting, tmp_path, "--methods", "single,fmalloc-private", *parts)
     assert done.exit_code == 0, done.output
-    found = results_of(tmp_path)["defaults"]["variants"]
+    found = {one["name"]: one for one in results_of(tmp_path)["defaults"]["variants"]}
     assert tuple(found) == some
     assert all(one["nll"] < one["before"] for one in found.values())
     own, cells = found[defaults.OWN], found["cells alone"]

@@ -74,7 +74,7 @@ def written(found: Mapping[str, Any]) -> dict[str, str]:
         "evaluation": first.evaluation,
         "rates": found["rates"],
         "defaults": found.get("defaults"),
-        "copy": found["defaults"]["variants"][COPY] if "defaults" in found else None,
+        "copy": next((one for one in found.get("defaults", {}).get("variants", ()) if one["name"] == COPY), None),
         "exposure": found.get("exposure"),
         "neighbours": found.get("neighbours"),
         "product": found.get("product"),
