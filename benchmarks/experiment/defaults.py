@@ -17,7 +17,6 @@ from fmalloc.learning.preflight import read_inputs
 from fmalloc.learning.run import Run
 from fmalloc.methods.comparison.run import learn_once, make_method
 from fmalloc_shared.commands.progress import console
-from fmalloc_shared.errors import FmallocError
 
 COPY, OWN = "every parameter of a copy", "as in the experiment"
 _SINGLE, _OWN = "single", "fmalloc-private"
@@ -55,20 +54,15 @@ def variants(
 
     `rates`: of `Search.of`, by method. What is finished in the work folder is not done again.
     """
-    found = []
+    found, recipe = [], setting.alone(domain, updates)
     for one in VARIANTS:
-        recipe = setting.read({"learning.updates": updates, "evaluation.sentences": 1})
         sparsity = one.sparsity or recipe.sparsity
         folder = setting.work / "defaults" / f"{domain}-{updates}" / f"freed-{sparsity}"
         methods = with_rates(recipe, rates)
         if one.learning:
             own = methods[one.method]
             methods[one.method] = own | {"learning": own.get("learning", {}) | dict(one.learning)}
-        tasks = [task for task in recipe.tasks if task.name == domain]
-        if not tasks:
-            raise FmallocError(f"{setting.recipe}: no task {domain}, on which variants are tried")
-        changes = {"methods": methods, "tasks": tasks, "sparsity": sparsity}
-        run = read_inputs(recipe.model_copy(update=changes), setting.work, room=0)
+        run = read_inputs(recipe.model_copy(update={"methods": methods, "sparsity": sparsity}), setting.work, room=0)
         path = folder / one.name.replace(" ", "-").replace(",", "").replace("%", "percent")
         found.append({"name": one.name} | once(path / "found.json", partial(_measured, run, one, path)))
         console.print(str(found[-1]), markup=False)

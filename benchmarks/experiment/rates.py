@@ -19,7 +19,6 @@ from fmalloc.methods.comparison.run import learn_once, make_method
 from fmalloc.recipe import Recipe
 from fmalloc.training.divergence import DivergedError
 from fmalloc_shared.commands.progress import console
-from fmalloc_shared.errors import FmallocError
 
 # A first task is learned by the one as by the other.
 AS = {
@@ -73,12 +72,7 @@ class Search:
 
     @cached_property
     def _run(self) -> Run:
-        """The one domain, and a single test line: dev text decides."""
-        recipe = self.setting.read({"learning.updates": self.updates, "evaluation.sentences": 1})
-        tasks = [task for task in recipe.tasks if task.name == self.domain]
-        if not tasks:
-            raise FmallocError(f"{self.setting.recipe}: no task {self.domain}, on which rates are searched")
-        return read_inputs(recipe.model_copy(update={"tasks": tasks}), self.setting.work, room=0)
+        return read_inputs(self.setting.alone(self.domain, self.updates), self.setting.work, room=0)
 
 
 def default_rate(recipe: Recipe, name: str) -> float:

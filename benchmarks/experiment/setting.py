@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fmalloc.recipe import Recipe, read_recipe
+from fmalloc_shared.errors import FmallocError
 
 RECIPE = Path("examples/experiment/recipe.yaml")
 
@@ -31,3 +32,17 @@ class Setting:
         finally:
             os.environ.clear()
             os.environ |= before
+
+    def alone(self, domain: str, updates: int) -> Recipe:
+        """The recipe for one domain in so many updates, with a single test line: dev text decides.
+
+        Raises:
+            FmallocError: the recipe has no such task.
+        """
+        recipe = self.read({"learning.updates": updates, "evaluation.sentences": 1})
+        tasks = [task for task in recipe.tasks if task.name == domain]
+        if not tasks:
+            raise FmallocError(
+                f"{self.recipe}: no task {domain}; it has {', '.join(task.name for task in recipe.tasks)}"
+            )
+        return recipe.model_copy(update={"tasks": tasks})

@@ -1,6 +1,7 @@
 """The experiment on a tiny base: rates are searched, runs learned, known ones not repeated, goals counted."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from benchmarks.experiment import defaults
 from benchmarks.experiment.__main__ import main
 from benchmarks.experiment.goals import gains, goals
+from benchmarks.experiment.page.__main__ import DOCS
 from benchmarks.experiment.page.__main__ import main as write_page
 from benchmarks.experiment.rates import default_rate, lowest, with_rates
 from benchmarks.experiment.runs import Named, by_seed, wanted
@@ -111,6 +113,17 @@ def test_what_the_defaults_follow_from(setting: Setting, tmp_path: Path, monkeyp
     own, cells = found[defaults.OWN], found["cells alone"]
     assert found[defaults.COPY]["bytes"] > own["bytes"] > cells["bytes"]
     assert cells["before"] == own["before"] != found["20 % freed"]["before"]
+
+
+def test_the_pages_are_made_of_the_results(tmp_path: Path) -> None:
+    names = ("experiment.md", "experiment.svg", "results.md")
+    shutil.copy(DOCS.parent / ".mdformat.toml", tmp_path)  # how wide lines are
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    before, mark, after = page.partition("<!-- methods of results/experiment.json -->")
+    (tmp_path / "results.md").write_text(before + mark + "\nold\n" + after[after.index("<!-- end of methods") :])
+    done = CliRunner().invoke(write_page, ["--output-dir", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert [name for name in names if (tmp_path / name).read_bytes() != (DOCS / name).read_bytes()] == []
 
 
 def test_a_method_without_a_rate_is_refused(setting: Setting, tmp_path: Path) -> None:
