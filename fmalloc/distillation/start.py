@@ -13,7 +13,7 @@ from torch import Tensor
 from fmalloc.distillation.student import cut, load_student
 from fmalloc.model.architectures import FeedForwardLayer, feed_forward_layers
 from fmalloc.model.assembly import load_dense, trainable_parameters
-from fmalloc.model.feedforward import block_of, slice_cells, write_cells
+from fmalloc.model.feedforward import CellBlock, block_of, slice_cells, write_cells
 from fmalloc.store.cells import Mask
 from fmalloc.store.distilled import Distilled, distilled_models
 from fmalloc.store.store import Store
@@ -46,8 +46,10 @@ def start_of(store: Store, name: str, shallow: Distilled) -> Any:
             if id(parameter) not in cells:
                 parameter.add_(moved[key] - base[key])
     general_masks, masks = (_of_layers(store.mask(domain), kept) for domain in (GENERAL, name))
-    for layer, learned in zip(feed_forward_layers(own), feed_forward_layers(begun), strict=True):
-        write_cells(layer, torch.from_numpy(np.flatnonzero(general_masks[layer.name])), block_of(learned))
+    for layer, learned, before in zip(*map(feed_forward_layers, (own, begun, general)), strict=True):
+        shared = torch.from_numpy(np.flatnonzero(general_masks[layer.name]))
+        blocks = zip(block_of(learned), block_of(layer).select(shared), block_of(before).select(shared), strict=True)
+        write_cells(layer, shared, CellBlock(*(there + (here - was) for there, here, was in blocks)))
         slice_cells(layer, torch.from_numpy(masks[layer.name]))
     return own
 

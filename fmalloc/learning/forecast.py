@@ -87,7 +87,8 @@ def _importance(run: Run) -> Step:
 def _task(run: Run, plan: TaskPlan, paces: dict[Any, float]) -> Step:
     """A task's training; those with the same settings are taken to be as fast as each other."""
     settings = plan.learning
-    kind = (settings.batch_tokens, settings.maximum_length, settings.reads, *settings.private, settings.private_rank)
+    ranks = (settings.private_rank, settings.embedding_rank)
+    kind = (settings.batch_tokens, settings.maximum_length, settings.reads, *settings.private, *ranks)
     if kind not in paces:
         paces[kind] = _pace(run, plan)
     seconds, updates = paces[kind], plan.schedule.updates

@@ -14,7 +14,7 @@ from fmalloc.model.architectures import feed_forward_layers
 from fmalloc.model.feedforward import GatedFeedForward, block_of, replace
 from fmalloc.model.gate import GATE_LIMIT, temperature
 from fmalloc.model.objective import smoothed_loss
-from fmalloc.model.private import install
+from fmalloc.model.private import Ranks, install
 from fmalloc.model.text.batches import Batch, TrainingBatches
 from fmalloc.recipe import LearningSettings
 from fmalloc.store.cells import Cells, Mask
@@ -44,7 +44,9 @@ class Learner(Trainable):
         device = validator.device.torch
         self.model, self.allocations, self.settings = model.to(device), allocations, settings
         self.batches, self.validator = batches, validator
-        self.private = install(self.model, settings.private, rank=settings.private_rank, seed=settings.seed)
+        general = {name: allocation.general for name, allocation in allocations.items()}
+        ranks = Ranks(settings.private_rank, settings.embedding_rank)
+        self.private = install(self.model, settings.private, general, ranks, seed=settings.seed)
         self.gated = {name: module.to(device) for name, module in self._install().items()}
 
     def _install(self) -> dict[str, GatedFeedForward]:
@@ -55,7 +57,7 @@ class Learner(Trainable):
         gated = {}
         for layer in feed_forward_layers(self.model):
             allocation, cells = self.allocations[layer.name], block_of(layer)
-            read = cells.select(torch.from_numpy(allocation.read))
+            read = torch.from_numpy(allocation.read)
             write = fresh.get(layer.name) or cells.select(torch.from_numpy(allocation.writable))
             gates = initial_gates(allocation, generator, is_open=settings.gates == "open")
             gated[layer.name] = GatedFeedForward(layer, read, write, gates, settings.tau_max)

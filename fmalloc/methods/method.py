@@ -24,6 +24,7 @@ _OF_CLAIMS = {
     "gates",
     "private",
     "private_rank",
+    "private_embedding_rank",
     "private_learning_rate",
     "reads",
     "share",

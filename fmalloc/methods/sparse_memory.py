@@ -85,7 +85,7 @@ class SparseTuning(FineTuning):
             block, written = block_of(layer), cells[layer.name]
             read = torch.from_numpy(np.setdiff1d(np.arange(layer.width), written.numpy()))
             gates = torch.full((layer.width,), GENERAL_START, device=block.keys.device)
-            module = GatedFeedForward(layer, block.select(read), block.select(written), gates, settings.tau_max)
+            module = GatedFeedForward(layer, read, block.select(written), gates, settings.tau_max)
             replace(layer, module)
             parameters |= {f"{layer.name}.{part}": getattr(module, part) for part in CellBlock._fields}
         super().__init__(model, validator, settings, parameters)

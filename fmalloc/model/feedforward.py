@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 from fmalloc.model.architectures import FeedForwardLayer
 from fmalloc.model.gate import hard_mask, soft_mask
@@ -56,22 +57,27 @@ class MaskedFeedForward(nn.Module):
 class GatedFeedForward(nn.Module):
     """Read-only cells are buffers, writable ones parameters; one gate logit per cell, read-only ones first.
 
-    Protected cells are not parameters, so that no gradient, optimizer state or weight decay ever reaches them.
+    Protected cells are not parameters, so that no gradient, optimizer state or weight decay ever reaches them. Where
+    the layer's weights have a private product, cells are read with it, and only the product learns.
     """
 
     read_keys: Tensor
     read_biases: Tensor
     read_values: Tensor
     output_bias: Tensor
+    read: Tensor
 
-    def __init__(
-        self, layer: FeedForwardLayer, read: CellBlock, write: CellBlock, gates: Tensor, tau_max: float
-    ) -> None:
+    def __init__(self, layer: FeedForwardLayer, read: Tensor, write: CellBlock, gates: Tensor, tau_max: float) -> None:
+        """`read`: ids of cells of the layer; `write`: others, by value."""
         super().__init__()
         self.activation: Activation = layer.module.activation_fn
         self.activation_dropout = float(layer.module.activation_dropout)
-        for name, tensor in zip(("read_keys", "read_biases", "read_values"), read, strict=True):
+        for name, tensor in zip(("read_keys", "read_biases", "read_values"), block_of(layer).select(read), strict=True):
             self.register_buffer(name, tensor)
+        self.adapted = is_parametrized(layer.module.fc1)
+        if self.adapted:
+            self.fc1, self.fc2 = layer.module.fc1, layer.module.fc2
+            self.register_buffer("read", read)
         bias = layer.module.fc2.bias
         if bias.requires_grad:  # it is private to the task
             self.output_bias = bias
@@ -92,15 +98,21 @@ class GatedFeedForward(nn.Module):
         read, write = mask[: len(self.read_keys)], mask[len(self.read_keys) :]
         output = self._read(hidden, read)
         if len(self.keys):
-            # Their gradient is needed anyway, so the mask goes to the values, which are fewer than activations.
-            active = F.dropout(self._active(hidden, self.keys, self.biases), self.activation_dropout, self.training)
-            output = output + F.linear(active, self.values * write)
+            output = output + self._learned(hidden, CellBlock(self.keys, self.biases, self.values), write)
         return output + self.output_bias
+
+    def _learned(self, hidden: Tensor, block: CellBlock, mask: Tensor) -> Tensor:
+        """Cells whose gradient is needed anyway: the mask goes to values, which are fewer than activations."""
+        active = F.dropout(self._active(hidden, block.keys, block.biases), self.activation_dropout, self.training)
+        return F.linear(active, block.values * mask)
 
     def _active(self, hidden: Tensor, keys: Tensor, biases: Tensor) -> Tensor:
         return self.activation(F.linear(hidden, keys, biases))
 
     def _read(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.adapted:
+            keys, values = self.fc1.weight[self.read], self.fc2.weight[:, self.read]
+            return self._learned(hidden, CellBlock(keys, self.read_biases, values), mask)
         block = (self.read_keys, self.read_biases, self.read_values)
         if not (self.training and self.activation_dropout):
             return read_only(hidden, *block, mask, self.activation)

@@ -3,6 +3,7 @@
     norms       gains and biases of the layer norms
     biases      biases of fc2 and of the attention projections (Ben Zaken et al. 2022, BitFit)
     attention   a low-rank addition up @ down to the attention projections' weights (Hu et al. 2022, LoRA)
+    feedforward the same for keys and values of the general model's cells, and of no other cells
     embeddings  the same for the tables of tokens, of both sides and of the output
     output      the bias of the output logits: how frequent each token is in the domain
 
@@ -10,7 +11,7 @@ Each task starts from the base's values and keeps its own; no other task ever re
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from fmalloc.model.architectures import feed_forward_layers
+from fmalloc.store.cells import Cells
 from fmalloc_shared.errors import FmallocError
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -31,36 +33,59 @@ _OUTPUT = "output_bias"
 class LowRank(nn.Module):
     """A learned product of rank r that is added to a frozen weight (out, in) wherever it is used; it begins as 0.
 
-    down: (r, in), up: (out, r). `fixed`: a row of the weight that does not move.
+    down: (r, in), up: (out, r). `rows` and `columns` of the weight do not move: the parameters stay 0 there.
     """
 
-    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator, fixed: int | None = None) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        rank: int,
+        generator: torch.Generator,
+        *,
+        rows: Sequence[int] | Cells = (),
+        columns: Sequence[int] | Cells = (),
+    ) -> None:
         super().__init__()
-        rows, columns = weight.shape
-        down = torch.randn(rank, columns, generator=generator) / columns**0.5
-        self.down = nn.Parameter(down.to(weight))
-        self.up = nn.Parameter(weight.new_zeros(rows, rank))
-        if fixed is not None:
-            row = torch.tensor([fixed], device=weight.device)
-            self.up.register_hook(lambda gradient: gradient.index_fill(0, row, 0))  # type: ignore[no-untyped-call]
+        # Values (d_model, cells) start as keys (cells, d_model) do, although they have more columns.
+        down = torch.randn(rank, weight.shape[1], generator=generator) / min(weight.shape) ** 0.5
+        self.down = nn.Parameter(_without(down.to(weight), 1, columns))
+        self.up = nn.Parameter(weight.new_zeros(len(weight), rank))
+        self.up.register_hook(lambda gradient: _without(gradient, 0, rows))  # type: ignore[no-untyped-call]
+        self.down.register_hook(lambda gradient: _without(gradient, 1, columns))  # type: ignore[no-untyped-call]
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: (out, in) -> (out, in)."""
         return weight + self.up @ self.down
 
 
-def install(model: Any, kinds: Collection[str], *, rank: int, seed: int) -> dict[str, nn.Parameter]:
+def _without(tensor: Tensor, dimension: int, places: Sequence[int] | Cells) -> Tensor:
+    """A matrix with 0 in some rows (dimension 0) or columns (1)."""
+    if not len(places):
+        return tensor
+    return tensor.index_fill(dimension, torch.as_tensor(places, device=tensor.device), 0)
+
+
+class Ranks(NamedTuple):
+    """Of low-rank additions: to weights of layers, and to embeddings."""
+
+    layers: int
+    embeddings: int
+
+
+def install(
+    model: Any, kinds: Collection[str], general: Mapping[str, Cells], ranks: Ranks, *, seed: int
+) -> dict[str, nn.Parameter]:
     """Make the private parameters of these kinds trainable in an untouched model; by the name they are stored under.
 
-    `rank` is that of the low-rank additions, which are drawn with `seed`.
+    `general`: the general model's cells by layer. Low-rank additions are drawn with `seed`.
     """
     found: dict[str, nn.Parameter] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     generator = torch.Generator().manual_seed(seed)
 
-    def add_product(modules: Sequence[Any], fixed: int | None = None) -> None:
+    def add_product(modules: Sequence[Any], rank: int = ranks.layers, **fixed: Sequence[int] | Cells) -> None:
         weight = modules[0].weight
-        product = LowRank(weight, rank, generator, fixed)
+        product = LowRank(weight, rank, generator, **fixed)
         for module in modules:
             register_parametrization(module, "weight", product)
         name = names[id(weight)]
@@ -76,9 +101,14 @@ def install(model: Any, kinds: Collection[str], *, rank: int, seed: int) -> dict
     if "attention" in kinds:
         for projection in projections:
             add_product([projection])
+    if "feedforward" in kinds:
+        for layer in feed_forward_layers(model):
+            others = np.setdiff1d(np.arange(layer.width), general[layer.name])
+            add_product([layer.module.fc1], rows=others)
+            add_product([layer.module.fc2], columns=others)
     if "embeddings" in kinds:
         for tables in _embeddings(model):
-            add_product(tables, _fixed_row(model, tables))
+            add_product(tables, ranks.embeddings, rows=[_fixed_row(model, tables)])
     if "output" in kinds:
         holder, name = _output_bias(model)
         bias = getattr(holder, name)

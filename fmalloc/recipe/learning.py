@@ -54,7 +54,10 @@ class LearningSettings(Section):
     fresh_cells: bool = True
     gates: Annotated[Literal["closed", "open"], Field(description="of writable cells, at the start")] = "open"
     private: Annotated[list[PrivateKind], Field(description="parameters a task keeps beside its cells")] = []
-    private_rank: Annotated[int, Field(ge=1, description="of the additions to attention weights")] = 8
+    private_rank: Annotated[int, Field(ge=1, description="of low-rank additions to weights")] = 8
+    private_embedding_rank: Annotated[
+        int | None, Field(ge=1, description="of those to embeddings; null: four times private_rank")
+    ] = None
     private_learning_rate: Annotated[float | None, Field(gt=0, description="none: learning_rate")] = None
     reads: Literal["earlier", "general"] = "earlier"
     share: Annotated[
@@ -111,6 +114,11 @@ class LearningSettings(Section):
             "validate_every": self.validate_every or cycle,
         }
         return self.model_copy(update=fitting)
+
+    @property
+    def embedding_rank(self) -> int:
+        """Of low-rank additions to embeddings: they have a row per token, so that they need more than layers do."""
+        return self.private_embedding_rank or 4 * self.private_rank
 
     @property
     def annotates(self) -> bool:

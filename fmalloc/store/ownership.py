@@ -13,9 +13,10 @@ from fmalloc.store.chain.parts import RESERVED, SHARES_FILE, read_shares
 from fmalloc.store.chain.proof import problems_of
 from fmalloc.store.invariants import GENERAL_FILES, PRIVATE_FILE
 from fmalloc.store.records import TaskRecord
-from fmalloc.store.tensors import d_model_of, read_general, read_memory, read_private, tensor_forms
+from fmalloc.store.tensors import d_model_of, feed_forward_place, read_general, read_memory, read_private, tensor_forms
 
 _SHOWN = 5
+_KEYS = "fc1.weight"
 
 
 def cell_problems(chain: Chain) -> Iterator[str]:
@@ -42,7 +43,8 @@ def cell_problems(chain: Chain) -> Iterator[str]:
         then = {layer: width + chain.cells_before(task.name) for layer, width in widths.items()}
         yield from (f"{where}: {problem}" for problem in _memory_problems(chain, task, then, d_model, owners, names))
         if task.private:
-            yield from _private_problems(chain, f"{TASKS}/{task.name}/{PRIVATE_FILE}")
+            where = f"{TASKS}/{task.name}/{PRIVATE_FILE}"
+            yield from (f"{where}: {problem}" for problem in _private_problems(chain, task, then, owners, names))
     if not reserved:
         yield from _reservation_problems(chain, owners)
     for number in range(1, len(chain.certificates) + 1):
@@ -94,10 +96,22 @@ def _memory_problems(
         yield f"its masks switch on no cell of {', '.join(unread)}, which {TASK_FILE} says it reads"
 
 
-def _private_problems(chain: Chain, where: str) -> Iterator[str]:
-    """What does not fit the base, as far as its weight files name the parameter: tied ones have one name there."""
-    base = {name.removeprefix("model."): form.shape for name, form in tensor_forms(chain.path / "base").items()}
-    private = read_private(chain.path / where)
+def _private_problems(
+    chain: Chain,
+    task: TaskRecord,
+    widths: Mapping[str, int],
+    owners: Mapping[str, NDArray[np.int64]],
+    names: Mapping[int, str],
+) -> Iterator[str]:
+    """What does not fit the base, as far as its weight files name the parameter: tied ones have one name there.
+
+    `widths`: of layers as they were when the task was learned.
+    """
+    base = {
+        name.removeprefix("model."): _widened(name, form.shape, widths)
+        for name, form in tensor_forms(chain.path / "base").items()
+    }
+    private = read_private(chain.path / TASKS / task.name / PRIVATE_FILE)
     for name, values in private.items():
         stem, _, side = name.rpartition(".")
         made, parameter = values.shape, name
@@ -106,11 +120,25 @@ def _private_problems(chain: Chain, where: str) -> Iterator[str]:
         if side == "up":
             down, parameter = private[f"{stem}.down"].shape, stem
             if len(made) != 2 or len(down) != 2 or made[1] != down[0]:
-                yield f"{where}: {stem}.up is {made} and .down {down}, expected (out, r) and (r, in)"
+                yield f"{stem}.up is {made} and .down {down}, expected (out, r) and (r, in)"
                 continue
             made = (made[0], down[1])
         if made != (shape := base.get(parameter.removeprefix("model."), made)):
-            yield f"{where}: {name} makes {made}, but the base's {parameter} is {shape}"
+            yield f"{name} makes {made}, but the base's {parameter} is {shape}"
+        elif side == "up" and (place := feed_forward_place(parameter)):
+            layer, is_keys = place[0], place[1] == _KEYS
+            changed = np.any(values, axis=1) if is_keys else np.any(private[f"{stem}.down"], axis=0)
+            if (foreign := np.flatnonzero(changed & (owners[layer][: len(changed)] != GENERAL_OWNER))).size:
+                yield f"{parameter} changes {_owned(foreign, owners[layer], names)}, but may only what is general's"
+
+
+def _widened(name: str, shape: tuple[int, ...], widths: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of a parameter of the base when its feed-forward layers have these widths."""
+    place = feed_forward_place(name)
+    if place is None or place[1] == "fc2.bias":
+        return shape
+    width = widths[place[0]]
+    return (*shape[:-1], width) if place[1] == "fc2.weight" else (width, *shape[1:])
 
 
 def _owned(cells: NDArray[np.int64], owner: NDArray[np.int64], names: Mapping[int, str]) -> str:

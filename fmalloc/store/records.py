@@ -16,7 +16,7 @@ from fmalloc_shared.strict import Count, Digest, StrictModel, parse_json
 
 # sacreBLEU's sum of logarithms gives a perfect translation a trifle above 100.
 Points = Annotated[float, Field(ge=0, le=100.001)]
-PrivateKind = Literal["norms", "biases", "attention", "embeddings", "output"]
+PrivateKind = Literal["norms", "biases", "attention", "feedforward", "embeddings", "output"]
 Part = Literal["train", "dev", "test"]
 
 

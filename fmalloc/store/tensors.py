@@ -189,11 +189,17 @@ def feed_forward_forms(base: Path) -> dict[str, dict[str, Form]]:
     """
     layers: dict[str, dict[str, Form]] = {}
     for name, form in tensor_forms(base).items():
-        if match := _FEED_FORWARD.fullmatch(name):
-            layers.setdefault(f"{match[1]}.{int(match[2])}", {})[match[3]] = form
+        if place := feed_forward_place(name):
+            layers.setdefault(place[0], {})[place[1]] = form
     if not layers:
         raise FmallocError(f"{base}: its weight files hold no feed-forward layers")
     return layers
+
+
+def feed_forward_place(name: str) -> tuple[str, str] | None:
+    """The layer (`encoder.0`) and the weight in it (`fc1.weight`) that a parameter is; None if it is no such weight."""
+    match = _FEED_FORWARD.fullmatch(name)
+    return (f"{match[1]}.{int(match[2])}", match[3]) if match else None
 
 
 def d_model_of(base: Path) -> int:

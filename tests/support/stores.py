@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fmalloc.corpus import Pair
 from fmalloc.store.cells import general_mask
 from fmalloc.store.invariants import PRIVATE_FILE
-from fmalloc.store.records import DataRecord, samples_bytes
+from fmalloc.store.records import DataRecord, PrivateKind, samples_bytes
 from fmalloc.store.store import Store
 from fmalloc.store.tensors import Memory, general_bytes, memory_bytes, private_bytes
 from fmalloc_shared.files import sha256
@@ -124,7 +125,7 @@ def commit(
     store.commit(
         staged,
         name=name,
-        private=["norms", "biases", "attention", "embeddings", "output"] if private else [],
+        private=list(get_args(PrivateKind)) if private else [],
         reads=reads or [],
         settings={"updates": 1, "reads": "general", **(settings or {})},
         data={part: DataRecord(pairs=len(PAIRS), sha256="0" * 64) for part in ("train", "dev", "test")},

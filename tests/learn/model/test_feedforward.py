@@ -53,7 +53,7 @@ def test_masked_and_sliced_models_agree(base: Path, share: float) -> None:
 
 def gated(layer: FeedForwardLayer, gates: torch.Tensor, split: int) -> GatedFeedForward:
     cells, order = block_of(layer), torch.randperm(layer.width, generator=torch.Generator().manual_seed(1))
-    return GatedFeedForward(layer, cells.select(order[:split]), cells.select(order[split:]), gates, 400.0)
+    return GatedFeedForward(layer, order[:split], cells.select(order[split:]), gates, 400.0)
 
 
 @pytest.mark.parametrize("split", [0, 40, 64])

@@ -1,21 +1,26 @@
 """Private parameters fold into the weights: they change their own task alone, and every emitted model has them."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from fmalloc.lifecycle.relearn import relearn
 from fmalloc.methods import method_of
 from fmalloc.model.architectures import load_base
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
 from fmalloc.model.objective import logits
-from fmalloc.model.private import fold, install
+from fmalloc.model.private import Ranks, fold, install
 from fmalloc.model.text.batches import collate, encode
 from fmalloc.recipe import LearningSettings
+from fmalloc.store.cells import GENERAL_OWNER, Cells
 from fmalloc.store.invariants import PRIVATE_FILE
-from fmalloc.store.store import Store
+from fmalloc.store.records import PrivateKind
+from fmalloc.store.store import Store, writing
 from fmalloc.train import learn_tasks
 from fmalloc_export.checks import parity
 from fmalloc_export.checks.sentences import sentences_of
@@ -28,20 +33,24 @@ from tests.support.compiled import compile_domain, tokens_agree
 from tests.support.corpora import small_recipe
 from tests.support.stores import commit, write_store
 
-ALL = ["norms", "biases", "attention", "embeddings", "output"]
+ALL = list(get_args(PrivateKind))
+# A few cells of each layer are not the general model's.
+GENERAL = {layer: np.arange(WIDTH - 5) for layer in LAYERS}
 FAMILIES = ("marian", "m2m100", "bart", "mbart", "pegasus", "fsmt")
 
 
-def changed(model: Any, kinds: list[str]) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Install private parameters and move each of them a little."""
-    parameters = install(model, kinds, rank=3, seed=1)
+def changed(
+    model: Any, kinds: list[str], general: Mapping[str, Cells] = GENERAL
+) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Install private parameters and move each of them a little, along gradients that are drawn."""
+    parameters = install(model, kinds, general, Ranks(3, 5), seed=1)
     generator = torch.Generator().manual_seed(5)
+    for parameter in parameters.values():
+        (0.1 * torch.randn(parameter.shape, generator=generator) * parameter).sum().backward()
     with torch.no_grad():
         for parameter in parameters.values():
-            change = 0.1 * torch.randn(parameter.shape, generator=generator)
-            if len(parameter) == len(model.get_input_embeddings().weight):
-                change[model.config.pad_token_id] = 0  # it starts Marian's decoder, and never moves
-            parameter += change
+            assert parameter.grad is not None
+            parameter.add_(parameter.grad)
     return {name: parameter.detach().numpy() for name, parameter in parameters.items()}
 
 
@@ -55,7 +64,7 @@ def test_folded_parameters_compute_what_was_learned(kind: str, tmp_path: Path) -
     untouched = logits(model, batch)
     for private in ALL:
         learned, folded = (load_base(tmp_path / "base", languages)[0] for _ in range(2))
-        install(learned, [private], rank=8, seed=1)
+        install(learned, [private], GENERAL, Ranks(8, 8), seed=1)
         assert torch.equal(logits(learned, batch), untouched), f"{private} change the model before they are learned"
         learned = load_base(tmp_path / "base", languages)[0]
         fold(folded, changed(learned, [private]))
@@ -67,7 +76,9 @@ def test_folded_parameters_compute_what_was_learned(kind: str, tmp_path: Path) -
 def test_masked_sliced_and_emitted_models_agree(kind: str, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", kind)
     languages = store.description.languages
-    private = changed(load_base(store.base, languages)[0], ALL)
+    table = store.cells()
+    general = {layer: table.owned(layer, GENERAL_OWNER) for layer in LAYERS}
+    private = changed(load_base(store.base, languages)[0], ALL, general)
     none = {layer: np.zeros(0, dtype=np.int64) for layer in LAYERS}
     masks = {layer: np.arange(WIDTH) % 3 > 0 for layer in LAYERS}
     commit(store, "plain", masks, none, PAIRS, seed=9)
@@ -132,7 +143,13 @@ def test_private_parameters_are_learned_and_break_nobody(private_store: tuple[St
     assert torch.equal(games[gain], torch.from_numpy(own[gain]))
     expected = untouched[attention] + torch.from_numpy(own[f"{attention}.up"] @ own[f"{attention}.down"])
     assert torch.equal(games[attention], expected)
-    for name in (gain, "model.decoder.layers.1.fc2.bias", f"{attention}.up"):
+    keys, values = "model.encoder.layers.1.fc1.weight", "model.encoder.layers.1.fc2.weight"
+    table = store.cells()
+    of_general, foreign = table.owned("encoder.1", GENERAL_OWNER), np.flatnonzero(table.owners["encoder.1"] != 0)
+    assert len(foreign)
+    assert own[f"{keys}.up"][of_general].any() and own[f"{values}.down"][:, of_general].any()
+    assert not own[f"{keys}.up"][foreign].any() and not own[f"{values}.down"][:, foreign].any()
+    for name in (gain, "model.decoder.layers.1.fc2.bias", f"{attention}.up", f"{keys}.up", f"{values}.up"):
         assert not np.array_equal(own[name], store.private("office")[name]), name
     table, own_table = untouched["model.shared.weight"], games["model.shared.weight"]
     assert not torch.equal(own_table, table)
@@ -148,6 +165,24 @@ def test_a_run_with_private_parameters_ends_in_the_same_bytes(
     options = {"private": ALL, "private_rank": 2, "updates": 20, "validation_sentences": 0, "select_by": "nll"}
     again = learn_tasks(small_recipe(base, corpora, tmp_path / "store", "office", **options))
     assert sha256_files(again.path / "tasks") == private_store[1]["files"]
+
+
+def test_a_new_version_begins_where_private_parameters_ended(
+    private_store: tuple[Store, dict[str, Any]], corpora: Path, tmp_path: Path
+) -> None:
+    """In layers that were widened meanwhile, and with additions of a higher rank."""
+    store = Store.open(Path(shutil.copytree(private_store[0].path, tmp_path / "store")))
+    with writing(store.path):
+        store.grow(40, 1)
+    overrides = {"device": "cpu", "learning.updates": 20, "learning.private_rank": 4}
+    old, new = store.task("office"), relearn(store.path, "office", corpora / "office", overrides=overrides)
+    assert old.selected and new.curve[0].nll == pytest.approx(old.selected.nll, abs=1e-4)
+    keys = "model.encoder.layers.1.fc1.weight.up"
+    width = store.description.layers[0].width
+    assert store.private("office")[keys].shape == (width, 2)
+    assert store.private("office@2")[keys].shape == (width + 40, 4)
+    Store.open(store.path).verify()
+    load_sliced(store, "office@2")
 
 
 def test_a_task_without_private_parameters_has_no_file_of_them(learned: Path) -> None:

@@ -74,6 +74,7 @@ def listing(store: Path) -> dict[str, object]:
     }
 
 
+KEYS, VALUES = "model.encoder.layers.0.fc1.weight", "model.encoder.layers.0.fc2.weight"
 NORM, QUERY = "model.encoder.layers.0.final_layer_norm.weight", "model.decoder.layers.0.self_attn.q_proj.weight"
 
 
@@ -86,6 +87,12 @@ NORM, QUERY = "model.encoder.layers.0.final_layer_norm.weight", "model.decoder.l
         ({f"{QUERY}.up": (16, 2), f"{QUERY}.down": (3, 16)}, r"up is \(16, 2\) and .down \(3, 16\), expected"),
         ({f"{QUERY}.up": (2, 16), f"{QUERY}.down": (16, 2)}, r"makes \(2, 2\), but the base's .* is \(16, 16\)"),
         ({f"{QUERY}.up": (16,), f"{QUERY}.down": (16,)}, r"expected \(out, r\) and \(r, in\)"),
+        (
+            {f"{KEYS}.up": (WIDTH, 2), f"{KEYS}.down": (2, 16)},
+            rf"{KEYS} changes cell .*, but may only what is general's",
+        ),
+        ({f"{VALUES}.up": (16, 2), f"{VALUES}.down": (2, WIDTH)}, rf"{VALUES} changes cell \d+ of it"),
+        ({f"{KEYS}.up": (WIDTH + 8, 2), f"{KEYS}.down": (2, 16)}, rf"makes \({WIDTH + 8}, 16\), but the base's"),
     ],
 )
 def test_private_parameters_fit_the_base(shapes: dict[str, tuple[int, ...]], message: str | None, copy: Path) -> None:
