@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.common import once
 from benchmarks.experiment.rates import with_rates
@@ -16,6 +16,7 @@ from benchmarks.experiment.setting import Setting
 from fmalloc.learning.preflight import read_inputs
 from fmalloc.learning.run import Run
 from fmalloc.methods.comparison.run import learn_once, make_method
+from fmalloc.store.records import PrivateKind
 from fmalloc_shared.commands.progress import console
 
 COPY, OWN = "every parameter of a copy", "as in the experiment"
@@ -24,26 +25,29 @@ _SINGLE, _OWN = "single", "fmalloc-private"
 
 @dataclass(frozen=True)
 class Variant:
-    """`learning`: settings that differ from the method's. `sparsity`: of the cells, freed; None: the recipe's."""
+    """`changes`: what differs of the method's settings; those of learning in their own mapping."""
 
     name: str
     learning: Mapping[str, Any] = field(default_factory=dict)
-    sparsity: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
     method: str = _OWN
 
+
+_KINDS = frozenset(get_args(PrivateKind))
 
 VARIANTS = (
     Variant(COPY, method=_SINGLE),
     Variant(OWN),
-    Variant("cells and embeddings alone", {"private": ["embeddings", "output"]}),
-    Variant("cells and attention alone", {"private": ["attention"]}),
+    Variant("5 % freed", changes={"sparsity": 0.05}),
+    Variant("10 % freed", changes={"sparsity": 0.1}),
+    Variant("20 % freed", changes={"sparsity": 0.2}),
+    Variant("general's cells as they are", {"private": sorted(_KINDS - {"feedforward"})}),
+    Variant("embeddings of rank 16", {"private_embedding_rank": 16}),
+    Variant("rank 8", {"private_rank": 8}),
+    Variant("rank 32", {"private_rank": 32}),
     Variant("cells alone", {"private": []}),
-    Variant("cells alone, 20 % freed", {"private": []}, 0.2),
-    Variant("20 % freed", {}, 0.2),
-    Variant("20 % freed, rank 8", {"private_rank": 8}, 0.2),
-    Variant("20 % freed, rank 32", {"private_rank": 32}, 0.2),
-    Variant("20 % freed, private parameters at half the rate", {"private_learning_rate": 2.5e-3}, 0.2),
-    Variant("20 % freed, gates at a quarter of the rate", {"gate_learning_rate": 1e-2}, 0.2),
+    Variant("cells alone, 20 % freed", {"private": []}, {"sparsity": 0.2}),
+    Variant("gates at a quarter of the rate", {"gate_learning_rate": 1e-2}),
 )
 
 
@@ -56,14 +60,14 @@ def variants(
     """
     found, recipe = [], setting.alone(domain, updates)
     for one in VARIANTS:
-        sparsity = one.sparsity or recipe.sparsity
-        folder = setting.work / "defaults" / f"{domain}-{updates}" / f"freed-{sparsity}"
         methods = with_rates(recipe, rates)
+        own = methods.setdefault(one.method, {})
+        own |= one.changes
         if one.learning:
-            own = methods[one.method]
-            methods[one.method] = own | {"learning": own.get("learning", {}) | dict(one.learning)}
-        run = read_inputs(recipe.model_copy(update={"methods": methods, "sparsity": sparsity}), setting.work, room=0)
-        path = folder / one.name.replace(" ", "-").replace(",", "").replace("%", "percent")
+            own["learning"] = own.get("learning", {}) | dict(one.learning)
+        run = read_inputs(recipe.model_copy(update={"methods": methods}), setting.work, room=0)
+        name = one.name.replace(" ", "-").replace(",", "").replace("%", "percent")
+        path = setting.work / "defaults" / f"{domain}-{updates}" / name
         found.append({"name": one.name} | once(path / "found.json", partial(_measured, run, one, path)))
         console.print(str(found[-1]), markup=False)
     return found

@@ -25,7 +25,7 @@ from fmalloc.methods import METHODS, method_of
 from fmalloc.methods.comparison.compare import Plan
 from fmalloc.methods.comparison.record import Comparison
 from fmalloc.methods.comparison.run import base_scores, make_method, settings_bytes
-from fmalloc.methods.fmalloc import Fmalloc
+from fmalloc.methods.fmalloc import Fmalloc, created_name
 from fmalloc.recipe import Recipe
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.commands.progress import console
@@ -34,7 +34,7 @@ from fmalloc_shared.files import sha256_files, write_atomically
 
 # These get every order and seed; the others one of each.
 MAIN = ("single", "sequential", "mixed", "fmalloc", "fmalloc-private")
-_COMMON, _BASE_SCORES, _CREATED, _RUNS = "common", "base-scores", ".created", "runs"
+_COMMON, _BASE_SCORES, _CREATED, _RUNS = "common", "base-scores", ".created-", "runs"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Runs:
         output = self.setting.work / _RUNS / named.name
         output.mkdir(parents=True, exist_ok=True)
         for shared in self._common(recipe).glob("*"):
-            if shared.name in (_BASE_SCORES, _CREATED) and not (output / shared.name).exists():
+            if shared.name.startswith((_BASE_SCORES, _CREATED)) and not (output / shared.name).exists():
                 (output / shared.name).symlink_to(shared.resolve())
         before = os.getloadavg()[0]
         plan = Plan.of(recipe, [named.method], [[task.name for task in recipe.tasks]], output)
@@ -169,10 +169,16 @@ class Runs:
         """What several runs share: scores of the untouched base, and the pruned store that F-MALLOC begins with."""
         common = self._common(run.recipe)
         base_scores(run, common / _BASE_SCORES)
-        allocates = any(issubclass(method_of(name), Fmalloc) for name in methods)
-        if allocates and not Store.exists(created := common / _CREATED):
-            with writing(created):
-                create_store(replace(run, recipe=run.recipe.model_copy(update={"store": created})))
+        for recipe in (self._pruned(name) for name in methods if issubclass(method_of(name), Fmalloc)):
+            if not Store.exists(created := common / created_name(recipe)):
+                with writing(created):
+                    create_store(replace(run, recipe=recipe.model_copy(update={"store": created})))
+
+    def _pruned(self, method: str) -> Recipe:
+        """The recipe as a variant of F-MALLOC reads it."""
+        recipe, variant = self._recipe(1, 1), method_of(method)
+        assert issubclass(variant, Fmalloc)
+        return variant.variant(recipe, variant.settings_type.model_validate(recipe.methods.get(method, {})))
 
     def _common(self, recipe: Recipe) -> Path:
         """A folder of its own for each base, text and measure."""

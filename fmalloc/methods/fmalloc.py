@@ -28,8 +28,9 @@ _ROUTING = "routing.safetensors"
 
 
 class FmallocSettings(MethodSettings):
-    """Learning settings that replace the recipe's."""
+    """Learning settings and a share of freed cells that replace the recipe's."""
 
+    sparsity: Annotated[float | None, Field(gt=0, lt=1, description="share of cells freed; null: the recipe's")] = None
     learning: Annotated[dict[str, Any], Field(default_factory=dict, description="keys of the learning section")]
 
     @field_validator("learning")
@@ -89,11 +90,12 @@ class Fmalloc(Method):
         assert isinstance(settings, FmallocSettings)
         rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
         changed = recipe.learning.model_dump() | cls.changes | rate | settings.learning
-        return recipe.model_copy(update={"learning": LearningSettings.model_validate(changed)})
+        own = {"learning": LearningSettings.model_validate(changed), "sparsity": settings.sparsity or recipe.sparsity}
+        return recipe.model_copy(update=own)
 
     def _created(self, run: Run) -> Store:
-        """The store; all variants start from copies of one, which is created once."""
-        path, template = run.recipe.store, self.folder.parent / ".created"
+        """The store; all variants that free as many cells start from copies of one, which is created once."""
+        path, template = run.recipe.store, self.folder.parent / created_name(run.recipe)
         if Store.exists(path):
             return open_store(run)
         template_job = replace(run, recipe=run.recipe.model_copy(update={"store": template}))
@@ -131,6 +133,11 @@ class Fmalloc(Method):
     def capacity_used(self) -> float | None:
         """Claimed share of the freed cells, over all layers."""
         return Capacity.of(Store.open(self.folder / "store").cells()).used
+
+
+def created_name(recipe: Recipe) -> str:
+    """The folder of a pruned store, beside the folders of the methods that begin with copies of it."""
+    return f".created-{recipe.sparsity:g}"
 
 
 class FmallocExclusive(Fmalloc):

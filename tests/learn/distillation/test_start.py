@@ -18,6 +18,7 @@ from tests.support.lifecycle import learn
 from tests.support.stores import CORE_BASES, commit, write_store
 from tests.support.students import write_student
 
+KEYS, VALUES = "model.decoder.layers.1.fc1.weight", "model.encoder.layers.0.fc2.weight"
 QUERY, NORM = "model.decoder.layers.1.self_attn.q_proj.weight", "model.encoder.layers.0.final_layer_norm.weight"
 PAIRS_OF_ROWS = np.ones((16, 2), dtype=np.float32)
 
@@ -43,17 +44,23 @@ def test_from_a_general_model_that_has_not_moved_it_begins_as_the_domains_own(
 def test_private_parameters_are_put_in_where_they_fit(tmp_path: Path) -> None:
     """Those of a layer that is left, and not those of one that is not."""
     store = write_store(tmp_path / "store")
-    none = {layer: np.zeros(0, dtype=np.int64) for layer in store.layers}
+    none, masks = {layer: np.zeros(0, dtype=np.int64) for layer in store.layers}, store.mask("general")
+    on = {layer: mask.astype(np.float32)[:, None] @ np.ones((1, 2), dtype=np.float32) for layer, mask in masks.items()}
     private = {
+        f"{KEYS}.up": on["decoder.1"],
+        f"{KEYS}.down": PAIRS_OF_ROWS.T.copy(),
+        f"{VALUES}.up": PAIRS_OF_ROWS,
+        f"{VALUES}.down": on["encoder.0"].T.copy(),
         f"{QUERY}.up": PAIRS_OF_ROWS,
         f"{QUERY}.down": PAIRS_OF_ROWS.T.copy(),
         NORM: np.full(16, 0.5, dtype=np.float32),
     }
-    commit(store, "private", store.mask("general"), none, (), seed=5, private=private)
+    commit(store, "private", masks, none, (), seed=5, private=private)
     for layer in (0, 1):
         found = start_of(store, "private", write_student(store, "general", layer))
         assert same(found, student_of(load_sliced(store, "private")[0], [layer]))
         assert not same(found, student_of(load_sliced(store, "general")[0], [layer]))
+    store.verify()
 
 
 def test_what_the_general_model_learned_comes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
