@@ -102,15 +102,14 @@ def main(
 def _rates(search: Search, names: list[str], results: Path) -> tuple[dict[str, Any], list[Goal]]:
     searched = {"base": search.setting.base.name, "updates": search.updates, "domain": search.domain}
     earlier = _entry(results, "rates")
-    kept = earlier["methods"] if searched.items() <= earlier.items() else {}
-    found = search.of([name for name in names if name not in kept])
-    return searched | {"methods": kept | found}, []
+    known = earlier["methods"] if searched.items() <= earlier.items() else {}
+    return searched | {"methods": known | search.of(names, known)}, []
 
 
 def _methods(
     setting: Setting, names: list[str], orders: int, seeds: int, jobs: int, results: Path
 ) -> tuple[dict[str, Any], list[Goal]]:
-    rates = _rates_of(names, results)
+    rates = _rates_of(setting, names, results)
     earlier = _entry(results, "methods").get("runs", [])
     records = Runs(setting, rates, earlier).learn(wanted(names, orders, seeds), jobs)
     comparisons = by_seed(records)
@@ -129,7 +128,9 @@ def _methods(
 
 
 def _defaults(setting: Setting, updates: int, domain: str, results: Path) -> tuple[dict[str, Any], list[Goal]]:
-    found = variants(setting, _rates_of(dict.fromkeys(one.method for one in VARIANTS), results), updates, domain)
+    found = variants(
+        setting, _rates_of(setting, dict.fromkeys(one.method for one in VARIANTS), results), updates, domain
+    )
     return {"base": setting.base.name, "updates": updates, "domain": domain, "variants": found}, []
 
 
@@ -171,10 +172,13 @@ def _product(setting: Setting, store: Path | None) -> tuple[dict[str, Any], list
     return product(store, setting.corpora, setting.work / "product", sentences=sentences), []
 
 
-def _rates_of(methods: Iterable[str], results: Path) -> dict[str, Any]:
-    rates: dict[str, Any] = _entry(results, "rates").get("methods", {})
-    if missing := [name for name in methods if name not in rates]:
-        raise _LackingError(f"no rate of {', '.join(missing)} in {results}: run --part rates first")
+def _rates_of(setting: Setting, methods: Iterable[str], results: Path) -> dict[str, Any]:
+    entry = _entry(results, "rates")
+    rates: dict[str, Any] = entry.get("methods", {})
+    asked = {name: rates[name] for name in methods if name in rates}
+    standing = Search(setting, entry["updates"], entry["domain"]).standing(asked) if asked else {}
+    if missing := [name for name in methods if name not in standing]:
+        raise _LackingError(f"no rate of {', '.join(missing)} in {results}, with its settings: run --part rates first")
     return rates
 
 

@@ -4,10 +4,12 @@ Every method is tried at its rate in the recipe (else its own default), and at a
 goes on past an end that is best, as long as that helps. Methods that learn a first task in the same way share a rate.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.common import once
@@ -15,10 +17,12 @@ from benchmarks.experiment.setting import Setting
 from fmalloc.learning.preflight import read_inputs
 from fmalloc.learning.run import Run
 from fmalloc.methods import method_of
-from fmalloc.methods.comparison.run import learn_once, make_method
+from fmalloc.methods.comparison.run import learn_once, make_method, settings_bytes
 from fmalloc.recipe import Recipe
 from fmalloc.training.divergence import DivergedError
 from fmalloc_shared.commands.progress import console
+
+Found = dict[str, dict[str, Any]]
 
 # A first task is learned by the one as by the other.
 AS = {
@@ -40,10 +44,27 @@ class Search:
     updates: int
     domain: str
 
-    def of(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """By method: `rate`, the chosen one, and `tried`, the lowest dev NLL by rate (null: it diverged)."""
-        found = {name: self._search(name) for name in dict.fromkeys(AS.get(name, name) for name in methods)}
+    def of(self, methods: Sequence[str], known: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Found:
+        """By method: `rate`, the chosen one, `tried`, the lowest dev NLL by rate (null: it diverged), and `settings`.
+
+        `known`: rates found earlier, which stand where the settings are those that they were found with.
+        """
+        first = dict.fromkeys(AS.get(name, name) for name in methods)
+        kept = self.standing(known)
+        found = {name: kept.get(name) or self._search(name) for name in first}
         return {name: found[AS.get(name, name)] | ({"as": AS[name]} if name in AS else {}) for name in methods}
+
+    def standing(self, known: Mapping[str, Mapping[str, Any]]) -> Found:
+        """Those of known rates whose search would be the same today."""
+        return {
+            name: dict(chosen)
+            for name, chosen in known.items()
+            if chosen.get("settings") == self._settings(AS.get(name, name))
+        }
+
+    def _settings(self, name: str) -> str:
+        """SHA-256 of all that decides what a search finds, but the base."""
+        return hashlib.sha256(settings_bytes(self._run, make_method(self._run, name, self.setting.work))).hexdigest()
 
     def _search(self, name: str) -> dict[str, Any]:
         start = default_rate(self.setting.read(), name)
@@ -54,10 +75,11 @@ class Search:
             tried[further] = self._tried(name, further)
         best = lowest(tried)
         console.print(f"{name}: dev NLL by rate {tried}, so {best:.2g}", markup=False)
-        return {"rate": best, "tried": {f"{rate:.3g}": nll for rate, nll in sorted(tried.items())}}
+        found = {f"{rate:.3g}": nll for rate, nll in sorted(tried.items())}
+        return {"rate": best, "tried": found, "settings": self._settings(name)}
 
     def _tried(self, name: str, rate: float) -> float | None:
-        folder = self.setting.work / "rates" / f"{name}-{self.updates}-{rate:.3g}"
+        folder = self.setting.work / "rates" / f"{name}-{self._settings(name)[:12]}" / f"{rate:.3g}"
         found: float | None = once(folder / "nll.json", lambda: self._measured(name, rate, folder))
         return found
 

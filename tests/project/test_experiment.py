@@ -132,6 +132,14 @@ def test_a_method_without_a_rate_is_refused(setting: Setting, tmp_path: Path) ->
     assert "expected some of single" in run(setting, tmp_path, "--methods", "magic").output
 
 
+def test_a_rate_found_with_other_settings_is_refused(setting: Setting, tmp_path: Path) -> None:
+    found = {"rate": 1e-3, "tried": {"0.001": 3.0}, "settings": "0" * 64}
+    rates = {"base": setting.base.name, "updates": 20, "domain": "office", "methods": {"single": found}}
+    (tmp_path / "experiment.json").write_text(json.dumps({"rates": rates}))
+    said = run(setting, tmp_path, "--methods", "single", "--part", "methods").output
+    assert "no rate of single" in said and "with its settings" in said
+
+
 def test_what_the_table_needs_most_comes_first() -> None:
     found = wanted(list(METHODS), orders=2, seeds=3)
     assert len(found) == len(set(found)) == len(METHODS) + 3 + 2 * 5
