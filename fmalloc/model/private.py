@@ -48,21 +48,22 @@ class LowRank(nn.Module):
         super().__init__()
         # Values (d_model, cells) start as keys (cells, d_model) do, although they have more columns.
         down = torch.randn(rank, weight.shape[1], generator=generator) / min(weight.shape) ** 0.5
-        self.down = nn.Parameter(_without(down.to(weight), 1, columns))
+        self.down = nn.Parameter(down.to(weight))
         self.up = nn.Parameter(weight.new_zeros(len(weight), rank))
-        self.up.register_hook(lambda gradient: _without(gradient, 0, rows))  # type: ignore[no-untyped-call]
-        self.down.register_hook(lambda gradient: _without(gradient, 1, columns))  # type: ignore[no-untyped-call]
+        _hold(self.up, 0, rows)
+        _hold(self.down, 1, columns)
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: (out, in) -> (out, in)."""
         return weight + self.up @ self.down
 
 
-def _without(tensor: Tensor, dimension: int, places: Sequence[int] | Cells) -> Tensor:
-    """A matrix with 0 in some rows (dimension 0) or columns (1)."""
-    if not len(places):
-        return tensor
-    return tensor.index_fill(dimension, torch.as_tensor(places, device=tensor.device), 0)
+def _hold(parameter: nn.Parameter, dimension: int, places: Sequence[int] | Cells) -> None:
+    """Let some rows (dimension 0) or columns (1) of a matrix be 0, and stay so when it learns."""
+    if len(places):
+        index = torch.as_tensor(places, device=parameter.device)
+        parameter.data.index_fill_(dimension, index, 0)
+        parameter.register_hook(lambda gradient: gradient.index_fill(dimension, index, 0))  # type: ignore[no-untyped-call]
 
 
 class Ranks(NamedTuple):
