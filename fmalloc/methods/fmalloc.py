@@ -160,6 +160,6 @@ class FmallocPrivate(Fmalloc):
     name = "fmalloc-private"
     changes: ClassVar[dict[str, Any]] = {
         "private": ["norms", "biases", "attention", "feedforward", "embeddings", "output"],
-        "private_learning_rate": 5e-3,
+        "private_learning_rate": 2.5e-3,
         "private_rank": 16,
     }

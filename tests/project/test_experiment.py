@@ -157,7 +157,7 @@ def test_rates_are_those_of_lowest_nll_and_private_ones_follow(monkeypatch: pyte
     usual = default_rate(recipe, "fmalloc-private")
     found = with_rates(recipe, {"fmalloc-private": {"rate": 2 * usual}, "kd": {"rate": 0.1}})
     assert found["fmalloc-private"]["learning_rate"] == 2 * usual
-    assert found["fmalloc-private"]["learning"]["private_learning_rate"] == pytest.approx(1e-2)
+    assert found["fmalloc-private"]["learning"]["private_learning_rate"] == pytest.approx(5e-3)
     assert found["kd"]["learning_rate"] == 0.1
     assert found["single"] == recipe.methods["single"]
 
