@@ -134,6 +134,11 @@ def goals(domains: Mapping[str, Any]) -> list[Goal]:
         ):
             title = f"{name}, {_JUDGED:.0%} of the cells: NLL lost {how}"
             found.append({"name": title, "value": round(value, 2), "goal": f">= {least}", "met": value >= least})
+        for keep in _KEEPS:
+            lost = {row["how"]: row["nll"] - rows["whole"]["nll"] for row in rows["cut"] if row["keep"] == keep}
+            value = lost["compact, every layer alike"] / lost["compact"]
+            title = f"{name}, {keep:.1%} of the cells: NLL lost with every layer alike, in units of ours"
+            found.append({"name": title, "value": round(value, 2), "goal": "> 1", "met": value > 1})
     return found
 
 

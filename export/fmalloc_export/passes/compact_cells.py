@@ -1,9 +1,10 @@
 """compact-cells: keep the cells that matter most to this domain, and let them do the work of the others.
 
-The number of cells per layer is chosen to make every layer lose the same share of its outputs' variance. Which cells
-go first is found once, with the others' values adjusted to each loss (see saliency.py); for any share, fc2 is then
-fitted in closed form. Both take the layers' inputs as they are before any layer is compacted, so that one pass over the
-text serves every share that is tried.
+All layers add to the same sum, so the number of cells per layer is chosen to lose as little variance as possible in all
+of them together: a layer that adds little gives more of its cells away. Which cells go first is found once, with the
+others' values adjusted to each loss (see saliency.py); for any share, fc2 is then fitted in closed form. Both take the
+layers' inputs as they are before any layer is compacted, so that one pass over the text serves every share that is
+tried.
 """
 
 from collections.abc import Mapping
@@ -69,11 +70,12 @@ class CompactCells:
 
 
 def allocate(curves: Mapping[str, NDArray[np.float64]], total: int) -> dict[str, int]:
-    """Cells by layer, `total` in all and at least one each, with the smallest possible largest loss of a layer."""
+    """Cells by layer, `total` in all and at least one each, of the smallest sum of losses where curves are convex."""
     counts = {name: min(1, len(curve) - 1) for name, curve in curves.items()}
-    # A further cell is worth what its layer loses without it. Curves never rise, so taking the largest is optimal.
-    offers = [(-curve[kept], name) for name, curve in curves.items() for kept in range(1, len(curve) - 1)]
-    for _, name in sorted(offers)[: max(0, total - sum(counts.values()))]:
+    # A further cell is worth what the loss falls by, and no more than the one before: it cannot be had without that.
+    worth = {name: np.minimum.accumulate(-np.diff(curve[1:])) for name, curve in curves.items()}
+    offers = [(-gain, place, name) for name, gains in worth.items() for place, gain in enumerate(gains)]
+    for *_, name in sorted(offers)[: max(0, total - sum(counts.values()))]:
         counts[name] += 1
     return counts
 

@@ -72,8 +72,8 @@ class Fit(NamedTuple):
 class Ranking:
     """The cells of a layer in the order in which they can go.
 
-    `order` int64 (width,): the first goes first. `losses` (width + 1,): the share of its outputs' variance that the
-    layer loses with 0, 1, … width cells; it never rises.
+    `order` int64 (width,): the first goes first. `losses` (width + 1,): the variance over all dimensions that the
+    layer's outputs lose with 0, 1, … width cells; it never rises.
     """
 
     moments: Moments
@@ -84,9 +84,7 @@ class Ranking:
     def of(cls, moments: Moments, values: Array) -> "Ranking":
         """Eliminate one cell after another; `values` (width, d)."""
         order, costs = _eliminate(moments, values)
-        variance = _variance(moments, values)
-        losses = np.cumsum(costs)[::-1] / variance if variance else np.zeros(len(values))
-        return cls(moments, order, np.concatenate([losses, [0.0]]))
+        return cls(moments, order, np.append(np.cumsum(costs)[::-1], 0.0))
 
     def kept(self, count: int) -> NDArray[np.int64]:
         """The `count` cells that go last, ascending."""

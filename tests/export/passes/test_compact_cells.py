@@ -65,8 +65,7 @@ def test_fewer_cells_are_some_of_more_cells() -> None:
             assert set(few.cells) <= set(many.cells)
 
 
-def test_layers_share_the_loss_evenly() -> None:
-    """A layer of which half the cells repeat others gives more of them away."""
+def test_a_layer_whose_cells_repeat_each_other_gives_more_of_them_away() -> None:
     before = stack_of(24, 24)
     layer = before.feed_forward[0]
     weights, biases = layer.fc1_weight.copy(), layer.fc1_bias.copy()
@@ -80,20 +79,27 @@ def test_layers_share_the_loss_evenly() -> None:
 
 
 @pytest.mark.parametrize("total", [0, 3, 7, 11, 40, 60])
-def test_the_largest_loss_of_a_layer_is_as_small_as_it_can_be(total: int) -> None:
+def test_the_sum_of_losses_is_as_small_as_it_can_be(total: int) -> None:
     draw = np.random.default_rng(total)
-    curves = {
-        name: np.sort(np.append(draw.random(width), 0.0))[::-1] for name, width in (("a", 20), ("b", 9), ("c", 1))
-    }
+    curves = {}
+    for name, width, scale in (("a", 20, 1.0), ("b", 9, 5.0), ("c", 1, 1.0)):
+        costs = np.sort(scale * draw.random(width))  # the first cell to go costs least: curves are convex
+        curves[name] = np.append(np.cumsum(costs)[::-1], 0.0)
     counts = allocate(curves | {"empty": np.zeros(1)}, total)
     assert counts.pop("empty") == 0
     assert sum(counts.values()) == min(30, max(3, total))
-    worst = max(curve[counts[name]] for name, curve in curves.items())
-    for name, count in counts.items():
-        others = [other for other in counts if other != name and counts[other] > 1]
-        if count < len(curves[name]) - 1 and curves[name][count] == worst:
-            # Taking a cell from any other layer would make that one the worst.
-            assert all(curves[other][counts[other] - 1] >= worst for other in others)
+    cells = sum(counts.values())
+    every = [(a, b, 1) for a in range(1, 21) for b in range(1, 10) if a + b + 1 == cells]
+    lowest = min(sum(curve[n] for curve, n in zip(curves.values(), kept, strict=True)) for kept in every)
+    assert sum(curves[name][count] for name, count in counts.items()) == pytest.approx(lowest)
+
+
+def test_no_layer_has_fewer_cells_where_there_are_more_in_all() -> None:
+    """Also where a cell is worth more than one that goes before it, so that a curve is not convex."""
+    curves = {"a": np.array([9.0, 8.0, 7.9, 1.0, 0.0]), "b": np.array([5.0, 3.0, 2.0, 1.5, 0.0])}
+    found = [allocate(curves, total) for total in range(2, 9)]
+    assert [sum(counts.values()) for counts in found] == list(range(2, 9))
+    assert all(fewer[name] <= more[name] <= 4 for fewer, more in pairwise(found) for name in curves)
 
 
 def test_the_curve_of_losses_is_what_refits_lose() -> None:
@@ -104,11 +110,13 @@ def test_the_curve_of_losses_is_what_refits_lose() -> None:
     curve = ranking.losses
     assert len(curve) == 41
     assert (np.diff(curve) <= 1e-12).all()
+    variance = np.trace(values.T @ moments.covariance @ values)
     for count in (5, 20, 39):
         kept = ranking.kept(count)
-        assert curve[count] == pytest.approx(refit(moments, values, np.zeros(5), kept).lost_variance, rel=0.02)
+        lost = refit(moments, values, np.zeros(5), kept).lost_variance
+        assert curve[count] == pytest.approx(lost * variance, rel=0.02)
     assert curve[40] == 0
-    assert curve[0] == pytest.approx(1, rel=0.02)
+    assert curve[0] == pytest.approx(variance, rel=0.02)
 
 
 def test_cells_that_repeat_others_cost_nothing() -> None:
