@@ -123,11 +123,16 @@ def _nll(domain: Domain, model: DomainModel, examples: Sequence[Example]) -> flo
     return nll(compiled, examples, select("cpu"), batch_tokens=2000, pad=pad)
 
 
+def _lost(rows: Mapping[str, Any], keep: float) -> dict[str, float]:
+    """The NLL that each way loses at a share of the cells."""
+    return {row["how"]: row["nll"] - rows["whole"]["nll"] for row in rows["cut"] if row["keep"] == keep}
+
+
 def goals(domains: Mapping[str, Any]) -> list[Goal]:
     """What the choice and the refit are meant to be worth, each."""
     found: list[Goal] = []
     for name, rows in domains.items():
-        lost = {row["how"]: row["nll"] - rows["whole"]["nll"] for row in rows["cut"] if row["keep"] == _JUDGED}
+        lost = _lost(rows, _JUDGED)
         for how, value, least in (
             ("without the refit, in units of with it", lost["no refit"] / lost["compact"], 2),
             ("by chance, in units of our choice without refit", lost["random"] / lost["no refit"], 1),
@@ -135,7 +140,7 @@ def goals(domains: Mapping[str, Any]) -> list[Goal]:
             title = f"{name}, {_JUDGED:.0%} of the cells: NLL lost {how}"
             found.append({"name": title, "value": round(value, 2), "goal": f">= {least}", "met": value >= least})
         for keep in _KEEPS:
-            lost = {row["how"]: row["nll"] - rows["whole"]["nll"] for row in rows["cut"] if row["keep"] == keep}
+            lost = _lost(rows, keep)
             value = lost["compact, every layer alike"] / lost["compact"]
             title = f"{name}, {keep:.1%} of the cells: NLL lost with every layer alike, in units of ours"
             found.append({"name": title, "value": round(value, 2), "goal": "> 1", "met": value > 1})

@@ -34,7 +34,7 @@ from fmalloc_shared.files import sha256_files, write_atomically
 
 # These get every order and seed; the others one of each.
 MAIN = ("single", "sequential", "mixed", "fmalloc", "fmalloc-private")
-_COMMON, _BASE_SCORES, _CREATED, _RUNS = "common", "base-scores", ".created-", "runs"
+_COMMON, _BASE_SCORES, _RUNS = "common", "base-scores", "runs"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Runs:
         output = self.setting.work / _RUNS / named.name
         output.mkdir(parents=True, exist_ok=True)
         for shared in self._common(recipe).glob("*"):
-            if shared.name.startswith((_BASE_SCORES, _CREATED)) and not (output / shared.name).exists():
+            if not (output / shared.name).exists():
                 (output / shared.name).symlink_to(shared.resolve())
         before = os.getloadavg()[0]
         plan = Plan.of(recipe, [named.method], [[task.name for task in recipe.tasks]], output)

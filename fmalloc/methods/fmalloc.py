@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -18,6 +18,7 @@ from fmalloc.methods.comparison.record import Learned
 from fmalloc.methods.method import BASE, Method, MethodSettings
 from fmalloc.model.assembly import load_sliced
 from fmalloc.recipe import LearningSettings, Recipe, TaskSettings
+from fmalloc.store.records import PrivateKind
 from fmalloc.store.store import Store, writing
 from fmalloc_shared.errors import FmallocError
 from fmalloc_shared.files import write_atomically
@@ -159,7 +160,7 @@ class FmallocPrivate(Fmalloc):
 
     name = "fmalloc-private"
     changes: ClassVar[dict[str, Any]] = {
-        "private": ["norms", "biases", "attention", "feedforward", "embeddings", "output"],
+        "private": list(get_args(PrivateKind)),
         "private_learning_rate": 2.5e-3,
         "private_rank": 16,
     }

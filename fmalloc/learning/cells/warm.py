@@ -25,9 +25,11 @@ def begin_as(learner: Learner, store: Store, task: str) -> None:
             _switch(module.gates, allocation, memory.mask, draw)
             _copy(module, len(allocation.read), memory)
         for name, parameter in learner.private.items():
-            values = torch.from_numpy(private.get(name, np.empty(0, dtype=np.float32)))
-            # Layers may have been widened, and additions may have a higher rank now: their other rows start at 0.
-            place = parameter[tuple(slice(size) for size in values.shape)]
+            if name not in private:
+                continue
+            # Layers may have been widened, and additions may have a higher rank now: what is new adds nothing yet.
+            values = torch.from_numpy(private[name])
+            place = parameter[tuple(map(slice, values.shape))]
             if place.shape == values.shape:
                 place.copy_(values)
 

@@ -11,8 +11,9 @@ import torch
 
 from fmalloc.lifecycle.relearn import relearn
 from fmalloc.methods import method_of
-from fmalloc.model.architectures import load_base
+from fmalloc.model.architectures import feed_forward_layers, load_base
 from fmalloc.model.assembly import load_dense, load_masked, load_sliced
+from fmalloc.model.feedforward import GatedFeedForward, block_of
 from fmalloc.model.objective import logits
 from fmalloc.model.private import Ranks, fold, install
 from fmalloc.model.text.batches import collate, encode
@@ -70,6 +71,28 @@ def test_folded_parameters_compute_what_was_learned(kind: str, tmp_path: Path) -
         fold(folded, changed(learned, [private]))
         assert not torch.allclose(logits(folded, batch), untouched, atol=1e-3)
         torch.testing.assert_close(logits(folded, batch), logits(learned, batch), atol=5e-4, rtol=1e-4)
+
+
+def test_cells_are_read_with_the_private_additions_to_them(tmp_path: Path) -> None:
+    """While a task learns: in any order, beside cells that it writes, and only the additions have gradients."""
+    write, _, codes = BASES["marian"]
+    write(tmp_path / "base")
+    model, _ = load_base(tmp_path / "base", LanguagePair(*codes))
+    changed(model, ["feedforward"])
+    layer = feed_forward_layers(model)[0]
+    hidden = torch.randn(3, 4, layer.module.fc1.weight.shape[1], generator=torch.Generator().manual_seed(2))
+    expected = layer.module.fc2(layer.module.activation_fn(layer.module.fc1(hidden)))
+    order = torch.randperm(WIDTH, generator=torch.Generator().manual_seed(3))
+    written = block_of(layer).select(order[20:])
+    module = GatedFeedForward(layer, order[:20], written, torch.ones(WIDTH), 400.0)
+    for mode in (True, False):
+        torch.testing.assert_close(module.train(mode)(hidden), expected, atol=1e-5, rtol=0)
+    layer.module.fc1.zero_grad()
+    layer.module.fc2.zero_grad()
+    module(hidden).square().sum().backward()
+    learned = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
+    additions = {f"{fc}.parametrizations.weight.0.{side}" for fc in ("fc1", "fc2") for side in ("up", "down")}
+    assert learned == {"keys", "biases", "values", *additions}, "gates are hard outside of an update"
 
 
 @pytest.mark.parametrize("kind", ["marian", "m2m100"])
